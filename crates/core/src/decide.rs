@@ -1,0 +1,152 @@
+//! Where verification and authorization combine, in the one order of refusals.
+
+use crate::authorize::{covers_scopes, takes_kind};
+use crate::contract::Matched;
+use crate::facts::Field;
+use crate::id::{AgentId, Id};
+use crate::time::HOUR;
+use crate::verify::verify;
+use crate::{CredentialKind, Denial, Fence, Presented, Principal, Record, RequestFacts, Timestamp};
+
+/// How long after sign-in a session may do what asks for a fresh one.
+pub const FRESH_SESSION: i64 = 12 * HOUR;
+
+/// What the replica answers for a digest.
+#[derive(Clone, Copy)]
+pub enum Lookup<'r> {
+    /// The replica can't prove that it is fresh.
+    Unavailable,
+    /// No such secret.
+    Unknown,
+    /// This one.
+    Found(&'r Record),
+}
+
+/// Leave to run one operation. Handlers can't run without one, and nothing but [`decide`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    caller: Option<Principal>,
+}
+
+impl Permit {
+    /// Who is calling; `None` on a public operation.
+    pub const fn caller(&self) -> Option<&Principal> {
+        self.caller.as_ref()
+    }
+}
+
+/// Decides one request. `record` is what the replica knows of `presented`'s digest; it is not asked when nothing was
+/// presented. Allocates nothing.
+///
+/// Order: missing → unavailable → unknown, wrong prefix → revoked → expired → suspended → address → kind → reserved →
+/// other site, origin, agent → old session → scope.
+pub fn decide(
+    matched: &Matched<'_, '_>,
+    presented: Option<&Presented<'_>>,
+    record: Lookup<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let operation = matched.operation;
+    let Some(presented) = presented else {
+        if !operation.is_public() {
+            return Err(Denial::MissingCredential);
+        }
+        if operation.reserved {
+            return Err(Denial::OperationReserved);
+        }
+        same_site_if_it_says(facts)?;
+        return Ok(Permit { caller: None });
+    };
+    let record = match record {
+        Lookup::Unavailable => return Err(Denial::VerificationUnavailable),
+        Lookup::Unknown => return Err(Denial::InvalidCredential),
+        Lookup::Found(record) => record,
+    };
+    let principal = verify(presented, record, now)?;
+    if operation.is_public() {
+        if operation.reserved {
+            return Err(Denial::OperationReserved);
+        }
+        same_site_if_it_says(facts)?;
+        return Ok(Permit { caller: None });
+    }
+    if record.organization.suspended {
+        return Err(Denial::OrganizationSuspended);
+    }
+    let fence = record.fence.as_deref();
+    if let Some(Fence { addresses, .. }) = fence
+        && !addresses.is_empty()
+        && !addresses.iter().any(|block| block.contains(facts.address))
+    {
+        return Err(Denial::AddressNotAllowed);
+    }
+    takes_kind(operation, &principal)?;
+    if operation.reserved {
+        return Err(Denial::OperationReserved);
+    }
+    match principal.kind() {
+        CredentialKind::Session => {
+            same_site(facts)?;
+            let signed_in = fence.and_then(|fence| fence.signed_in_at);
+            if operation.fresh_session && signed_in.is_none_or(|at| now.since(at) >= FRESH_SESSION) {
+                return Err(Denial::ReauthenticationRequired);
+            }
+        }
+        CredentialKind::PublishableKey | CredentialKind::Visitor => {
+            let listed =
+                |origin: &str| fence.is_some_and(|it| it.origins.iter().any(|listed| listed.matches(origin)));
+            if !facts.origin.one().is_some_and(listed) {
+                return Err(Denial::OriginNotAllowed);
+            }
+            own_agent(matched, &principal, facts)?;
+        }
+        CredentialKind::SecretKey | CredentialKind::OneTime => {}
+    }
+    covers_scopes(operation, &principal)?;
+    Ok(Permit { caller: Some(principal) })
+}
+
+/// A session cookie is sent by the browser whoever asks, so an unsafe request must prove that our own page made it.
+fn same_site(facts: &RequestFacts<'_>) -> Result<(), Denial> {
+    let proven = match facts.fetch_site {
+        Field::One(site) => site == "same-origin" && !foreign_origin(facts),
+        Field::None => facts.origin == Field::One(facts.public_origin),
+        Field::Many => false,
+    };
+    if facts.is_unsafe() && !proven { Err(Denial::CrossSiteRequest) } else { Ok(()) }
+}
+
+/// A public operation has no cookie to abuse, but login sets one: a browser on another site may not log its user in.
+fn same_site_if_it_says(facts: &RequestFacts<'_>) -> Result<(), Denial> {
+    let another_site = match facts.fetch_site {
+        Field::One(site) => !matches!(site, "same-origin" | "none"),
+        Field::None => false,
+        Field::Many => true,
+    };
+    if facts.is_unsafe() && (another_site || foreign_origin(facts)) {
+        Err(Denial::CrossSiteRequest)
+    } else {
+        Ok(())
+    }
+}
+
+fn foreign_origin(facts: &RequestFacts<'_>) -> bool {
+    !matches!(facts.origin, Field::None) && facts.origin != Field::One(facts.public_origin)
+}
+
+/// The agent named in the request must be the credential's own. One answer for every other agent, existing or not.
+fn own_agent(
+    matched: &Matched<'_, '_>,
+    principal: &Principal,
+    facts: &RequestFacts<'_>,
+) -> Result<(), Denial> {
+    let Some(parameter) = matched.operation.agent_parameter.as_deref() else { return Ok(()) };
+    let is_own = |text: &str| AgentId::parse(text).is_some_and(|named| principal.agent() == Some(named));
+    let in_path = matched.param(parameter);
+    let in_query = facts.query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == parameter).then_some(value)
+    });
+    if in_path.into_iter().chain(in_query).all(is_own) { Ok(()) } else { Err(Denial::AgentNotAllowed) }
+}

@@ -1,0 +1,63 @@
+//! What a door knows of a request before anything is decided. Borrowed; no I/O.
+
+use std::net::IpAddr;
+
+/// A header field that may appear at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// Absent.
+    None,
+    /// Present once. What could not be read as text is the empty string, which no credential or origin equals.
+    One(&'a str),
+    /// Present more than once.
+    Many,
+}
+
+impl<'a> Field<'a> {
+    /// Collects the values of one field name.
+    pub fn collect(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (None, _) => Self::None,
+            (Some(value), None) => Self::One(std::str::from_utf8(value).unwrap_or("")),
+            _ => Self::Many,
+        }
+    }
+
+    /// The value, where there is exactly one.
+    pub fn one(self) -> Option<&'a str> {
+        match self {
+            Self::One(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// The request as decisions see it.
+#[derive(Clone, Copy)]
+pub struct RequestFacts<'a> {
+    /// Request method, byte-exact.
+    pub method: &'a str,
+    /// Path without the query, as received.
+    pub path: &'a str,
+    /// Query without `?`, as received.
+    pub query: Option<&'a str>,
+    /// `Authorization`.
+    pub authorization: Field<'a>,
+    /// The value of the session cookie.
+    pub session_cookie: Field<'a>,
+    /// `Origin`.
+    pub origin: Field<'a>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Field<'a>,
+    /// The caller's address, after the trusted-proxy rule.
+    pub address: IpAddr,
+    /// Where the dashboard lives, as an origin: what same-site requests name.
+    pub public_origin: &'a str,
+}
+
+impl RequestFacts<'_> {
+    /// Methods that may change something (RFC 9110 §9.2.1).
+    pub fn is_unsafe(&self) -> bool {
+        !matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+}

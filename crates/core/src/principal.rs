@@ -1,0 +1,86 @@
+//! The caller, once proven. Made by `verify` alone.
+
+use crate::id::{AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId};
+use crate::{CredentialKind, Environment, Record, Role, ScopeSet, Timestamp};
+
+/// Who is calling: one credential of one organization. Copied out of the replica; holds no borrow and no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Principal {
+    kind: CredentialKind,
+    environment: Environment,
+    organization: OrganizationId,
+    credential: [u8; 16],
+    scopes: ScopeSet,
+    user: Option<(UserId, Role)>,
+    agent: Option<AgentId>,
+    expires_at: Timestamp,
+}
+
+impl Principal {
+    /// The only constructor; `verify` has checked the record against the credential and the clock.
+    pub(crate) fn of(record: &Record) -> Self {
+        let fence = record.fence.as_deref();
+        Self {
+            kind: record.kind,
+            environment: record.environment,
+            organization: record.organization.id,
+            credential: record.id,
+            scopes: record.scopes,
+            user: fence.and_then(|fence| fence.user),
+            agent: fence.and_then(|fence| fence.agent),
+            expires_at: record.expires_at,
+        }
+    }
+
+    /// What was presented.
+    pub const fn kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    /// Which world it acts in.
+    pub const fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// The organization, which the credential alone decides.
+    pub const fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    /// What it may do.
+    pub const fn scopes(&self) -> ScopeSet {
+        self.scopes
+    }
+
+    /// The person and role behind a session.
+    pub const fn user(&self) -> Option<(UserId, Role)> {
+        self.user
+    }
+
+    /// The agent that a publishable key or visitor session is pinned to.
+    pub const fn agent(&self) -> Option<AgentId> {
+        self.agent
+    }
+
+    /// First instant at which the credential no longer works.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// The id of the credential without its prefix.
+    pub const fn credential(&self) -> [u8; 16] {
+        self.credential
+    }
+
+    /// The id of the credential as clients know it.
+    pub fn credential_id(&self) -> String {
+        match self.kind {
+            CredentialKind::SecretKey => SecretKeyId::from_bytes(self.credential).to_string(),
+            CredentialKind::PublishableKey => PublishableKeyId::from_bytes(self.credential).to_string(),
+            CredentialKind::Session => SessionId::from_bytes(self.credential).to_string(),
+            CredentialKind::Visitor | CredentialKind::OneTime => {
+                VisitorId::from_bytes(self.credential).to_string()
+            }
+        }
+    }
+}

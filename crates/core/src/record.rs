@@ -1,0 +1,90 @@
+//! What a replica keeps for one secret: everything a decision needs, found by one look-up.
+
+use crate::address::AddressBlock;
+use crate::id::{AgentId, OrganizationId, UserId};
+use crate::limit::RateLimit;
+use crate::{CredentialKind, Environment, Origin, Role, ScopeSet, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// An organization as decisions see it.
+#[derive(Debug)]
+pub struct Organization {
+    /// Which one.
+    pub id: OrganizationId,
+    /// The operator suspended it: every credential of it is refused.
+    pub suspended: bool,
+    /// The organization's own rate limit.
+    pub limit: RateLimit,
+}
+
+/// One secret's record. A key in rotation has two.
+#[derive(Debug)]
+pub struct Record {
+    /// Whose it is.
+    pub organization: Arc<Organization>,
+    /// What it grants: of a key, its own; of a session, its member's role.
+    pub scopes: ScopeSet,
+    /// The id of the key, session or visitor session, without its prefix.
+    pub id: [u8; 16],
+    /// First instant at which it no longer works; [`Timestamp::NEVER`] when it does not expire.
+    pub expires_at: Timestamp,
+    /// Bound to the secret's own prefix.
+    pub kind: CredentialKind,
+    /// Bound to the secret's own prefix.
+    pub environment: Environment,
+    /// Revoked, ended or withdrawn; for good.
+    pub revoked: bool,
+    /// What only some credentials have.
+    pub fence: Option<Box<Fence>>,
+}
+
+/// Restrictions and ties that plain secret keys do not have; kept apart so that those stay small.
+#[derive(Debug, Default)]
+pub struct Fence {
+    /// Where a secret key may be used from; empty: anywhere.
+    pub addresses: Vec<AddressBlock>,
+    /// Where a publishable key or visitor session may be used from; empty: nowhere.
+    pub origins: Vec<Origin>,
+    /// The agent a publishable key or visitor session is pinned to.
+    pub agent: Option<AgentId>,
+    /// Whose session it is, and in which role.
+    pub user: Option<(UserId, Role)>,
+    /// The key's own limit.
+    pub limit: Option<Arc<RateLimit>>,
+    /// The idle clock of a session.
+    pub idle: Option<Idle>,
+    /// When the person signed in, for operations that ask for a fresh session.
+    pub signed_in_at: Option<Timestamp>,
+}
+
+/// Ends a session that is not used. Sliding, so it is moved by use; never past the record's own expiry.
+#[derive(Debug)]
+pub struct Idle {
+    /// Last use, microseconds since the Unix epoch.
+    last_used: AtomicI64,
+    /// Microseconds without use after which the session is over.
+    after: i64,
+}
+
+impl Idle {
+    /// A session last used at `last_used` that ends after `after` microseconds without use.
+    pub fn new(last_used: Timestamp, after: i64) -> Self {
+        Self { last_used: AtomicI64::new(last_used.as_micros()), after }
+    }
+
+    /// First instant at which the session is over if it is not used again.
+    pub fn ends_at(&self) -> Timestamp {
+        self.last_used().plus(self.after)
+    }
+
+    /// Last use.
+    pub fn last_used(&self) -> Timestamp {
+        Timestamp::from_micros(self.last_used.load(Ordering::Relaxed))
+    }
+
+    /// Notes a use. An earlier instant never moves it back.
+    pub fn touch(&self, now: Timestamp) {
+        self.last_used.fetch_max(now.as_micros(), Ordering::Relaxed);
+    }
+}

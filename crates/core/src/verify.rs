@@ -1,0 +1,24 @@
+//! Where a key is verified: the record that its digest found, against what was presented and the clock.
+
+use crate::{CredentialKind, Denial, Presented, Principal, Record, Timestamp};
+
+/// Makes a [`Principal`] of a credential whose digest found `record`.
+///
+/// The kind and environment the secret claims must be the record's: a secret body under another prefix is unknown, not
+/// merely wrong. Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
+pub fn verify(presented: &Presented<'_>, record: &Record, now: Timestamp) -> Result<Principal, Denial> {
+    if presented.kind() != record.kind || presented.environment() != record.environment {
+        return Err(Denial::InvalidCredential);
+    }
+    if matches!(record.kind, CredentialKind::OneTime) {
+        return Err(Denial::InvalidCredential);
+    }
+    if record.revoked {
+        return Err(Denial::CredentialRevoked);
+    }
+    let idle_end = record.fence.as_deref().and_then(|fence| fence.idle.as_ref()).map(|idle| idle.ends_at());
+    if now >= record.expires_at || idle_end.is_some_and(|end| now >= end) {
+        return Err(Denial::CredentialExpired);
+    }
+    Ok(Principal::of(record))
+}
