@@ -1,7 +1,7 @@
 # The front door: `make test` runs everything, `make run` builds and starts the binary.
-.PHONY: test lint run
+.PHONY: test lint run postgres
 
-test: lint
+test: postgres lint
 	cargo test --workspace --locked
 
 lint:
@@ -10,3 +10,7 @@ lint:
 
 run:
 	cargo run --release --locked -p flowyte-server -- --help
+
+# The tests start a PostgreSQL of their own in a temporary folder; they need its server programs only.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tools/install-postgres

@@ -89,7 +89,7 @@ pub enum ContractError {
     DuplicateOperation(String, String),
     /// An operation that neither says it is public nor lists a credential.
     NoRequirement(String),
-    /// Two templates can match one URL and neither is more specific.
+    /// Two templates can match one URL, neither is more specific, and a method they share has different rules.
     Overlap(String, String),
     /// A template this matcher refuses.
     BadTemplate(String, String),
@@ -106,7 +106,10 @@ impl fmt::Display for ContractError {
                 write!(f, "operation {id} has no rule: it is neither public nor asks for a credential")
             }
             Self::Overlap(a, b) => {
-                write!(f, "paths {a} and {b} can match one URL and neither is more specific")
+                write!(
+                    f,
+                    "paths {a} and {b} can match one URL with different rules, and neither is more specific"
+                )
             }
             Self::BadTemplate(template, why) => write!(f, "path {template} can't be matched: {why}"),
         }
@@ -178,7 +181,7 @@ impl Contract {
         let mut router = matchit::Router::new();
         for (index, item) in paths.iter().enumerate() {
             for earlier in &paths[..index] {
-                if overlap(&earlier.template, &item.template) {
+                if overlap(&earlier.template, &item.template) && rules_differ(&operations, earlier, item) {
                     errors.push(ContractError::Overlap(earlier.template.clone(), item.template.clone()));
                 }
             }
@@ -232,6 +235,20 @@ impl Contract {
     pub fn scopes(&self) -> &ScopeTable {
         &self.scopes
     }
+}
+
+/// Whether a method that both paths have would be decided differently. Where no rule differs, the leftmost literal
+/// segment wins and nothing is at stake: `DELETE /numbers/reserve/{id}` beside `DELETE /numbers/{id}/assign`.
+fn rules_differ(operations: &[Operation], a: &PathItem, b: &PathItem) -> bool {
+    let rule = |index: OperationIndex| {
+        let Operation {
+            requirement, reserved, fresh_session, agent_parameter, query_credential, cors, ..
+        } = &operations[index];
+        (requirement, reserved, fresh_session, agent_parameter, query_credential, cors)
+    };
+    a.methods
+        .iter()
+        .any(|(method, x)| b.methods.iter().any(|(other, y)| method == other && rule(*x) != rule(*y)))
 }
 
 /// Whether two different templates can match one URL while neither is more specific (OpenAPI 3.1, Paths Object).
@@ -290,10 +307,11 @@ mod tests {
             build(vec![op("a", "GET", "/x"), op("a", "PUT", "/x")]).err(),
             Some(vec![ContractError::DuplicateId("a".into())])
         );
-        assert!(matches!(
-            build(vec![op("a", "GET", "/x/{y}/z"), op("b", "GET", "/x/w/{v}")]).err().as_deref(),
-            Some([ContractError::Overlap(..)])
-        ));
+        let (plain, mut stricter) = (op("a", "GET", "/x/{y}/z"), op("b", "GET", "/x/w/{v}"));
+        assert!(build(vec![plain.clone(), stricter.clone()]).is_ok());
+        stricter.reserved = true;
+        let refused = build(vec![plain, stricter]).err();
+        assert!(matches!(refused.as_deref(), Some([ContractError::Overlap(..)])));
         assert!(build(vec![op("a", "GET", "/x/{y}"), op("b", "GET", "/x/{z}")]).is_err());
         let nothing = Operation::new("a", "GET", "/x", Requirement::Credential(vec![]));
         assert_eq!(build(vec![nothing]).err(), Some(vec![ContractError::NoRequirement("a".into())]));

@@ -1,1 +1,80 @@
-//! placeholder
+//! The truth: organizations, people, credentials, the audit trail and the change log, in SQLite or PostgreSQL.
+//!
+//! [`Store`] is what the two databases do differently; everything else is written once, as methods of `dyn Store`: one
+//! method is one transaction and takes the organization first. A method that finds nothing in the organization it was
+//! given answers [`StoreError::NotFound`], whether the thing is elsewhere or nowhere.
+
+pub mod accounts;
+pub mod audit;
+pub mod db;
+pub mod feed;
+pub mod idempotency;
+pub mod keys;
+pub mod usage;
+
+pub use audit::{Actor, AuditEvent, By};
+pub use db::{Follower, Mode, Postgres, Row, Sqlite, Store, Tx, Value};
+pub use feed::{Entity, State};
+pub use idempotency::{Claim, Once};
+
+/// A position in the change log: gapless, in commit order.
+pub type Revision = i64;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not in this organization.
+    #[error("not found")]
+    NotFound,
+    /// The state does not allow it; the text is for the caller.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// If-Match names an older version.
+    #[error("stale version")]
+    Stale,
+    /// The Idempotency-Key was used for another request.
+    #[error("idempotency key reused")]
+    IdempotencyKeyReused,
+    /// A row does not mean anything; never the caller's fault.
+    #[error("inconsistent row: {0}")]
+    Inconsistent(String),
+    /// This database can't be served from; the text is for the operator.
+    #[error("{0}")]
+    Unusable(String),
+    /// The database is away, full or read-only.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// Whether a unique constraint refused the write.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+/// A page of a list, newest first: at most `limit` rows older than `before`.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Rows wanted; one more is read to know whether there is a next page.
+    pub limit: u32,
+    /// The id of the last row of the page before.
+    pub before: Option<[u8; 16]>,
+}
+
+impl Page {
+    /// Arguments for `WHERE id < $n ORDER BY id DESC LIMIT $m`: ids are time-ordered, so the newest come first.
+    pub fn before_bytes(&self) -> Value {
+        Value::Bytes(Some(self.before.map_or_else(|| vec![0xff; 17], |id| id.to_vec())))
+    }
+
+    /// One more than the page, to see whether another follows.
+    pub fn probe(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+}
+
+/// Texts as a JSON list, as they are stored.
+pub(crate) fn list(texts: &[String]) -> Value {
+    Value::Text(Some(serde_json::Value::from(texts).to_string()))
+}

@@ -1,0 +1,554 @@
+//! Organizations, people, members, invites and sessions.
+
+use crate::audit::{By, Deed};
+use crate::db::{Mode, Row, Store, Tx, id};
+use crate::keys::NewSecret;
+use crate::{Entity, Revision, StoreError, args};
+use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, SessionId, UserId};
+use flowyte_core::time::DAY;
+use flowyte_core::{Digest, Role, Timestamp};
+use serde_json::json;
+
+/// How long a session lives, used or not.
+pub const SESSION_LIFE: i64 = 30 * DAY;
+/// How long a session lives without use.
+pub const SESSION_IDLE: i64 = DAY;
+/// How long an invite can be accepted.
+pub const INVITE_LIFE: i64 = 7 * DAY;
+/// Sessions of one user that live at once; the oldest ends when another begins.
+pub const SESSIONS_PER_USER: i64 = 50;
+
+/// A person with a first organization.
+#[derive(Clone)]
+pub struct NewOwner {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// Its name.
+    pub organization_name: String,
+    /// The person.
+    pub user: UserId,
+    /// The membership.
+    pub member: MemberId,
+    /// Name for people.
+    pub name: String,
+    /// Lower-case address.
+    pub email: String,
+    /// Argon2id, PHC string.
+    pub password_hash: String,
+}
+
+/// A session to open.
+#[derive(Clone)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Its secret.
+    pub secret: NewSecret,
+    /// When the person gave their password.
+    pub signed_in_at: Timestamp,
+    /// The browser.
+    pub user_agent: String,
+}
+
+/// A person, as sign-in needs them.
+#[derive(Clone, Debug)]
+pub struct UserRow {
+    /// Who.
+    pub id: UserId,
+    /// Lower-case address.
+    pub email: String,
+    /// Name for people.
+    pub name: String,
+    /// Argon2id, PHC string.
+    pub password_hash: String,
+    /// May not sign in.
+    pub disabled: bool,
+}
+
+/// A membership with the organization's name.
+#[derive(Clone, Debug)]
+pub struct MembershipRow {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// The role there.
+    pub role: Role,
+}
+
+/// An organization.
+#[derive(Clone, Debug)]
+pub struct OrganizationRow {
+    /// Which.
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// Longest life of a new key, days.
+    pub max_ttl_days: Option<u32>,
+    /// New keys must expire.
+    pub require_expiry: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A session, as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// Which.
+    pub id: SessionId,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// Last use.
+    pub last_seen_at: Timestamp,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// From where it was opened.
+    pub address: String,
+    /// The browser.
+    pub user_agent: String,
+}
+
+fn role(row: &Row) -> Result<Role, StoreError> {
+    let name: String = row.get("role")?;
+    Role::parse(&name).ok_or_else(|| StoreError::Inconsistent(format!("role {name}")))
+}
+
+fn user(row: &Row) -> Result<UserRow, StoreError> {
+    Ok(UserRow {
+        id: row.id("id")?,
+        email: row.get("email")?,
+        name: row.get("name")?,
+        password_hash: row.get("password_hash")?,
+        disabled: row.get::<i64>("disabled")? != 0,
+    })
+}
+
+impl Tx {
+    async fn insert_member(
+        &mut self,
+        organization: OrganizationId,
+        member: MemberId,
+        user: UserId,
+        role: Role,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.exec(
+            "INSERT INTO members (id, organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4, $5)",
+            vec![id(member), id(organization), id(user), role.as_str().into(), now.into()],
+        )
+        .await?;
+        self.change(organization, Entity::Member, user, now).await?;
+        Ok(())
+    }
+
+    async fn insert_session(
+        &mut self,
+        organization: OrganizationId,
+        user: UserId,
+        new: &NewSession,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let oldest = self
+            .all(
+                "SELECT id, organization_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 \
+                 ORDER BY created_at DESC, id DESC LIMIT 1000 OFFSET $3",
+                args![*user.as_bytes(), by.now, SESSIONS_PER_USER - 1],
+            )
+            .await?;
+        for row in oldest {
+            self.end(row.id("organization_id")?, row.id("id")?, by.now).await?;
+        }
+        self.exec(
+            "INSERT INTO sessions (id, organization_id, user_id, digest, pepper_id, created_at, signed_in_at, last_seen_at, \
+             expires_at, address, user_agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $6, $8, $9, $10)",
+            vec![
+                id(new.id),
+                id(organization),
+                id(user),
+                new.secret.digest.into(),
+                new.secret.pepper.into(),
+                by.now.into(),
+                new.signed_in_at.into(),
+                by.now.plus(SESSION_LIFE).into(),
+                by.address.clone().into(),
+                new.user_agent.clone().into(),
+            ],
+        )
+        .await?;
+        let deed = Deed {
+            action: "session.started",
+            kind: "session",
+            id: new.id.to_string(),
+            name: "",
+            details: json!({"userAgent": new.user_agent}),
+        };
+        self.audit(organization, by, deed).await?;
+        self.change(organization, Entity::Session, new.id, by.now).await?;
+        Ok(())
+    }
+
+    async fn end(
+        &mut self,
+        organization: OrganizationId,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        self.exec(
+            "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+            vec![id(session), now.into()],
+        )
+        .await?;
+        self.change(organization, Entity::Session, session, now).await
+    }
+}
+
+impl dyn Store {
+    /// Whether nobody has set this installation up yet.
+    pub async fn is_empty(&self) -> Result<bool, StoreError> {
+        let row = self.begin(Mode::Read).await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
+        Ok(row.get::<i64>("n")? == 0)
+    }
+
+    /// Keeps the digest of the set-up token; a later one replaces it.
+    pub async fn offer_setup(&self, digest: Digest) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        tx.exec(
+            "INSERT INTO settings (name, value) VALUES ('setup_token', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            args![hex(&digest)],
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// Makes an organization with its owner and opens a session. With `setup`, the one-time token's digest must be the
+    /// offered one, nobody may have come before, and the offer is gone.
+    pub async fn found_organization(
+        &self,
+        new: &NewOwner,
+        session: &NewSession,
+        setup: Option<Digest>,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if let Some(digest) = setup {
+            let used = tx
+                .exec("DELETE FROM settings WHERE name = 'setup_token' AND value = $1", args![hex(&digest)])
+                .await?;
+            let people: i64 = tx.one("SELECT COUNT(*) AS n FROM users", vec![]).await?.get("n")?;
+            if used == 0 || people > 0 {
+                return Err(StoreError::NotFound);
+            }
+        }
+        tx.exec(
+            "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
+            vec![id(new.organization), new.organization_name.clone().into(), by.now.into()],
+        )
+        .await?;
+        let inserted = tx
+            .exec(
+                "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (email) DO NOTHING",
+                vec![
+                    id(new.user),
+                    new.email.clone().into(),
+                    new.name.clone().into(),
+                    new.password_hash.clone().into(),
+                    by.now.into(),
+                ],
+            )
+            .await?;
+        if inserted == 0 {
+            return Err(StoreError::Conflict(
+                "Somebody signs in with this e-mail address already; sign in instead.",
+            ));
+        }
+        tx.change(new.organization, Entity::Organization, new.organization, by.now).await?;
+        tx.insert_member(new.organization, new.member, new.user, Role::Owner, by.now).await?;
+        let action = if setup.is_some() { "setup.completed" } else { "organization.created" };
+        let deed = Deed {
+            action,
+            kind: "organization",
+            id: new.organization.to_string(),
+            name: &new.organization_name,
+            details: json!({}),
+        };
+        tx.audit(new.organization, by, deed).await?;
+        tx.insert_session(new.organization, new.user, session, by).await?;
+        tx.commit().await
+    }
+
+    /// The person with this address.
+    pub async fn user_by_email(&self, email: &str) -> Result<UserRow, StoreError> {
+        let row =
+            self.begin(Mode::Read).await?.one("SELECT * FROM users WHERE email = $1", args![email]).await?;
+        user(&row)
+    }
+
+    /// A person.
+    pub async fn user(&self, who: UserId) -> Result<UserRow, StoreError> {
+        let row =
+            self.begin(Mode::Read).await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
+        user(&row)
+    }
+
+    /// The organizations of a person, oldest membership first.
+    pub async fn memberships(&self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
+        let rows = self
+            .begin(Mode::Read)
+            .await?
+            .all(
+                "SELECT o.id, o.name, m.role FROM members m JOIN organizations o ON o.id = m.organization_id \
+                 WHERE m.user_id = $1 ORDER BY m.joined_at, m.id",
+                vec![id(who)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(MembershipRow { organization: row.id("id")?, name: row.get("name")?, role: role(row)? })
+            })
+            .collect()
+    }
+
+    /// One organization.
+    pub async fn organization(&self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let row = tx.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
+        Ok(OrganizationRow {
+            id: row.id("id")?,
+            name: row.get("name")?,
+            max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
+            require_expiry: row.get::<i64>("require_expiry")? != 0,
+            created_at: row.time("created_at")?,
+        })
+    }
+
+    /// Opens a session of a member; `replacing` ends in the same transaction. Not a member: not found.
+    pub async fn open_session(
+        &self,
+        organization: OrganizationId,
+        who: UserId,
+        new: &NewSession,
+        replacing: Option<SessionId>,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        tx.one(
+            "SELECT m.id FROM members m JOIN users u ON u.id = m.user_id \
+             WHERE m.organization_id = $1 AND m.user_id = $2 AND u.disabled = 0",
+            vec![id(organization), id(who)],
+        )
+        .await?;
+        if let Some(old) = replacing {
+            let row = tx
+                .one(
+                    "SELECT organization_id FROM sessions WHERE id = $1 AND user_id = $2",
+                    vec![id(old), id(who)],
+                )
+                .await?;
+            tx.end(row.id("organization_id")?, old, by.now).await?;
+        }
+        tx.insert_session(organization, who, new, by).await?;
+        tx.commit().await
+    }
+
+    /// The open sessions of a person, newest first.
+    pub async fn sessions(&self, who: UserId, now: Timestamp) -> Result<Vec<SessionRow>, StoreError> {
+        let rows = self
+            .begin(Mode::Read)
+            .await?
+            .all(
+                "SELECT * FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3 \
+                 ORDER BY created_at DESC, id DESC",
+                args![*who.as_bytes(), now, now.plus(-SESSION_IDLE)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(SessionRow {
+                    id: row.id("id")?,
+                    created_at: row.time("created_at")?,
+                    last_seen_at: row.time("last_seen_at")?,
+                    expires_at: row.time("expires_at")?,
+                    address: row.get("address")?,
+                    user_agent: row.get("user_agent")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends one of a person's sessions.
+    pub async fn end_session(
+        &self,
+        who: UserId,
+        session: SessionId,
+        by: &By,
+    ) -> Result<Revision, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let row = tx
+            .one(
+                "SELECT organization_id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL",
+                vec![id(session), id(who)],
+            )
+            .await?;
+        let organization = row.id("organization_id")?;
+        let deed = Deed {
+            action: "session.ended",
+            kind: "session",
+            id: session.to_string(),
+            name: "",
+            details: json!({}),
+        };
+        tx.audit(organization, by, deed).await?;
+        let revision = tx.end(organization, session, by.now).await?;
+        tx.commit().await?;
+        Ok(revision)
+    }
+
+    /// A member's role changes, and with it every session they have here. The last owner stays one.
+    pub async fn change_role(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+        new: Role,
+        by: &By,
+    ) -> Result<Revision, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let (who, old, name) = tx.member(organization, member).await?;
+        if old == Role::Owner && new != Role::Owner {
+            tx.another_owner(organization).await?;
+        }
+        tx.exec(
+            "UPDATE members SET role = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(member), new.as_str().into()],
+        )
+        .await?;
+        let details = json!({"from": old.as_str(), "to": new.as_str()});
+        tx.audit(
+            organization,
+            by,
+            Deed {
+                action: "member.role_changed",
+                kind: "member",
+                id: member.to_string(),
+                name: &name,
+                details,
+            },
+        )
+        .await?;
+        let revision = tx.change(organization, Entity::Member, who, by.now).await?;
+        tx.commit().await?;
+        Ok(revision)
+    }
+
+    /// Removes a member and ends their sessions here. The last owner stays.
+    pub async fn remove_member(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+        by: &By,
+    ) -> Result<Revision, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let (who, old, name) = tx.member(organization, member).await?;
+        if old == Role::Owner {
+            tx.another_owner(organization).await?;
+        }
+        let sessions = tx
+            .all(
+                "SELECT id FROM sessions WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL",
+                vec![id(organization), id(who)],
+            )
+            .await?;
+        for row in sessions {
+            tx.end(organization, row.id("id")?, by.now).await?;
+        }
+        tx.exec(
+            "DELETE FROM members WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(member)],
+        )
+        .await?;
+        let deed = Deed {
+            action: "member.removed",
+            kind: "member",
+            id: member.to_string(),
+            name: &name,
+            details: json!({}),
+        };
+        tx.audit(organization, by, deed).await?;
+        let revision = tx.change(organization, Entity::Member, who, by.now).await?;
+        tx.commit().await?;
+        Ok(revision)
+    }
+
+    /// Invites somebody by e-mail; the token's digest is all that is kept of it.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn invite(
+        &self,
+        organization: OrganizationId,
+        invite: InviteId,
+        email: &str,
+        new: Role,
+        secret: &NewSecret,
+        by: &By,
+    ) -> Result<Timestamp, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let expires_at = by.now.plus(INVITE_LIFE);
+        tx.exec(
+            "INSERT INTO invites (id, organization_id, email, role, digest, pepper_id, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            vec![
+                id(invite),
+                id(organization),
+                email.into(),
+                new.as_str().into(),
+                secret.digest.into(),
+                secret.pepper.into(),
+                by.now.into(),
+                expires_at.into(),
+            ],
+        )
+        .await?;
+        let details = json!({"role": new.as_str()});
+        tx.audit(
+            organization,
+            by,
+            Deed { action: "member.invited", kind: "invite", id: invite.to_string(), name: email, details },
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(expires_at)
+    }
+}
+
+impl Tx {
+    async fn member(
+        &mut self,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<(UserId, Role, String), StoreError> {
+        let row = self
+            .one(
+                "SELECT m.user_id, m.role, u.name FROM members m JOIN users u ON u.id = m.user_id \
+                 WHERE m.organization_id = $1 AND m.id = $2",
+                vec![id(organization), id(member)],
+            )
+            .await?;
+        Ok((row.id("user_id")?, role(&row)?, row.get("name")?))
+    }
+
+    async fn another_owner(&mut self, organization: OrganizationId) -> Result<(), StoreError> {
+        let row = self
+            .one(
+                "SELECT COUNT(*) AS n FROM members WHERE organization_id = $1 AND role = 'owner'",
+                vec![id(organization)],
+            )
+            .await?;
+        match row.get::<i64>("n")? {
+            0 | 1 => Err(StoreError::Conflict("The last owner stays; make somebody else an owner first.")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,281 @@
+//! The audit trail: one hash chain per organization, appended in the transaction of the change it tells of.
+
+use crate::db::{Mode, Row, Store, Tx, id};
+use crate::{Page, StoreError, args};
+use flowyte_core::Timestamp;
+use flowyte_core::id::{AuditEventId, Id, OrganizationId};
+use sha2::{Digest as _, Sha256};
+
+/// Who did something, as the audit trail names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// `user`, `secret_key`, `system` or `anonymous`.
+    pub kind: &'static str,
+    /// The id clients know.
+    pub id: String,
+    /// A name for people, as it was then.
+    pub name: String,
+}
+
+/// Who, from where and when: what every change carries.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// From which address; empty for the system.
+    pub address: String,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What happened to what.
+#[derive(Clone, Debug)]
+pub struct Deed<'a> {
+    /// `api_key.minted` and the like.
+    pub action: &'a str,
+    /// The target's kind.
+    pub kind: &'a str,
+    /// The target's id.
+    pub id: String,
+    /// The target's name.
+    pub name: &'a str,
+    /// What else is worth knowing; never a secret.
+    pub details: serde_json::Value,
+}
+
+/// An event as stored.
+#[derive(Clone, Debug)]
+pub struct AuditEvent {
+    /// Its id.
+    pub id: AuditEventId,
+    /// Position in the organization's chain, from 1.
+    pub sequence: i64,
+    /// When.
+    pub at: Timestamp,
+    /// The actor's kind.
+    pub actor_kind: String,
+    /// The actor's id.
+    pub actor_id: String,
+    /// The actor's name.
+    pub actor_name: String,
+    /// What happened.
+    pub action: String,
+    /// The target's kind.
+    pub target_kind: String,
+    /// The target's id.
+    pub target_id: String,
+    /// The target's name.
+    pub target_name: String,
+    /// JSON text.
+    pub details: String,
+    /// From where.
+    pub address: String,
+    /// SHA-256 over the hash before and every field of this event.
+    pub hash: [u8; 32],
+}
+
+/// What a walk along the chain found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainReport {
+    /// Events in the chain.
+    pub events: i64,
+    /// The first sequence that does not follow from the one before.
+    pub broken_at: Option<i64>,
+    /// The last sequence and hash that do.
+    pub head: Option<(i64, [u8; 32])>,
+}
+
+impl AuditEvent {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id("id")?,
+            sequence: row.get("sequence")?,
+            at: row.time("at")?,
+            actor_kind: row.get("actor_kind")?,
+            actor_id: row.get("actor_id")?,
+            actor_name: row.get("actor_name")?,
+            action: row.get("action")?,
+            target_kind: row.get("target_kind")?,
+            target_id: row.get("target_id")?,
+            target_name: row.get("target_name")?,
+            details: row.get("details")?,
+            address: row.get("address")?,
+            hash: row.bytes("hash")?,
+        })
+    }
+
+    /// Length-prefixed fields, so that no two events share an encoding.
+    fn chained(&self, organization: OrganizationId, before: &[u8; 32]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(before);
+        let (sequence, at) = (self.sequence.to_be_bytes(), self.at.as_micros().to_be_bytes());
+        let texts = [
+            &self.actor_kind,
+            &self.actor_id,
+            &self.actor_name,
+            &self.action,
+            &self.target_kind,
+            &self.target_id,
+            &self.target_name,
+            &self.details,
+            &self.address,
+        ];
+        let fixed = [&organization.as_bytes()[..], &sequence, &at];
+        for field in fixed.into_iter().chain(texts.iter().map(|text| text.as_bytes())) {
+            hash.update((field.len() as u64).to_be_bytes());
+            hash.update(field);
+        }
+        hash.finalize().into()
+    }
+}
+
+impl Tx {
+    /// Appends an event. The caller's transaction is the only writer, so the chain can't fork.
+    pub async fn audit(
+        &mut self,
+        organization: OrganizationId,
+        by: &By,
+        deed: Deed<'_>,
+    ) -> Result<(), StoreError> {
+        let last = self
+            .opt(
+                "SELECT sequence, hash FROM audit_events WHERE organization_id = $1 ORDER BY sequence DESC LIMIT 1",
+                vec![id(organization)],
+            )
+            .await?;
+        let (sequence, before) = match last {
+            Some(row) => (row.get::<i64>("sequence")?, row.bytes("hash")?),
+            None => (0, [0; 32]),
+        };
+        let mut event = AuditEvent {
+            id: AuditEventId::from_bytes([0; 16]),
+            sequence: sequence + 1,
+            at: by.now,
+            actor_kind: by.actor.kind.into(),
+            actor_id: by.actor.id.clone(),
+            actor_name: by.actor.name.clone(),
+            action: deed.action.into(),
+            target_kind: deed.kind.into(),
+            target_id: deed.id,
+            target_name: deed.name.into(),
+            details: deed.details.to_string(),
+            address: by.address.clone(),
+            hash: [0; 32],
+        };
+        event.hash = event.chained(organization, &before);
+        // The hash is as unlike every other as random bytes are, so the id needs none.
+        let mut unique = [0; 10];
+        unique.copy_from_slice(&event.hash[..10]);
+        event.id = AuditEventId::generate(by.now, unique);
+        self.exec(
+            "INSERT INTO audit_events (organization_id, sequence, id, at, actor_kind, actor_id, actor_name, action, \
+             target_kind, target_id, target_name, details, address, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            vec![
+                id(organization),
+                event.sequence.into(),
+                id(event.id),
+                event.at.into(),
+                event.actor_kind.into(),
+                event.actor_id.into(),
+                event.actor_name.into(),
+                event.action.into(),
+                event.target_kind.into(),
+                event.target_id.into(),
+                event.target_name.into(),
+                event.details.into(),
+                event.address.into(),
+                event.hash.into(),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// Which events are wanted; absent means any.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// The actor's id.
+    pub actor: Option<String>,
+    /// The action.
+    pub action: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+}
+
+impl dyn Store {
+    /// Events newest first; `before` is the sequence of the last one of the page before.
+    pub async fn audit_events(
+        &self,
+        organization: OrganizationId,
+        filter: &AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let page = Page { limit, before: None };
+        let rows = tx
+            .all(
+                "SELECT * FROM audit_events WHERE organization_id = $1 AND sequence < $2 \
+                 AND (CAST($3 AS TEXT) IS NULL OR actor_id = $3) AND (CAST($4 AS TEXT) IS NULL OR action = $4) \
+                 AND at >= $5 AND at < $6 ORDER BY sequence DESC LIMIT $7",
+                vec![
+                    id(organization),
+                    before.unwrap_or(i64::MAX).into(),
+                    filter.actor.clone().into(),
+                    filter.action.clone().into(),
+                    filter.from.unwrap_or(Timestamp::from_micros(i64::MIN)).into(),
+                    filter.to.unwrap_or(Timestamp::NEVER).into(),
+                    page.probe().into(),
+                ],
+            )
+            .await?;
+        rows.iter().map(AuditEvent::read).collect()
+    }
+
+    /// Recomputes the chain from its beginning.
+    pub async fn audit_verify(&self, organization: OrganizationId) -> Result<ChainReport, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let mut report = ChainReport { events: 0, broken_at: None, head: None };
+        let (mut expected, mut before) = (1, [0; 32]);
+        loop {
+            let rows = tx
+                .all(
+                    "SELECT * FROM audit_events WHERE organization_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT 1000",
+                    args![*organization.as_bytes(), expected],
+                )
+                .await?;
+            if rows.is_empty() {
+                return Ok(report);
+            }
+            for row in &rows {
+                let event = AuditEvent::read(row)?;
+                report.events += 1;
+                let follows =
+                    event.sequence == expected && event.hash == event.chained(organization, &before);
+                if report.broken_at.is_none() {
+                    match follows {
+                        true => report.head = Some((event.sequence, event.hash)),
+                        false => report.broken_at = Some(expected),
+                    }
+                }
+                (expected, before) = (event.sequence + 1, event.hash);
+            }
+        }
+    }
+
+    /// Records something that changed nothing else, like a failed sign-in.
+    pub async fn audit_only(
+        &self,
+        organization: OrganizationId,
+        by: &By,
+        deed: Deed<'_>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        tx.audit(organization, by, deed).await?;
+        tx.commit().await
+    }
+}

@@ -1,0 +1,468 @@
+//! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
+
+use crate::{Entity, Revision, StoreError};
+use async_trait::async_trait;
+use flowyte_core::Timestamp;
+use flowyte_core::id::{Id, OrganizationId};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Executor, Postgres as Pg, Row as _, Sqlite as Lite, Transaction};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The database that holds the truth. What the product asks of it is written once, as methods of `dyn Store` in this
+/// crate's modules; an implementation only opens transactions.
+///
+/// Obligations: a write transaction is alone until it ends, sees every write committed before it began, and is durable
+/// when `commit` returns; a read transaction sees one state throughout.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Opens a transaction.
+    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError>;
+
+    /// Whoever must have seen a change before the call that made it returns.
+    fn follower(&self) -> &OnceLock<Arc<dyn Follower>>;
+
+    /// Proves that this process alone may serve from this database, or says who is in the way.
+    async fn claim(&self) -> Result<(), StoreError>;
+
+    /// Waits until another process may have changed something; for ever where there is no other process.
+    async fn woken(&self);
+
+    /// Closes every connection.
+    async fn close(&self);
+}
+
+/// A replica: told of each change after its commit and before the writing call returns.
+#[async_trait]
+pub trait Follower: Send + Sync {
+    /// Returns when everything up to `revision` is applied.
+    async fn reach(&self, revision: Revision);
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One consistent state, unchanged.
+    Read,
+    /// The one writer. Begins by holding the revision counter.
+    Write,
+    /// Counters and last-used marks: no change log, no revision.
+    Batch,
+}
+
+/// An argument of a statement.
+#[derive(Clone)]
+pub enum Value {
+    /// BIGINT.
+    Int(Option<i64>),
+    /// TEXT.
+    Text(Option<String>),
+    /// BYTES.
+    Bytes(Option<Vec<u8>>),
+}
+
+macro_rules! values {
+    ($($from:ty => $variant:ident($it:ident) $make:expr;)*) => {$(
+        impl From<$from> for Value {
+            fn from($it: $from) -> Self { Self::$variant(Some($make)) }
+        }
+        impl From<Option<$from>> for Value {
+            fn from(it: Option<$from>) -> Self {
+                match it { Some(it) => it.into(), None => Self::$variant(None) }
+            }
+        }
+    )*};
+}
+
+values! {
+    i64 => Int(it) it;
+    u32 => Int(it) i64::from(it);
+    bool => Int(it) i64::from(it);
+    Timestamp => Int(it) it.as_micros();
+    String => Text(it) it;
+    &str => Text(it) it.to_owned();
+    Vec<u8> => Bytes(it) it;
+    [u8; 8] => Bytes(it) it.to_vec();
+    [u8; 16] => Bytes(it) it.to_vec();
+    [u8; 32] => Bytes(it) it.to_vec();
+    flowyte_core::Digest => Bytes(it) it.as_bytes().to_vec();
+}
+
+/// The bytes of an id, as an argument.
+pub fn id<I: Id>(id: I) -> Value {
+    Value::Bytes(Some(id.as_bytes().to_vec()))
+}
+
+/// Arguments of a statement, in the order of `$1`, `$2`, …
+#[macro_export]
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => { vec![$($crate::db::Value::from($arg)),*] };
+}
+
+/// One row of an answer. Reading a column that is not there, or of another type, is a [`StoreError::Inconsistent`].
+pub struct Row(Inner<SqliteRow, PgRow>);
+
+enum Inner<L, P> {
+    Lite(L),
+    Pg(P),
+}
+
+impl Row {
+    /// A column by name.
+    pub fn get<T>(&self, column: &str) -> Result<T, StoreError>
+    where
+        T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>,
+    {
+        match &self.0 {
+            Inner::Lite(row) => row.try_get(column),
+            Inner::Pg(row) => row.try_get(column),
+        }
+        .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
+    }
+
+    /// An id column.
+    pub fn id<I: Id>(&self, column: &str) -> Result<I, StoreError> {
+        Ok(I::from_bytes(self.bytes(column)?))
+    }
+
+    /// A column of exactly `N` bytes.
+    pub fn bytes<const N: usize>(&self, column: &str) -> Result<[u8; N], StoreError> {
+        let bytes: Vec<u8> = self.get(column)?;
+        bytes.try_into().map_err(|_| StoreError::Inconsistent(format!("column {column} has a wrong length")))
+    }
+
+    /// An instant column.
+    pub fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
+        self.get::<i64>(column).map(Timestamp::from_micros)
+    }
+
+    /// An instant column that may be empty.
+    pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_micros))
+    }
+
+    /// A column of a JSON list of texts.
+    pub fn list(&self, column: &str) -> Result<Vec<String>, StoreError> {
+        serde_json::from_str(&self.get::<String>(column)?)
+            .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
+    }
+}
+
+/// A transaction. Dropped without [`Tx::commit`], it never was.
+pub struct Tx {
+    inner: Inner<Transaction<'static, Lite>, Transaction<'static, Pg>>,
+    follower: Option<Arc<dyn Follower>>,
+    revision: Option<Revision>,
+}
+
+impl Tx {
+    /// Runs a statement; answers how many rows it touched.
+    pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, StoreError> {
+        match &mut self.inner {
+            Inner::Lite(tx) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
+            Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
+        }
+    }
+
+    /// All rows of a query.
+    pub async fn all(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(match &mut self.inner {
+            Inner::Lite(tx) => {
+                let rows = bind_lite(sql, args).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(|row| Row(Inner::Lite(row))).collect()
+            }
+            Inner::Pg(tx) => {
+                let rows = bind_pg(sql, args).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(|row| Row(Inner::Pg(row))).collect()
+            }
+        })
+    }
+
+    /// The first row of a query, if there is one.
+    pub async fn opt(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// The row that must be there: in this organization, or it is not found.
+    pub async fn one(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Row, StoreError> {
+        self.opt(sql, args).await?.ok_or(StoreError::NotFound)
+    }
+
+    /// Appends to the change log: the entity has a new state, which replicas read from its own tables.
+    pub async fn change<I: Id>(
+        &mut self,
+        organization: OrganizationId,
+        entity: Entity,
+        entity_id: I,
+        now: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        let row = self
+            .one("UPDATE head SET revision = revision + 1 WHERE id = 1 RETURNING revision", vec![])
+            .await?;
+        let revision: Revision = row.get("revision")?;
+        self.exec(
+            "INSERT INTO changes (revision, organization_id, entity, entity_id, at) VALUES ($1, $2, $3, $4, $5)",
+            vec![revision.into(), id(organization), entity.as_str().into(), id(entity_id), now.into()],
+        )
+        .await?;
+        self.revision = Some(revision);
+        Ok(revision)
+    }
+
+    /// Makes it so; returns when it is durable and this process's replica has applied it.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if let (Some(revision), Inner::Pg(_)) = (self.revision, &self.inner) {
+            self.all("SELECT pg_notify('flowyte_changes', CAST($1 AS TEXT))", args![revision]).await?;
+        }
+        match self.inner {
+            Inner::Lite(tx) => tx.commit().await?,
+            Inner::Pg(tx) => tx.commit().await?,
+        }
+        if let (Some(revision), Some(follower)) = (self.revision, self.follower) {
+            follower.reach(revision).await;
+        }
+        Ok(())
+    }
+}
+
+fn bind_lite(
+    sql: &'static str,
+    args: Vec<Value>,
+) -> sqlx::query::Query<'static, Lite, sqlx::sqlite::SqliteArguments> {
+    args.into_iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Value::Int(it) => query.bind(it),
+        Value::Text(it) => query.bind(it),
+        Value::Bytes(it) => query.bind(it),
+    })
+}
+
+fn bind_pg(
+    sql: &'static str,
+    args: Vec<Value>,
+) -> sqlx::query::Query<'static, Pg, sqlx::postgres::PgArguments> {
+    args.into_iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Value::Int(it) => query.bind(it),
+        Value::Text(it) => query.bind(it),
+        Value::Bytes(it) => query.bind(it),
+    })
+}
+
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_credentials.sql")];
+
+/// The embedded database: one file, one process.
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    follower: OnceLock<Arc<dyn Follower>>,
+}
+
+impl Sqlite {
+    /// Opens or makes the file and brings its tables up to date.
+    pub async fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = |size| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .test_before_acquire(false)
+                .acquire_timeout(Duration::from_secs(10))
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer).await?;
+        if !wal_is_safe(&version) {
+            return Err(StoreError::Unusable(format!(
+                "SQLite {version} can lose data in WAL mode; 3.51.3 or later is needed"
+            )));
+        }
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)")
+            .execute(&mut *tx)
+            .await?;
+        let have: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations")
+            .fetch_one(&mut *tx)
+            .await?;
+        for (version, sql) in pending(have)? {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BLOB"))).execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
+                .bind(version)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        let readers = pool(4).connect_with(options.read_only(true)).await?;
+        Ok(Arc::new(Self { writer, readers, follower: OnceLock::new() }))
+    }
+}
+
+fn wal_is_safe(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next()) >= (3, 51, 3)
+}
+
+/// The migrations after `have`; a database from a later release is refused.
+fn pending(have: i64) -> Result<impl Iterator<Item = (i64, &'static str)>, StoreError> {
+    let newest = MIGRATIONS.len() as i64;
+    if have > newest {
+        return Err(StoreError::Unusable(format!(
+            "the database was written by a later release (schema {have}, this one knows {newest}); run that release"
+        )));
+    }
+    Ok((1..).zip(MIGRATIONS.iter().copied()).filter(move |(version, _)| *version > have))
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+        let inner = match mode {
+            Mode::Read => self.readers.begin().await?,
+            Mode::Write | Mode::Batch => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+        };
+        Ok(Tx { inner: Inner::Lite(inner), follower: self.follower.get().cloned(), revision: None })
+    }
+
+    fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
+        &self.follower
+    }
+
+    async fn claim(&self) -> Result<(), StoreError> {
+        Ok(()) // The data folder's lock file is the claim.
+    }
+
+    async fn woken(&self) {
+        std::future::pending().await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// PostgreSQL, or what speaks its protocol.
+pub struct Postgres {
+    pool: PgPool,
+    options: PgConnectOptions,
+    follower: OnceLock<Arc<dyn Follower>>,
+    sole: tokio::sync::Mutex<Option<sqlx::PgConnection>>,
+    listener: tokio::sync::Mutex<Option<sqlx::postgres::PgListener>>,
+}
+
+/// One process serves from one database for now; this number is the advisory lock that says so.
+const SOLE_NODE: i64 = 0x0066_6c6f_7779_7465;
+
+impl Postgres {
+    /// Connects and brings the tables up to date.
+    pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| {
+                StoreError::Unusable("the database URL is not postgres://user:password@host/name".into())
+            })?
+            // A stalled writer may not hold up a revocation.
+            .options([
+                ("lock_timeout", "3000"),
+                ("idle_in_transaction_session_timeout", "5000"),
+                ("statement_timeout", "10000"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(3))
+            .connect_with(options.clone())
+            .await?;
+        let mut tx = pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SOLE_NODE + 1).execute(&mut *tx).await?;
+        tx.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)").await?;
+        let have: i64 =
+            sqlx::query_scalar("SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM migrations")
+                .fetch_one(&mut *tx)
+                .await?;
+        for (version, sql) in pending(have)? {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BYTEA"))).execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
+                .bind(version)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(Arc::new(Self {
+            pool,
+            options,
+            follower: OnceLock::new(),
+            sole: tokio::sync::Mutex::new(None),
+            listener: tokio::sync::Mutex::new(None),
+        }))
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+        let inner = match mode {
+            Mode::Read => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
+            Mode::Write | Mode::Batch => self.pool.begin().await?,
+        };
+        let mut tx = Tx { inner: Inner::Pg(inner), follower: self.follower.get().cloned(), revision: None };
+        if mode == Mode::Write {
+            tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
+        }
+        Ok(tx)
+    }
+
+    fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
+        &self.follower
+    }
+
+    async fn claim(&self) -> Result<(), StoreError> {
+        let mut sole = self.sole.lock().await;
+        if let Some(connection) = sole.as_mut() {
+            if sqlx::query("SELECT 1").execute(connection).await.is_ok() {
+                return Ok(());
+            }
+            *sole = None;
+        }
+        let mut connection = sqlx::ConnectOptions::connect(&self.options).await?;
+        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(SOLE_NODE)
+            .fetch_one(&mut connection)
+            .await?;
+        if !alone {
+            return Err(StoreError::Unusable(
+                "another flowyte serves from this database; stop it first".into(),
+            ));
+        }
+        *sole = Some(connection);
+        Ok(())
+    }
+
+    async fn woken(&self) {
+        let mut slot = self.listener.lock().await;
+        if slot.is_none()
+            && let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&self.pool).await
+            && listener.listen("flowyte_changes").await.is_ok()
+        {
+            *slot = Some(listener);
+        }
+        match slot.as_mut() {
+            Some(listener) => {
+                if listener.recv().await.is_err() {
+                    *slot = None;
+                }
+            }
+            None => std::future::pending().await, // The poll is the truth; a notification only shortens it.
+        }
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,277 @@
+//! The change log as replicas read it: which entities have a new state, and that state.
+
+use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
+use crate::db::{Mode, Row, Store, Tx, id};
+use crate::keys::environment;
+use crate::{Revision, StoreError, args};
+use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
+use flowyte_core::{Digest, Environment, Role, Timestamp};
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entity {
+    /// The organization itself.
+    Organization,
+    /// A membership; the entity id is the user's.
+    Member,
+    /// A secret key with its secrets.
+    SecretKey,
+    /// A browser session.
+    Session,
+}
+
+impl Entity {
+    const ALL: [Self; 4] = [Self::Organization, Self::Member, Self::SecretKey, Self::Session];
+
+    /// The name in the change log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "organization",
+            Self::Member => "member",
+            Self::SecretKey => "secret_key",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// The state of one entity, as decisions need it. A replica replaces what it held of the entity by this.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// An organization.
+    Organization {
+        /// Which.
+        id: OrganizationId,
+        /// Refused altogether.
+        suspended: bool,
+    },
+    /// A membership; `None` when it is no more.
+    Member {
+        /// Where.
+        organization: OrganizationId,
+        /// Who.
+        user: UserId,
+        /// As what.
+        role: Option<Role>,
+    },
+    /// A secret key.
+    SecretKey {
+        /// Whose.
+        organization: OrganizationId,
+        /// Which.
+        id: SecretKeyId,
+        /// Its world.
+        environment: Environment,
+        /// Names of its scopes.
+        scopes: Vec<String>,
+        /// When the key itself ends.
+        expires_at: Timestamp,
+        /// For good.
+        revoked: bool,
+        /// Its own limit.
+        rate_limit_rpm: Option<u32>,
+        /// CIDR blocks.
+        allowed_addresses: Vec<String>,
+        /// Every secret it ever had, with the instant each ends.
+        secrets: Vec<(Digest, Timestamp)>,
+    },
+    /// A session.
+    Session {
+        /// Where it is.
+        organization: OrganizationId,
+        /// Which.
+        id: SessionId,
+        /// Whose.
+        user: UserId,
+        /// Its secret.
+        digest: Digest,
+        /// Password given.
+        signed_in_at: Timestamp,
+        /// Last use that was written down.
+        last_seen_at: Timestamp,
+        /// The latest end.
+        expires_at: Timestamp,
+        /// Ended before that.
+        ended: bool,
+    },
+}
+
+/// A consistent view: states, and the revision they are of.
+#[derive(Debug)]
+pub struct Batch {
+    /// Everything up to and including this is in the states.
+    pub revision: Revision,
+    /// In the order in which they must be applied.
+    pub states: Vec<State>,
+}
+
+impl dyn Store {
+    /// Everything decisions need, from one read transaction. Sessions that ended long ago are left out.
+    pub async fn snapshot(&self, now: Timestamp) -> Result<Batch, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let revision = tx.revision().await?;
+        let mut states = Vec::new();
+        for row in tx.all("SELECT id, suspended FROM organizations", vec![]).await? {
+            states.push(organization(&row)?);
+        }
+        for row in tx.all("SELECT organization_id, user_id, role FROM members", vec![]).await? {
+            states.push(member(&row)?);
+        }
+        let secrets =
+            tx.all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![]).await?;
+        let mut secrets = secrets.iter().peekable();
+        for row in tx.all("SELECT * FROM secret_keys ORDER BY id", vec![]).await? {
+            let key: [u8; 16] = row.bytes("id")?;
+            let mut own = Vec::new();
+            while let Some(secret) = secrets.peek() {
+                match secret.bytes::<16>("key_id")?.cmp(&key) {
+                    std::cmp::Ordering::Less => {}
+                    std::cmp::Ordering::Equal => own.push(self::secret(secret)?),
+                    std::cmp::Ordering::Greater => break,
+                }
+                secrets.next();
+            }
+            states.push(secret_key(&row, own)?);
+        }
+        for row in tx
+            .all(
+                "SELECT * FROM sessions WHERE created_at > $1",
+                args![now.plus(-SESSION_LIFE - SESSION_IDLE)],
+            )
+            .await?
+        {
+            states.push(session(&row)?);
+        }
+        Ok(Batch { revision, states })
+    }
+
+    /// What changed after `since`, each entity once, in its newest state.
+    pub async fn changes(&self, since: Revision) -> Result<Batch, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let revision = tx.revision().await?;
+        let rows = tx
+            .all(
+                "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1 AND revision <= $2",
+                args![since, revision],
+            )
+            .await?;
+        let mut touched = Vec::new();
+        for row in &rows {
+            let name: String = row.get("entity")?;
+            let entity = Entity::ALL
+                .into_iter()
+                .find(|entity| entity.as_str() == name)
+                // An entity of a later release: this one can't know what it narrows, so it may not go on.
+                .ok_or_else(|| {
+                    StoreError::Unusable(format!(
+                        "the change log has {name}, which this release does not know"
+                    ))
+                })?;
+            touched.push((
+                entity as u8,
+                entity,
+                row.id::<OrganizationId>("organization_id")?,
+                row.bytes::<16>("entity_id")?,
+            ));
+        }
+        // Organizations before members before what hangs on them.
+        touched.sort_by_key(|(order, ..)| *order);
+        let mut states = Vec::with_capacity(touched.len());
+        for (_, entity, organization, entity_id) in touched {
+            states.push(tx.state(entity, organization, entity_id).await?);
+        }
+        Ok(Batch { revision, states })
+    }
+}
+
+impl Tx {
+    async fn revision(&mut self) -> Result<Revision, StoreError> {
+        self.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")
+    }
+
+    async fn state(
+        &mut self,
+        entity: Entity,
+        of: OrganizationId,
+        entity_id: [u8; 16],
+    ) -> Result<State, StoreError> {
+        match entity {
+            Entity::Organization => organization(
+                &self.one("SELECT id, suspended FROM organizations WHERE id = $1", args![entity_id]).await?,
+            ),
+            Entity::Member => {
+                let row = self
+                    .opt(
+                        "SELECT organization_id, user_id, role FROM members WHERE organization_id = $1 AND user_id = $2",
+                        vec![id(of), entity_id.into()],
+                    )
+                    .await?;
+                match row {
+                    Some(row) => member(&row),
+                    None => Ok(State::Member {
+                        organization: of,
+                        user: UserId::from_bytes(entity_id),
+                        role: None,
+                    }),
+                }
+            }
+            Entity::SecretKey => {
+                let secrets = self
+                    .all("SELECT digest, expires_at FROM secrets WHERE key_id = $1", args![entity_id])
+                    .await?;
+                let secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
+                secret_key(
+                    &self.one("SELECT * FROM secret_keys WHERE id = $1", args![entity_id]).await?,
+                    secrets,
+                )
+            }
+            Entity::Session => {
+                session(&self.one("SELECT * FROM sessions WHERE id = $1", args![entity_id]).await?)
+            }
+        }
+    }
+}
+
+fn organization(row: &Row) -> Result<State, StoreError> {
+    Ok(State::Organization { id: row.id("id")?, suspended: row.get::<i64>("suspended")? != 0 })
+}
+
+fn member(row: &Row) -> Result<State, StoreError> {
+    let name: String = row.get("role")?;
+    // A role this release does not know holds nothing.
+    Ok(State::Member {
+        organization: row.id("organization_id")?,
+        user: row.id("user_id")?,
+        role: Role::parse(&name),
+    })
+}
+
+fn secret(row: &Row) -> Result<(Digest, Timestamp), StoreError> {
+    Ok((Digest::from_bytes(row.bytes("digest")?), row.time("expires_at")?))
+}
+
+fn secret_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, StoreError> {
+    Ok(State::SecretKey {
+        organization: row.id("organization_id")?,
+        id: row.id("id")?,
+        environment: environment(row)?,
+        scopes: row.list("scopes")?,
+        expires_at: row.time("expires_at")?,
+        revoked: row.maybe_time("revoked_at")?.is_some(),
+        rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
+        allowed_addresses: row.list("allowed_addresses")?,
+        secrets,
+    })
+}
+
+fn session(row: &Row) -> Result<State, StoreError> {
+    Ok(State::Session {
+        organization: row.id("organization_id")?,
+        id: row.id("id")?,
+        user: row.id("user_id")?,
+        digest: Digest::from_bytes(row.bytes("digest")?),
+        signed_in_at: row.time("signed_in_at")?,
+        last_seen_at: row.time("last_seen_at")?,
+        expires_at: row.time("expires_at")?,
+        ended: row.maybe_time("ended_at")?.is_some(),
+    })
+}

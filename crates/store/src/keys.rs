@@ -1,0 +1,400 @@
+//! Secret keys: mint, change, rotate, revoke.
+
+use crate::audit::{By, Deed};
+use crate::db::{Mode, Row, Store, Tx, id};
+use crate::idempotency::{Claim, Once, Seal};
+use crate::{Entity, Page, Revision, StoreError, args, list};
+use flowyte_core::id::{Id, OrganizationId, SecretKeyId, UserId};
+use flowyte_core::{Digest, Environment, Timestamp};
+use serde_json::json;
+
+/// A secret to store: its digest, never itself.
+#[derive(Clone)]
+pub struct NewSecret {
+    /// What it is found by.
+    pub digest: Digest,
+    /// Under which pepper.
+    pub pepper: [u8; 8],
+    /// What tables show of it.
+    pub last4: String,
+}
+
+/// A key to mint.
+#[derive(Clone)]
+pub struct NewSecretKey {
+    /// Its id.
+    pub id: SecretKeyId,
+    /// Its name.
+    pub name: String,
+    /// Its world.
+    pub environment: Environment,
+    /// Names of its scopes.
+    pub scopes: Vec<String>,
+    /// Who minted it.
+    pub created_by: UserId,
+    /// First instant at which it no longer works.
+    pub expires_at: Timestamp,
+    /// Its own limit.
+    pub rate_limit_rpm: Option<u32>,
+    /// CIDR blocks it may be used from; empty: anywhere.
+    pub allowed_addresses: Vec<String>,
+    /// Its first secret.
+    pub secret: NewSecret,
+}
+
+/// A secret of a key, as tables show it.
+#[derive(Clone, Debug)]
+pub struct SecretRow {
+    /// Last four characters of the credential.
+    pub last4: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its grace ends; [`Timestamp::NEVER`] for the current one.
+    pub expires_at: Timestamp,
+}
+
+/// A key as stored.
+#[derive(Clone, Debug)]
+pub struct SecretKeyRow {
+    /// Its id.
+    pub id: SecretKeyId,
+    /// Its name.
+    pub name: String,
+    /// Its world.
+    pub environment: Environment,
+    /// Names of its scopes.
+    pub scopes: Vec<String>,
+    /// When it was minted.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: (UserId, String),
+    /// First instant at which it no longer works.
+    pub expires_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Last use: when, from where, which operation.
+    pub last_used: Option<(Timestamp, String, String)>,
+    /// Its own limit.
+    pub rate_limit_rpm: Option<u32>,
+    /// CIDR blocks it may be used from.
+    pub allowed_addresses: Vec<String>,
+    /// Its secrets that still work, newest first.
+    pub secrets: Vec<SecretRow>,
+}
+
+/// What to change of a key; absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct SecretKeyChange {
+    /// New name.
+    pub name: Option<String>,
+    /// New scopes.
+    pub scopes: Option<Vec<String>>,
+    /// New expiry.
+    pub expires_at: Option<Timestamp>,
+    /// New limit; `Some(None)` removes it.
+    pub rate_limit_rpm: Option<Option<u32>>,
+    /// New address list.
+    pub allowed_addresses: Option<Vec<String>>,
+    /// Earlier end of a running grace.
+    pub grace_ends_at: Option<Timestamp>,
+}
+
+const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
+     WHERE k.organization_id = $1 AND k.id = $2";
+
+impl Tx {
+    async fn secret_key(
+        &mut self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        now: Timestamp,
+    ) -> Result<SecretKeyRow, StoreError> {
+        let row = self.one(SELECT, vec![id(organization), id(key)]).await?;
+        self.read_key(&row, now).await
+    }
+
+    async fn read_key(&mut self, row: &Row, now: Timestamp) -> Result<SecretKeyRow, StoreError> {
+        let key: SecretKeyId = row.id("id")?;
+        let secrets = self
+            .all(
+                "SELECT last4, created_at, expires_at FROM secrets WHERE key_id = $1 AND expires_at > $2 ORDER BY sequence DESC",
+                args![*key.as_bytes(), now],
+            )
+            .await?;
+        let last_used_at = row.maybe_time("last_used_at")?;
+        let text = |column| row.get::<Option<String>>(column).map(Option::unwrap_or_default);
+        Ok(SecretKeyRow {
+            id: key,
+            name: row.get("name")?,
+            environment: environment(row)?,
+            scopes: row.list("scopes")?,
+            created_at: row.time("created_at")?,
+            created_by: (row.id("created_by")?, row.get("created_by_name")?),
+            expires_at: row.time("expires_at")?,
+            revoked_at: row.maybe_time("revoked_at")?,
+            last_used: match last_used_at {
+                Some(at) => Some((at, text("last_used_address")?, text("last_used_operation")?)),
+                None => None,
+            },
+            rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
+            allowed_addresses: row.list("allowed_addresses")?,
+            secrets: secrets
+                .iter()
+                .map(|row| {
+                    Ok(SecretRow {
+                        last4: row.get("last4")?,
+                        created_at: row.time("created_at")?,
+                        expires_at: row.time("expires_at")?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    /// Adds a secret to a key of either kind; older ones live until `old_until` at most, all but the newest of them not at all.
+    pub(crate) async fn add_secret<I: Id>(
+        &mut self,
+        organization: OrganizationId,
+        key: I,
+        secret: &NewSecret,
+        old_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let newest: i64 = self
+            .one("SELECT COALESCE(MAX(sequence), 0) AS newest FROM secrets WHERE key_id = $1", vec![id(key)])
+            .await?
+            .get("newest")?;
+        self.exec(
+            "UPDATE secrets SET expires_at = $3 WHERE key_id = $1 AND sequence < $2 AND expires_at > $3",
+            vec![id(key), newest.into(), now.into()],
+        )
+        .await?;
+        self.exec(
+            "UPDATE secrets SET expires_at = $3 WHERE key_id = $1 AND sequence = $2 AND expires_at > $3",
+            vec![id(key), newest.into(), old_until.into()],
+        )
+        .await?;
+        self.exec(
+            "INSERT INTO secrets (digest, pepper_id, organization_id, key_id, sequence, last4, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            vec![
+                secret.digest.into(),
+                secret.pepper.into(),
+                id(organization),
+                id(key),
+                (newest + 1).into(),
+                secret.last4.clone().into(),
+                now.into(),
+                Timestamp::NEVER.into(),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+pub(crate) fn environment(row: &Row) -> Result<Environment, StoreError> {
+    let name: String = row.get("environment")?;
+    Environment::parse(&name).ok_or_else(|| StoreError::Inconsistent(format!("environment {name}")))
+}
+
+fn live(key: &SecretKeyRow, now: Timestamp) -> Result<(), StoreError> {
+    match () {
+        () if key.revoked_at.is_some() => {
+            Err(StoreError::Conflict("The key is revoked, which can't be undone; mint a new one."))
+        }
+        () if now >= key.expires_at => Err(StoreError::Conflict("The key has expired; mint a new one.")),
+        () => Ok(()),
+    }
+}
+
+fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) -> Deed<'a> {
+    Deed { action, kind: "api_key", id: key.id.to_string(), name: &key.name, details }
+}
+
+impl dyn Store {
+    /// Mints a key; acknowledged only when it is durable and applied here.
+    pub async fn mint_secret_key(
+        &self,
+        organization: OrganizationId,
+        new: &NewSecretKey,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: Seal<'_, SecretKeyRow>,
+    ) -> Result<Once<SecretKeyRow>, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        tx.exec(
+            "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
+             rate_limit_rpm, allowed_addresses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            vec![
+                id(new.id),
+                id(organization),
+                new.name.clone().into(),
+                new.environment.as_str().into(),
+                list(&new.scopes),
+                by.now.into(),
+                id(new.created_by),
+                new.expires_at.into(),
+                new.rate_limit_rpm.into(),
+                list(&new.allowed_addresses),
+            ],
+        )
+        .await?;
+        tx.add_secret(organization, new.id, &new.secret, by.now, by.now).await?;
+        let key = tx.secret_key(organization, new.id, by.now).await?;
+        tx.audit(
+            organization,
+            by,
+            deed("api_key.minted", &key, json!({"scopes": key.scopes, "env": key.environment.as_str()})),
+        )
+        .await?;
+        tx.change(organization, Entity::SecretKey, new.id, by.now).await?;
+        tx.remember(organization, claim, || seal(&key)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(key))
+    }
+
+    /// Keys, newest first.
+    pub async fn secret_keys(
+        &self,
+        organization: OrganizationId,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Vec<SecretKeyRow>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
+                 WHERE k.organization_id = $1 AND k.id < $2 ORDER BY k.id DESC LIMIT $3",
+                vec![id(organization), page.before_bytes(), page.probe().into()],
+            )
+            .await?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in &rows {
+            keys.push(tx.read_key(row, now).await?);
+        }
+        Ok(keys)
+    }
+
+    /// One key.
+    pub async fn find_secret_key(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        now: Timestamp,
+    ) -> Result<SecretKeyRow, StoreError> {
+        self.begin(Mode::Read).await?.secret_key(organization, key, now).await
+    }
+
+    /// Changes a key. A revoked or expired key stays as it is.
+    pub async fn change_secret_key(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        change: &SecretKeyChange,
+        by: &By,
+    ) -> Result<(SecretKeyRow, Revision), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let old = tx.secret_key(organization, key, by.now).await?;
+        live(&old, by.now)?;
+        tx.exec(
+            "UPDATE secret_keys SET name = $3, scopes = $4, expires_at = $5, rate_limit_rpm = $6, allowed_addresses = $7 \
+             WHERE organization_id = $1 AND id = $2",
+            vec![
+                id(organization),
+                id(key),
+                change.name.clone().unwrap_or_else(|| old.name.clone()).into(),
+                list(change.scopes.as_ref().unwrap_or(&old.scopes)),
+                change.expires_at.unwrap_or(old.expires_at).into(),
+                change.rate_limit_rpm.unwrap_or(old.rate_limit_rpm).into(),
+                list(change.allowed_addresses.as_ref().unwrap_or(&old.allowed_addresses)),
+            ],
+        )
+        .await?;
+        if let Some(end) = change.grace_ends_at {
+            let Some(running) = old.secrets.iter().find(|secret| secret.expires_at != Timestamp::NEVER)
+            else {
+                return Err(StoreError::Conflict("No grace is running for this key."));
+            };
+            if end > running.expires_at {
+                return Err(StoreError::Conflict("A running grace can be shortened, not lengthened."));
+            }
+            tx.exec(
+                "UPDATE secrets SET expires_at = $2 WHERE key_id = $1 AND expires_at > $2 AND expires_at < $3",
+                vec![id(key), end.into(), Timestamp::NEVER.into()],
+            )
+            .await?;
+        }
+        let new = tx.secret_key(organization, key, by.now).await?;
+        let details = json!({
+            "scopesAdded": new.scopes.iter().filter(|it| !old.scopes.contains(it)).collect::<Vec<_>>(),
+            "scopesRemoved": old.scopes.iter().filter(|it| !new.scopes.contains(it)).collect::<Vec<_>>(),
+            "renamedFrom": (old.name != new.name).then_some(&old.name),
+            "graceEndsAt": change.grace_ends_at.map(|at| at.to_string()),
+        });
+        tx.audit(organization, by, deed("api_key.changed", &new, details)).await?;
+        let revision = tx.change(organization, Entity::SecretKey, key, by.now).await?;
+        tx.commit().await?;
+        Ok((new, revision))
+    }
+
+    /// A new secret with the same grants; the one before lives until `old_until`, any older one ends now.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn rotate_secret_key(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        secret: &NewSecret,
+        old_until: Timestamp,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: Seal<'_, (SecretKeyRow, Revision)>,
+    ) -> Result<Once<(SecretKeyRow, Revision)>, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        live(&tx.secret_key(organization, key, by.now).await?, by.now)?;
+        tx.add_secret(organization, key, secret, old_until, by.now).await?;
+        let row = tx.secret_key(organization, key, by.now).await?;
+        tx.audit(
+            organization,
+            by,
+            deed("api_key.rotated", &row, json!({"oldSecretEndsAt": old_until.to_string()})),
+        )
+        .await?;
+        let revision = tx.change(organization, Entity::SecretKey, key, by.now).await?;
+        let done = (row, revision);
+        tx.remember(organization, claim, || seal(&done)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(done))
+    }
+
+    /// Revokes a key for good. Revoking again answers the same key and the newest revision.
+    pub async fn revoke_secret_key(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        by: &By,
+    ) -> Result<(SecretKeyRow, Revision), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let old = tx.secret_key(organization, key, by.now).await?;
+        if old.revoked_at.is_some() {
+            let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;
+            return Ok((old, revision));
+        }
+        tx.exec(
+            "UPDATE secret_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(key), by.now.into()],
+        )
+        .await?;
+        let row = tx.secret_key(organization, key, by.now).await?;
+        tx.audit(organization, by, deed("api_key.revoked", &row, json!({}))).await?;
+        let revision = tx.change(organization, Entity::SecretKey, key, by.now).await?;
+        tx.commit().await?;
+        Ok((row, revision))
+    }
+}

@@ -1,0 +1,107 @@
+//! What credentials were used for: written in batches, off the path of requests.
+
+use crate::db::{Mode, Store, id};
+use crate::{StoreError, args};
+use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
+use flowyte_core::{CredentialKind, Timestamp};
+
+/// Calls of one credential to one operation with one outcome on one day.
+#[derive(Clone, Debug)]
+pub struct UsageRow {
+    /// Whose.
+    pub organization: OrganizationId,
+    /// The credential's id without its prefix.
+    pub credential: [u8; 16],
+    /// Its kind.
+    pub kind: CredentialKind,
+    /// UTC day, `YYYY-MM-DD`.
+    pub day: String,
+    /// `operationId`.
+    pub operation: String,
+    /// `allowed`, or the code of the refusal.
+    pub outcome: String,
+    /// How many.
+    pub calls: i64,
+    /// The last of them.
+    pub last_at: Timestamp,
+    /// The last one's address.
+    pub address: String,
+}
+
+impl dyn Store {
+    /// Adds a batch: counters for keys, last use for keys and sessions. Only allowed calls count as use.
+    pub async fn add_usage(&self, batch: &[UsageRow]) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Batch).await?;
+        for row in batch {
+            let used = row.outcome == "allowed";
+            match row.kind {
+                CredentialKind::SecretKey => {
+                    tx.exec(
+                        "INSERT INTO usage (organization_id, key_id, day, operation_id, outcome, calls, last_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, key_id, day, operation_id, outcome) \
+                         DO UPDATE SET calls = usage.calls + excluded.calls, last_at = excluded.last_at",
+                        vec![
+                            id(row.organization),
+                            row.credential.into(),
+                            row.day.clone().into(),
+                            row.operation.clone().into(),
+                            row.outcome.clone().into(),
+                            row.calls.into(),
+                            row.last_at.into(),
+                        ],
+                    )
+                    .await?;
+                    if used {
+                        tx.exec(
+                            "UPDATE secret_keys SET last_used_at = $2, last_used_address = $3, last_used_operation = $4 \
+                             WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)",
+                            args![row.credential, row.last_at, row.address.clone(), row.operation.clone()],
+                        )
+                        .await?;
+                    }
+                }
+                CredentialKind::Session if used => {
+                    tx.exec(
+                        "UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
+                        args![row.credential, row.last_at],
+                    )
+                    .await?;
+                }
+                CredentialKind::PublishableKey
+                | CredentialKind::Session
+                | CredentialKind::Visitor
+                | CredentialKind::OneTime => {}
+            }
+        }
+        tx.commit().await
+    }
+
+    /// A key's counters between two days, both included: (day, operation, outcome, calls, last).
+    pub async fn usage(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<(String, String, String, i64, Timestamp)>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT day, operation_id, outcome, calls, last_at FROM usage WHERE organization_id = $1 AND key_id = $2 \
+                 AND day >= $3 AND day <= $4 ORDER BY day, operation_id, outcome",
+                args![*organization.as_bytes(), *key.as_bytes(), from, to],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    row.get("day")?,
+                    row.get("operation_id")?,
+                    row.get("outcome")?,
+                    row.get("calls")?,
+                    row.time("last_at")?,
+                ))
+            })
+            .collect()
+    }
+}

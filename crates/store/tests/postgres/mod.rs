@@ -1,0 +1,80 @@
+//! A PostgreSQL server of the tests' own: in a temporary folder, on a Unix socket, gone with the test process.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// `nobody`: PostgreSQL refuses to run as root, which CI often is.
+const UNPRIVILEGED: u32 = 65_534;
+
+struct Server {
+    folder: PathBuf,
+    /// Holds the keeper's standard input open; when this process ends, however it ends, the keeper stops the server.
+    _keeper: Child,
+}
+
+/// The URL of a new, empty database.
+pub async fn empty_database() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let server = SERVER.get_or_init(start);
+    let name = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut admin = connect(&url(&server.folder, "postgres")).await;
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+    url(&server.folder, &name)
+}
+
+async fn connect(url: &str) -> sqlx::PgConnection {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match <sqlx::PgConnection as sqlx::Connection>::connect(url).await {
+            Ok(connection) => return connection,
+            Err(error) if Instant::now() > deadline => panic!("PostgreSQL did not come up: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn url(folder: &Path, name: &str) -> String {
+    format!("postgres://flowyte@localhost/{name}?host={}", folder.display())
+}
+
+fn start() -> Server {
+    let programs = programs();
+    let folder = tempfile::Builder::new().prefix("flowyte-pg").tempdir().unwrap().keep();
+    let root =
+        std::fs::metadata("/proc/self").map(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0).unwrap();
+    if root {
+        std::os::unix::fs::chown(&folder, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
+    }
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let as_user = if root { "setpriv --reuid=65534 --regid=65534 --clear-groups" } else { "" };
+    let (bin, data, socket) = (programs.display(), folder.join("data"), folder.display());
+    let data = data.display();
+    let initdb = format!("{as_user} {bin}/initdb -D {data} -U flowyte -A trust -E UTF8 --locale=C --no-sync");
+    let made = Command::new("sh").args(["-c", &initdb]).current_dir(&folder).output().unwrap();
+    assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    // The keeper waits for the end of its input, which comes with the end of this process.
+    let keeper = format!(
+        "{as_user} {bin}/postgres -D {data} -k {socket} -c listen_addresses= -c fsync=off -c max_connections=200 \
+         >{socket}/log 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; rm -rf {socket}"
+    );
+    let keeper =
+        Command::new("sh").args(["-c", &keeper]).current_dir(&folder).stdin(Stdio::piped()).spawn().unwrap();
+    Server { folder, _keeper: keeper }
+}
+
+fn programs() -> PathBuf {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
+        .unwrap_or_default();
+    versions.retain(|bin| bin.join("initdb").exists());
+    versions.sort();
+    versions
+        .pop()
+        .expect("PostgreSQL's server programs are needed: apt-get install postgresql-15 (make test does it)")
+}
