@@ -1,0 +1,199 @@
+//! The decision cases, through core, on the product's own contract.
+#![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
+
+use flowyte_contract::compile;
+use flowyte_core::credential::{Secret, present};
+use flowyte_core::facts::Field;
+use flowyte_core::id::{AgentId, Id, OrganizationId, UserId};
+use flowyte_core::limit::RateLimit;
+use flowyte_core::record::Idle;
+use flowyte_core::time::{DAY, HOUR};
+use flowyte_core::{
+    Brand, Contract, CredentialKind, Environment, Fence, Lookup, Organization, Origin, Record, RequestFacts,
+    Role, Timestamp, decide,
+};
+use std::sync::Arc;
+
+const CASES: &str = include_str!("../../../tests/decisions/order.yaml");
+const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    r#as: String,
+    call: String,
+    answer: String,
+    header: Option<String>,
+    query: Option<String>,
+    origin: Option<String>,
+    site: Option<String>,
+    address: Option<String>,
+    #[serde(default)]
+    stale: bool,
+}
+
+fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
+    let (kind, random) = match name {
+        "none" => return None,
+        "owner" | "viewer" | "old" | "idle" => (CredentialKind::Session, [1; 30]),
+        "widget" => (CredentialKind::PublishableKey, [2; 30]),
+        _ => (CredentialKind::SecretKey, [3; 30]),
+    };
+    let secret = Brand::default().format(kind, Environment::Live, &random);
+    if name == "unknown" {
+        return Some((secret, None));
+    }
+    let scopes = contract.scopes();
+    let role = if name == "viewer" { Role::Viewer } else { Role::Owner };
+    let signed_in_at = NOW.plus(if name == "old" { -13 * HOUR } else { -HOUR });
+    let fence = match kind {
+        CredentialKind::Session => Some(Fence {
+            user: Some((UserId::from_bytes([1; 16]), role)),
+            idle: Some(Idle::new(NOW.plus(if name == "idle" { -DAY } else { 1 - DAY }), DAY)),
+            signed_in_at: Some(signed_in_at),
+            ..Default::default()
+        }),
+        CredentialKind::PublishableKey => Some(Fence {
+            origins: vec![Origin::parse("https://shop.example", Environment::Live).unwrap()],
+            agent: Some(AgentId::from_bytes([0xaa; 16])),
+            ..Default::default()
+        }),
+        _ if name == "fenced" => {
+            Some(Fence { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() })
+        }
+        _ => None,
+    };
+    let record = Record {
+        organization: Arc::new(Organization {
+            id: OrganizationId::from_bytes([9; 16]),
+            suspended: name == "suspended",
+            limit: RateLimit::per_minute(60_000),
+        }),
+        scopes: match kind {
+            CredentialKind::Session => scopes.role(role),
+            CredentialKind::PublishableKey => scopes.publishable_keys(),
+            _ if name == "all" => scopes.secret_keys(),
+            _ => scopes.grant(["agents:read"]),
+        },
+        id: [4; 16],
+        expires_at: NOW.plus(match name {
+            "expired" => -1,
+            "edge" => 0,
+            _ => 1,
+        }),
+        kind,
+        environment: Environment::Live,
+        revoked: name == "revoked",
+        fence: fence.map(Box::new),
+    };
+    Some((secret, Some(record)))
+}
+
+fn run(case: &Case, contract: &Contract) -> &'static str {
+    let (method, path) = case.call.split_once(' ').unwrap();
+    let caller = caller(&case.r#as, contract);
+    let text = caller.as_ref().map_or("", |(secret, _)| secret.expose());
+    let (bearer, lower, tab) =
+        (format!("Bearer {text}"), format!("bearer {text}"), format!("Bearer\t{text}"));
+    let in_query = format!("key={text}&access_token={text}");
+    let is_session = caller
+        .as_ref()
+        .is_some_and(|(_, record)| record.as_ref().is_some_and(|it| it.kind == CredentialKind::Session));
+    let (mut authorization, mut session_cookie, mut query) =
+        (Field::None, Field::None, case.query.as_deref());
+    match case.header.as_deref() {
+        Some("twice") => authorization = Field::Many,
+        Some("garbage") => authorization = Field::One("Bearer null"),
+        Some("lower") => authorization = Field::One(&lower),
+        Some("tab") => authorization = Field::One(&tab),
+        Some("bearer") => authorization = Field::One(&bearer),
+        Some("query") => query = Some(&in_query),
+        Some("key") => query = Some(&in_query[..4 + text.len()]),
+        Some(other) => panic!("{}: header {other}", case.name),
+        None if is_session => session_cookie = Field::One(text),
+        None if caller.is_some() => authorization = Field::One(&bearer),
+        None => {}
+    }
+    let facts = RequestFacts {
+        method,
+        path,
+        query,
+        authorization,
+        session_cookie,
+        origin: case.origin.as_deref().map_or(Field::None, Field::One),
+        fetch_site: case.site.as_deref().map_or(Field::None, Field::One),
+        address: case.address.as_deref().unwrap_or("192.0.2.1").parse().unwrap(),
+        public_origin: "https://flowyte.example",
+    };
+    let answer = contract.find(method, path).and_then(|matched| {
+        let presented = present(&Brand::default(), matched.operation, &facts)?;
+        let lookup = match caller.as_ref().and_then(|(_, record)| record.as_ref()) {
+            _ if case.stale => Lookup::Unavailable,
+            Some(record) => Lookup::Found(record),
+            None => Lookup::Unknown,
+        };
+        decide(&matched, presented.as_ref(), lookup, &facts, NOW)
+    });
+    answer.map_or_else(|denial| denial.code(), |_| "permit")
+}
+
+#[test]
+fn every_case_is_decided_as_written() {
+    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
+    let wrong: Vec<String> = cases
+        .iter()
+        .map(|case| (case, run(case, api.contract())))
+        .filter(|(case, answer)| case.answer != *answer)
+        .map(|(case, answer)| format!("{}: {} instead of {}", case.name, answer, case.answer))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(cases.len() > 60);
+}
+
+/// Every operation of the contract, for the callers that differ most: no operation escapes the rules.
+#[test]
+fn no_operation_escapes() {
+    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    for operation in api.contract().operations() {
+        let path: Vec<String> = operation
+            .template
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x_1".into() } else { part.to_owned() })
+            .collect();
+        let answer = |who: &str, site: Option<&str>, origin: Option<&str>| {
+            let case = Case {
+                name: operation.id.clone(),
+                r#as: who.into(),
+                call: format!("{} {}", operation.method, path.join("/")),
+                answer: String::new(),
+                header: None,
+                query: None,
+                origin: origin.map(Into::into),
+                site: site.map(Into::into),
+                address: None,
+                stale: false,
+            };
+            run(&case, api.contract())
+        };
+        let id = &operation.id;
+        let without = if operation.is_public() { "permit" } else { "missing_credential" };
+        assert_eq!(answer("none", None, None), without, "{id}");
+        assert_eq!(answer("unknown", None, None), "invalid_credential", "{id}");
+        assert_eq!(answer("revoked", None, None), "credential_revoked", "{id}");
+        let with = |kind| match (operation.is_public(), operation.takes(kind), operation.reserved) {
+            (true, ..) => "permit",
+            (_, false, _) => "credential_not_allowed",
+            (_, true, true) => "operation_reserved",
+            (_, true, false) => "permit",
+        };
+        assert_eq!(answer("all", None, None), with(CredentialKind::SecretKey), "{id}");
+        assert_eq!(answer("owner", Some("same-origin"), None), with(CredentialKind::Session), "{id}");
+        if !operation.is_public() {
+            let widget = with(CredentialKind::PublishableKey);
+            assert_eq!(answer("widget", None, Some("https://shop.example")), widget, "{id}");
+        }
+    }
+}
