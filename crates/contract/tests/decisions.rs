@@ -9,8 +9,8 @@ use flowyte_core::limit::RateLimit;
 use flowyte_core::record::Idle;
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{
-    Brand, Contract, CredentialKind, Environment, Fence, Lookup, Organization, Origin, Record, RequestFacts,
-    Role, Timestamp, decide,
+    Brand, Contract, CredentialKind, Environment, Fence, Lookup, Operation, Organization, Origin, Record,
+    RequestFacts, Role, Timestamp, decide,
 };
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ struct Case {
 fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
     let (kind, random) = match name {
         "none" => return None,
-        "owner" | "viewer" | "old" | "idle" => (CredentialKind::Session, [1; 30]),
+        "owner" | "admin" | "developer" | "viewer" | "old" | "idle" => (CredentialKind::Session, [1; 30]),
         "widget" => (CredentialKind::PublishableKey, [2; 30]),
         _ => (CredentialKind::SecretKey, [3; 30]),
     };
@@ -46,7 +46,7 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
         return Some((secret, None));
     }
     let scopes = contract.scopes();
-    let role = if name == "viewer" { Role::Viewer } else { Role::Owner };
+    let role = Role::parse(name).unwrap_or(Role::Owner);
     let signed_in_at = NOW.plus(if name == "old" { -13 * HOUR } else { -HOUR });
     let fence = match kind {
         CredentialKind::Session => Some(Fence {
@@ -75,6 +75,7 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
             CredentialKind::Session => scopes.role(role),
             CredentialKind::PublishableKey => scopes.publishable_keys(),
             _ if name == "all" => scopes.secret_keys(),
+            _ if name == "bare" => flowyte_core::ScopeSet::EMPTY,
             _ => scopes.grant(["agents:read"]),
         },
         id: [4; 16],
@@ -153,30 +154,70 @@ fn every_case_is_decided_as_written() {
     assert!(cases.len() > 60);
 }
 
+fn ask(
+    contract: &Contract,
+    operation: &Operation,
+    who: &str,
+    site: Option<&str>,
+    origin: Option<&str>,
+) -> &'static str {
+    let path = operation.template.split('/').map(|part| if part.starts_with('{') { "x_1" } else { part });
+    let case = Case {
+        name: operation.id.clone(),
+        r#as: who.into(),
+        call: format!("{} {}", operation.method, path.collect::<Vec<_>>().join("/")),
+        answer: String::new(),
+        header: None,
+        query: None,
+        origin: origin.map(Into::into),
+        site: site.map(Into::into),
+        address: None,
+        stale: false,
+    };
+    run(&case, contract)
+}
+
+/// The policy as a table that a person reads: a change of it is a change of this file. `UPDATE=1 cargo test` writes it.
+#[test]
+fn the_access_matrix_is_current() {
+    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    let callers = [
+        ("nobody", "none", None, None),
+        ("key without scopes", "bare", None, None),
+        ("key with all", "all", None, None),
+        ("viewer", "viewer", Some("same-origin"), None),
+        ("developer", "developer", Some("same-origin"), None),
+        ("admin", "admin", Some("same-origin"), None),
+        ("owner", "owner", Some("same-origin"), None),
+        ("publishable key", "widget", None, Some("https://shop.example")),
+    ];
+    let mut table = String::from("operation");
+    callers.iter().for_each(|(title, ..)| table.push_str(&format!("\t{title}")));
+    table.push('\n');
+    for operation in api.contract().operations() {
+        table.push_str(&operation.id);
+        for (_, who, site, origin) in callers {
+            table.push_str(&format!("\t{}", ask(api.contract(), operation, who, site, origin)));
+        }
+        table.push('\n');
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access-matrix.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &table).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == table,
+        "docs/access-matrix.txt is old: run UPDATE=1 cargo test"
+    );
+}
+
 /// Every operation of the contract, for the callers that differ most: no operation escapes the rules.
 #[test]
 fn no_operation_escapes() {
     let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
     for operation in api.contract().operations() {
-        let path: Vec<String> = operation
-            .template
-            .split('/')
-            .map(|part| if part.starts_with('{') { "x_1".into() } else { part.to_owned() })
-            .collect();
         let answer = |who: &str, site: Option<&str>, origin: Option<&str>| {
-            let case = Case {
-                name: operation.id.clone(),
-                r#as: who.into(),
-                call: format!("{} {}", operation.method, path.join("/")),
-                answer: String::new(),
-                header: None,
-                query: None,
-                origin: origin.map(Into::into),
-                site: site.map(Into::into),
-                address: None,
-                stale: false,
-            };
-            run(&case, api.contract())
+            ask(api.contract(), operation, who, site, origin)
         };
         let id = &operation.id;
         let without = if operation.is_public() { "permit" } else { "missing_credential" };

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use flowyte_core::Brand;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Issues, verifies and manages the credentials of a multi-tenant API.
@@ -18,6 +19,18 @@ enum Command {
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
+    /// Work with an OpenAPI document.
+    #[command(subcommand)]
+    Contract(ContractCommand),
+}
+
+#[derive(Subcommand)]
+enum ContractCommand {
+    /// Compile a document and say everything that is wrong with it.
+    Check {
+        /// An OpenAPI 3.1 document in YAML or JSON.
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -36,19 +49,44 @@ enum Keys {
 const LONGEST: u64 = 256;
 
 fn main() -> ExitCode {
-    let Command::Keys(Keys::Inspect { brand }) = Cli::parse().command;
+    let answer = match Cli::parse().command {
+        Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
+        Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
+    };
+    match answer {
+        Ok(line) => finish(&mut std::io::stdout(), &line, ExitCode::SUCCESS),
+        Err(line) => finish(&mut std::io::stderr(), &format!("flowyte: {line}"), ExitCode::FAILURE),
+    }
+}
+
+fn check_contract(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{} can't be read: {error}", file.display()))?;
+    let api = flowyte_contract::compile(&text).map_err(|wrong| {
+        let lines: Vec<String> = wrong.iter().map(|it| format!("\n  {it}")).collect();
+        format!("{} has {} problem(s):{}", file.display(), wrong.len(), lines.concat())
+    })?;
+    let operations = api.contract().operations();
+    let count = |test: fn(&flowyte_core::Operation) -> bool| operations.iter().filter(|it| test(it)).count();
+    Ok(format!(
+        "{} is whole: {} operations, {} of them reserved, {} public; {} scopes",
+        file.display(),
+        operations.len(),
+        count(|it| it.reserved),
+        count(|it| it.is_public()),
+        api.contract().scopes().iter().count()
+    ))
+}
+
+fn inspect_input(brand: &str) -> Result<String, String> {
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
-    let answer = match (Brand::new(&brand), read) {
+    match (Brand::new(brand), read) {
         (None, _) => {
             Err("the brand must be 2 to 16 lower-case letters and digits, beginning with a letter".to_owned())
         }
         (_, Err(error)) => Err(format!("standard input can't be read as text: {error}")),
         (Some(brand), Ok(_)) => inspect(&brand, text.trim_end_matches(['\r', '\n'])),
-    };
-    match answer {
-        Ok(line) => finish(&mut std::io::stdout(), &line, ExitCode::SUCCESS),
-        Err(line) => finish(&mut std::io::stderr(), &format!("flowyte: {line}"), ExitCode::FAILURE),
     }
 }
 
