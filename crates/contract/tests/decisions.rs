@@ -68,7 +68,7 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
     let record = Record {
         organization: Arc::new(Organization {
             id: OrganizationId::from_bytes([9; 16]),
-            suspended: name == "suspended",
+            suspended: (name == "suspended").into(),
             limit: RateLimit::per_minute(60_000),
         }),
         scopes: match kind {

@@ -7,6 +7,7 @@ use crate::id::{AgentId, Id};
 use crate::time::HOUR;
 use crate::verify::verify;
 use crate::{CredentialKind, Denial, Fence, Presented, Principal, Record, RequestFacts, Timestamp};
+use std::sync::atomic::Ordering;
 
 /// How long after sign-in a session may do what asks for a fresh one.
 pub const FRESH_SESSION: i64 = 12 * HOUR;
@@ -71,7 +72,7 @@ pub fn decide(
         same_site_if_it_says(facts)?;
         return Ok(Permit { caller: None });
     }
-    if record.organization.suspended {
+    if record.organization.suspended.load(Ordering::Relaxed) {
         return Err(Denial::OrganizationSuspended);
     }
     let fence = record.fence.as_deref();

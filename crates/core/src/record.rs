@@ -5,15 +5,15 @@ use crate::id::{AgentId, OrganizationId, UserId};
 use crate::limit::RateLimit;
 use crate::{CredentialKind, Environment, Origin, Role, ScopeSet, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// An organization as decisions see it.
 #[derive(Debug)]
 pub struct Organization {
     /// Which one.
     pub id: OrganizationId,
-    /// The operator suspended it: every credential of it is refused.
-    pub suspended: bool,
+    /// The operator suspended it: every credential of it is refused. Set in place, since every record of it points here.
+    pub suspended: AtomicBool,
     /// The organization's own rate limit.
     pub limit: RateLimit,
 }

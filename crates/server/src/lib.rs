@@ -1,0 +1,3 @@
+//! The parts of the binary.
+
+pub mod replica;
