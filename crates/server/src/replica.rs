@@ -40,26 +40,30 @@ impl Hasher for DigestHasher {
     }
 }
 
-/// The replica.
-pub struct Replica {
+/// Every secret this node knows, found by digest.
+pub struct Table {
     secrets: papaya::HashMap<u128, Record, BuildHasherDefault<DigestHasher>>,
-    /// Whether everything the store acknowledged is applied, as far as this process knows.
-    fresh: AtomicBool,
     scopes: ScopeTable,
     organization_rpm: u32,
-    store: Arc<dyn Store>,
-    writer: tokio::sync::Mutex<Writer>,
 }
 
 /// What only the writer needs: which records hang on what.
 #[derive(Default)]
-struct Writer {
-    revision: Revision,
+pub struct Ties {
     organizations: HashMap<OrganizationId, Arc<Organization>>,
     roles: HashMap<(OrganizationId, UserId), Role>,
     sessions: HashMap<SessionId, State>,
     sessions_of: HashMap<(OrganizationId, UserId), HashSet<SessionId>>,
     limits: HashMap<SecretKeyId, Arc<RateLimit>>,
+}
+
+/// The table with the store it follows.
+pub struct Replica {
+    table: Table,
+    /// Whether everything the store acknowledged is applied, as far as this process knows.
+    fresh: AtomicBool,
+    store: Arc<dyn Store>,
+    writer: tokio::sync::Mutex<(Ties, Revision)>,
 }
 
 impl Replica {
@@ -71,10 +75,8 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
         let replica = Arc::new(Self {
-            secrets: papaya::HashMap::default(),
+            table: Table::new(scopes, organization_rpm),
             fresh: AtomicBool::new(false),
-            scopes,
-            organization_rpm,
             store: store.clone(),
             writer: tokio::sync::Mutex::default(),
         });
@@ -83,8 +85,8 @@ impl Replica {
         }
         let mut writer = replica.writer.lock().await;
         let batch = store.snapshot(now).await?;
-        batch.states.into_iter().for_each(|state| replica.apply(&mut writer, state));
-        writer.revision = batch.revision;
+        batch.states.into_iter().for_each(|state| replica.table.apply(&mut writer.0, state));
+        writer.1 = batch.revision;
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -95,6 +97,18 @@ impl Replica {
         if !self.fresh.load(Ordering::Acquire) {
             return decide(Lookup::Unavailable);
         }
+        self.table.with(digest, decide)
+    }
+}
+
+impl Table {
+    /// An empty table for a contract's scopes. `organization_rpm`: requests a minute that each organization may make.
+    pub fn new(scopes: ScopeTable, organization_rpm: u32) -> Self {
+        Self { secrets: papaya::HashMap::default(), scopes, organization_rpm }
+    }
+
+    /// Answers with what is known of a digest. The record is borrowed for the call only.
+    pub fn with<T>(&self, digest: &Digest, decide: impl FnOnce(Lookup<'_>) -> T) -> T {
         let secrets = self.secrets.pin();
         decide(secrets.get(&digest.key()).map_or(Lookup::Unknown, Lookup::Found))
     }
@@ -109,7 +123,8 @@ impl Replica {
         self.secrets.is_empty()
     }
 
-    fn apply(&self, writer: &mut Writer, state: State) {
+    /// Replaces what was known of an entity. Applying a state twice changes nothing; there is one writer, which holds the ties.
+    pub fn apply(&self, writer: &mut Ties, state: State) {
         match state {
             State::Organization { id, suspended } => {
                 let known = writer.organizations.entry(id).or_insert_with(|| self.new_organization(id));
@@ -233,7 +248,7 @@ impl Replica {
         Arc::new(Organization { id, suspended: AtomicBool::new(false), limit })
     }
 
-    fn organization(&self, writer: &mut Writer, id: OrganizationId) -> Arc<Organization> {
+    fn organization(&self, writer: &mut Ties, id: OrganizationId) -> Arc<Organization> {
         writer.organizations.entry(id).or_insert_with(|| self.new_organization(id)).clone()
     }
 }
@@ -243,11 +258,11 @@ impl Follower for Replica {
     /// While the store can't be read, the replica answers nothing rather than something old, and the call waits.
     async fn reach(&self, revision: Revision) {
         let mut writer = self.writer.lock().await;
-        while writer.revision < revision {
-            match self.store.changes(writer.revision).await {
+        while writer.1 < revision {
+            match self.store.changes(writer.1).await {
                 Ok(batch) => {
-                    batch.states.into_iter().for_each(|state| self.apply(&mut writer, state));
-                    writer.revision = batch.revision;
+                    batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
+                    writer.1 = batch.revision;
                     self.fresh.store(true, Ordering::Release);
                 }
                 Err(error) => {
