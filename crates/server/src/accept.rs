@@ -1,0 +1,202 @@
+//! Accepts connections, lets hyper serve them behind the guard, and closes them so that the peer gets the last answer.
+
+use crate::wire::{Guard, HeadRefusal, Limits, Line, MAX_HEAD_BYTES};
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Makes the answer to a refused head: status, headers and a problem document. Length and `Connection` are set here.
+pub type Refuse = Arc<dyn Fn(HeadRefusal, SocketAddr) -> Response<Bytes> + Send + Sync>;
+
+/// How long to leave the listener alone after an error of its own, such as no free file descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `listener` until `shutdown` completes, then drains: no new connection, no new request on an open one, and
+/// `limits.drain` for the answers under way. Returns when the last connection is closed.
+///
+/// `service_for` makes the service of one connection from its peer's address. hyper reads its requests' bodies as the
+/// service asks for them; [`read_body`](crate::wire::read_body) bounds that. A peer that only finished sending still
+/// gets its answers, so a request is not dropped because its sender seems gone.
+pub async fn serve<M, S, B>(
+    listener: TcpListener,
+    limits: Limits,
+    refuse: Refuse,
+    service_for: M,
+    shutdown: impl Future<Output = ()>,
+) where
+    M: Fn(SocketAddr) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let http = http(&limits);
+    let limits = Arc::new(limits);
+    let seats = Arc::new(Semaphore::new(limits.max_connections));
+    let (call, called) = watch::channel(());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = async {
+            let seat = Arc::clone(&seats).acquire_owned().await.expect("the semaphore is never closed");
+            (seat, listener.accept().await)
+        };
+        let (seat, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let line = Line::new(stream);
+                let (service, counter) = (service_for(peer), Arc::clone(&line));
+                let counted = service_fn(move |request| {
+                    counter.requests.fetch_add(1, Ordering::Relaxed);
+                    service.call(request)
+                });
+                let guard = Guard::new(Arc::clone(&line), Arc::clone(&limits));
+                let connection = http.serve_connection(guard, counted).into_owned();
+                let (limits, refuse, drain) = (Arc::clone(&limits), Arc::clone(&refuse), called.clone());
+                tokio::spawn(async move {
+                    attend(connection, line, peer, &limits, refuse, drain).await;
+                    drop(seat);
+                });
+            }
+            // The peer left the queue before its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting connections fails");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(call);
+    let everyone = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+    let _all = seats.acquire_many(everyone).await.expect("the semaphore is never closed");
+}
+
+/// hyper's own settings. The guard does HTTP/1 limits and time; what concerns HTTP/2 is here.
+fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().half_close(true).header_read_timeout(None).max_buf_size(4 * MAX_HEAD_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        // More than the service lets pass, so that it can answer 431 itself; beyond this the library does.
+        .max_header_list_size(64 * 1024)
+        .max_concurrent_streams(100)
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        // A peer that reads nothing can't answer a ping either.
+        .keep_alive_interval(limits.write_stall * 2 / 3)
+        .keep_alive_timeout(limits.write_stall / 3);
+    http
+}
+
+/// One connection, from its first byte to its close.
+async fn attend(
+    connection: impl GracefulConnection,
+    line: Arc<Line>,
+    peer: SocketAddr,
+    limits: &Limits,
+    refuse: Refuse,
+    drain: watch::Receiver<()>,
+) {
+    // Answers are written whole; waiting to fill a packet would only delay them. Failing costs time, nothing else.
+    let _ = line.stream.set_nodelay(true);
+    let ended = converse(connection, &line, limits, drain).await;
+    let (Some(ended), Some(Line { mut stream, refusal, .. })) = (ended, Arc::into_inner(line)) else {
+        return;
+    };
+    // After an error hyper may have stopped within an answer, which another one must not be mixed into.
+    if let (End::InOrder, Some(refusal)) = (ended, refusal.into_inner()) {
+        let answer = encode(&refuse(refusal, peer));
+        if !matches!(timeout(limits.write_stall, stream.write_all(&answer)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    if stream.shutdown().await.is_ok() {
+        let _ = timeout(limits.linger, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
+    }
+}
+
+/// How hyper was done with a connection.
+enum End {
+    InOrder,
+    Failed,
+}
+
+/// Lets hyper serve the requests of one connection. `None`: the drain time ran out.
+async fn converse(
+    connection: impl GracefulConnection,
+    line: &Line,
+    limits: &Limits,
+    mut drain: watch::Receiver<()>,
+) -> Option<End> {
+    let mut connection = pin!(connection);
+    let mut timer = pin!(sleep(limits.idle));
+    let mut requests_before = 0;
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return Some(if ended.is_ok() { End::InOrder } else { End::Failed }),
+            // The sender is dropped when the drain begins; nothing is ever sent.
+            _ = drain.changed(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+                timer.as_mut().reset(Instant::now() + limits.drain);
+            }
+            () = timer.as_mut() => {
+                if draining {
+                    return None;
+                }
+                // The guard sees HTTP/1 idle. An HTTP/2 connection without a new request is told to go; streams
+                // that are open on it go on.
+                let requests_now = line.requests.load(Ordering::Relaxed);
+                if line.http2.load(Ordering::Relaxed) && requests_now == requests_before {
+                    connection.as_mut().graceful_shutdown();
+                }
+                requests_before = requests_now;
+                timer.as_mut().reset(Instant::now() + limits.idle);
+            }
+        }
+    }
+}
+
+/// The last response of an HTTP/1.1 connection, in bytes.
+fn encode(response: &Response<Bytes>) -> Vec<u8> {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    for (name, value) in response.headers() {
+        if name != header::CONTENT_LENGTH && name != header::CONNECTION {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+    }
+    let body = response.body();
+    bytes
+        .extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}

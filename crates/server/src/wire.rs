@@ -1,0 +1,302 @@
+//! Between the socket and hyper: only strictly valid HTTP/1 heads and bodies come through.
+//!
+//! hyper answers what it can't parse with an empty body or with nothing, drops a fragment from the target, and prefers
+//! Transfer-Encoding where Content-Length came along. Here every refusal is ours, and two readers of one stream can't
+//! disagree, since what they could read differently never passes. HTTP/2 passes untouched after its first frame: its
+//! framing leaves no such room, and its head limits are checked where the request is.
+
+mod body;
+mod framing;
+mod head;
+
+pub use body::{BodyRefusal, read_body};
+pub use framing::{Fault, Framing, Step};
+
+use bytes::{Buf, BytesMut};
+use framing::Phase;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// The longest request head in bytes, from the method to the empty line.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// The most fields in a request head.
+pub const MAX_FIELDS: usize = 100;
+/// The longest request target in bytes.
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Room that one read from the socket may fill.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Why a request head was refused. The connection closes after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadRefusal {
+    /// Not a strictly valid head: 400.
+    Malformed {
+        /// What is wrong, in words that hold nothing of the request.
+        detail: &'static str,
+    },
+    /// A tunnel was asked for (`CONNECT`): 405.
+    MethodNotAllowed,
+    /// More than [`MAX_HEAD_BYTES`] or [`MAX_FIELDS`]: 431.
+    TooLarge,
+    /// Begun but not complete in time: 408.
+    Timeout,
+}
+
+/// How long a connection may keep its peer waiting for it, and how many there may be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The only authority (`host[:port]`, default port left out) that a target in absolute form may name.
+    pub authority: String,
+    /// Connections open at once. Above it the next ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// From the first byte of a head to its end; also from a connection's start to its first byte. For HTTP/2, the
+    /// preface and the first settings.
+    pub head_deadline: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// Without one byte of a request body that is being read (HTTP/1).
+    pub body_stall: Duration,
+    /// With bytes to send and a peer that takes none.
+    pub write_stall: Duration,
+    /// After our last byte, for the peer to read it: closing with bytes unread would make its kernel discard the answer.
+    pub linger: Duration,
+    /// From the call for shutdown until connections still busy are dropped.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            authority: "localhost".to_owned(),
+            max_connections: 10_000,
+            head_deadline: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body_stall: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the guard, the service and the accept loop share of one connection. hyper keeps its I/O object to itself, yet
+/// the loop has to know how the guard ended and to have the last word on the socket.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) stream: TcpStream,
+    /// The answer still owed to the peer.
+    pub(crate) refusal: OnceLock<HeadRefusal>,
+    pub(crate) http2: AtomicBool,
+    /// How many requests came.
+    pub(crate) requests: AtomicU64,
+}
+
+impl Line {
+    /// A line that nothing was read from yet.
+    pub(crate) fn new(stream: TcpStream) -> Arc<Line> {
+        let (http2, requests) = (AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Line { stream, refusal: OnceLock::new(), http2, requests })
+    }
+}
+
+/// What hyper reads and writes instead of the socket.
+///
+/// On a refused head it notes the refusal on its [`Line`] and plays a peer that finished sending, so hyper completes the
+/// answers it owes. That needs hyper's `half_close`; and since hyper then reads a head only when no answer is due, the
+/// time spent waiting for one is the peer's alone.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    line: Arc<Line>,
+    limits: Arc<Limits>,
+    framing: Framing,
+    /// What came from the socket and hyper has not taken.
+    inbox: BytesMut,
+    /// How many bytes at the front of `inbox` are in order.
+    verified: usize,
+    /// Nothing more is passed on.
+    ended: bool,
+    read_timer: Pin<Box<Sleep>>,
+    /// What `read_timer` runs for. `None`: it is to be set anew.
+    timed: Option<Phase>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guard {
+    /// A guard for a new connection.
+    pub(crate) fn new(line: Arc<Line>, limits: Arc<Limits>) -> Guard {
+        Guard {
+            framing: Framing::new(limits.authority.clone()),
+            read_timer: Box::pin(sleep(limits.head_deadline)),
+            line,
+            limits,
+            inbox: BytesMut::new(),
+            verified: 0,
+            ended: false,
+            timed: None,
+            write_timer: None,
+        }
+    }
+
+    /// Ends the reading side, with the refusal that the peer is to get.
+    fn refuse(&mut self, refusal: HeadRefusal) {
+        self.ended = true;
+        if !self.framing.is_http2() {
+            // It can't have been set: nothing is judged after the end.
+            let _ = self.line.refusal.set(refusal);
+        }
+    }
+
+    /// Judges what is at hand. Answers whether something may be passed on.
+    fn verify(&mut self) -> io::Result<bool> {
+        match self.framing.step(&self.inbox) {
+            Ok(Step::More) => Ok(false),
+            Ok(Step::Pass(count)) => {
+                self.verified = count;
+                self.timed = None;
+                self.line.http2.store(self.framing.is_http2(), Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(Fault::Head(refusal)) => {
+                self.refuse(refusal);
+                Ok(false)
+            }
+            Err(Fault::Body(detail)) => {
+                self.ended = true;
+                Err(io::Error::new(io::ErrorKind::InvalidData, detail))
+            }
+        }
+    }
+
+    /// Reads what the socket has. `Ok(0)` is its end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.line.stream.poll_read_ready(cx))?;
+            // Only now, so that a silent connection holds no buffer.
+            self.inbox.reserve(READ_BYTES);
+            match self.line.stream.try_read_buf(&mut self.inbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Waits for bytes within the time that the phase allows; past it, ends the reading side.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let phase = self.framing.phase(!self.inbox.is_empty());
+        let allowed = match phase {
+            Phase::First | Phase::Head => self.limits.head_deadline,
+            Phase::Idle => self.limits.idle,
+            Phase::Body => self.limits.body_stall,
+            Phase::Http2 => return Poll::Pending,
+        };
+        if self.timed != Some(phase) {
+            self.timed = Some(phase);
+            self.read_timer.as_mut().reset(Instant::now() + allowed);
+        }
+        ready!(self.read_timer.as_mut().poll(cx));
+        match phase {
+            Phase::Head => self.refuse(HeadRefusal::Timeout),
+            Phase::Body => {
+                self.ended = true;
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request body stalled")));
+            }
+            Phase::First | Phase::Idle | Phase::Http2 => self.ended = true,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// One write by `attempt`, given up when the peer takes nothing for too long.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        while let Poll::Ready(ready) = self.line.stream.poll_write_ready(cx) {
+            ready?;
+            match attempt(&self.line.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    self.write_timer = None;
+                    return Poll::Ready(result);
+                }
+            }
+        }
+        let stall = self.limits.write_stall;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(stall)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+}
+
+impl Read for Guard {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut out: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.verified > 0 {
+                let count = this.verified.min(out.remaining());
+                out.put_slice(&this.inbox[..count]);
+                this.inbox.advance(count);
+                this.verified -= count;
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if this.verify()? || this.ended {
+                continue;
+            }
+            match this.poll_fill(cx)? {
+                Poll::Ready(0) if this.framing.phase(!this.inbox.is_empty()) == Phase::Head => {
+                    this.refuse(HeadRefusal::Malformed { detail: "the head is cut short" });
+                }
+                Poll::Ready(0) => this.ended = true,
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    if this.inbox.is_empty() {
+                        this.inbox = BytesMut::new();
+                    }
+                    ready!(this.poll_deadline(cx))?;
+                }
+            }
+        }
+    }
+}
+
+impl Write for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Leaves the socket open: a refusal may still be written to it. The accept loop closes it.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
