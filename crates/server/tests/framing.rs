@@ -174,6 +174,23 @@ fn chunks_end(stream: &[u8], mut at: usize) -> Result<Option<usize>, String> {
     }
 }
 
+#[test]
+fn chunks_are_judged_here_and_not_left_to_the_next_reader() {
+    for body in [
+        "\r\n\r\n",
+        "x\r\n",
+        "3\r\nabcd",
+        "3\r\nabc\r3",
+        "3\rabc",
+        "0\r\n\n",
+        "0\r\n\r0",
+        "1000000000000000\r\n",
+    ] {
+        let stream = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        assert!(matches!(run(stream.as_bytes(), &[]).fault, Some(Fault::Body(_))), "{body:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -140,9 +140,11 @@ fn statuses(bytes: &[u8]) -> Vec<u16> {
 async fn bad_heads_are_refused_with_a_problem() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(MAX_TARGET_BYTES));
     let endless_target = format!("GET /{}", "a".repeat(600 * 1024));
-    let field_of = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(bytes));
+    let around = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+    let field_of =
+        |bytes: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(bytes - around));
     let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(count - 1));
-    let (over, huge) = (field_of(MAX_HEAD_BYTES), field_of(600 * 1024));
+    let (over, huge) = (field_of(MAX_HEAD_BYTES + 1), field_of(600 * 1024));
     let too_many = fields(101);
     let rows: &[(&str, u16)] = &[
         // The request line.
@@ -379,6 +381,7 @@ async fn broken_chunks_are_a_broken_body_and_end_the_connection() {
         "0x3\r\nabc\r\n0\r\n\r\n",
         "-1\r\nabc\r\n0\r\n\r\n",
         "\r\nabc\r\n0\r\n\r\n",
+        "\r\n\r\n",
         "3\nabc\r\n0\r\n\r\n",
         "3\rabc\r\n0\r\n\r\n",
         "3\r\nabc\n0\r\n\r\n",
@@ -474,15 +477,37 @@ async fn idle_connections_are_closed_without_an_answer() {
 }
 
 #[tokio::test]
+async fn progress_starts_the_time_anew() {
+    let pause = Duration::from_millis(250);
+    let server = start(Limits { idle: 2 * pause, body_stall: 2 * pause, ..limits() }).await;
+    let mut socket = connect(&server).await;
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n"; 4] {
+        socket.write_all(request.as_bytes()).await.unwrap();
+        sleep(pause).await;
+    }
+    socket
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\n")
+        .await
+        .unwrap();
+    for byte in [b"a"; 4] {
+        sleep(pause).await;
+        socket.write_all(byte).await.unwrap();
+    }
+    assert_eq!(statuses(&read_all(&mut socket).await), [200; 5]);
+}
+
+#[tokio::test]
 async fn stalled_bodies_and_readers_are_dropped() {
     let stall = Duration::from_millis(200);
-    let server = start(Limits { body_stall: stall, write_stall: stall, ..limits() }).await;
+    let server =
+        start(Limits { body_stall: stall, write_stall: stall, max_connections: 1, ..limits() }).await;
     let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na";
     assert_eq!(statuses(&exchange(&server, request).await), [408]);
 
     let mut deaf = connect(&server).await;
     deaf.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    sleep(5 * stall).await;
+    let next = exchange(&server, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(statuses(&next), [200], "its seat is free again");
     let mut answer = Vec::new();
     let _ = timeout(Duration::from_secs(8), deaf.read_to_end(&mut answer)).await.expect("dropped");
     assert!(answer.len() < BIG_ANSWER);
