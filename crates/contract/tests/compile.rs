@@ -151,54 +151,57 @@ components:
 fn what_is_wrong_is_named_with_its_place() {
     assert!(compile(&document("things", "things")).is_ok());
     for (from, to, said) in [
-        ("      security: [{apiKey: [\"things:read\"]}]\n", "", "GET /things/{id}: has no rule"),
-        ("[{apiKey: [\"things:read\"]}]", "[]", "GET /things/{id}: security: [] opens it to anybody"),
+        ("      security: [{apiKey: [\"things:read\"]}]\n", "", "getThing: operation without a rule"),
+        ("[{apiKey: [\"things:read\"]}]", "[]", "getThing: an empty `security` lets anybody in"),
+        ("[{apiKey: [\"things:read\"]}]", "[{}]", "getThing: the alternative `{}` lets anybody in"),
         (
             "[{apiKey: [\"things:read\"]}]",
-            "[{}]",
-            "GET /things/{id}: each security alternative names exactly one scheme",
+            "[{apiKey: [\"things:write\"]}]",
+            "scope `things:write` is not declared",
         ),
-        ("[{apiKey: [\"things:read\"]}]", "[{apiKey: [\"things:write\"]}]", "things:write\" is not declared"),
-        ("[{apiKey: [\"things:read\"]}]", "[{other: []}]", "security scheme other is not declared"),
-        ("operationId: getThing", "summary: s", "GET /things/{id}: has no operationId"),
-        ("operationId: getThing", "{operationId: getThing", "document:"),
+        ("[{apiKey: [\"things:read\"]}]", "[{other: []}]", "security scheme `other` is not declared"),
+        ("operationId: getThing", "summary: s", "GET /things/{id}: `operationId` is missing"),
+        ("operationId: getThing", "{operationId: getThing", "#: not YAML"),
         (
             "operationId: getThing",
             "operationId: getThing\n      x-reserve: true",
-            "x-reserve means nothing here; x-reserved was meant?",
+            "x-reserve: unknown extension; `x-reserved` is meant?",
         ),
         (
             "operationId: getThing",
             "operationId: getThing\n      x-public: true",
-            "x-public: true contradicts its security",
+            "`x-public: true` and a credential contradict each other",
         ),
         (
             "operationId: getThing",
             "operationId: getThing\n      x-reserved: maybe",
-            "x-reserved must be true or false",
+            "`x-reserved` must be true or false",
         ),
-        ("{name: id, in: path", "{name: other, in: path", "path parameter id is not declared"),
+        ("{name: id, in: path", "{name: other, in: path", "path parameter `id` is not declared"),
         (
             "[{name: id, in: path, required: true, schema: {type: string}}]",
             "[{$ref: 'https://example.com/p.yaml'}]",
-            "$ref leads nowhere",
+            "leaves the document; bundle it",
         ),
         (
             "schema: {type: string}}]",
             "schema: {type: string}}, {name: q, in: query, schema: {$ref: 'https://example.com/s'}}]",
-            "its schema can't be used",
+            "the schema of query parameter `q` can't be used",
         ),
         (
             "schema: {type: string}}]",
             "schema: {type: string}}, {name: q, in: query, schema: {pattern: '('}}]",
-            "its schema can't be used",
+            "the schema of query parameter `q` can't be used",
         ),
-        ("\"200\"", "\"404\"", "declares no success status"),
-        ("openapi: 3.1.0", "openapi: 3.0.3", "openapi is 3.0.3"),
-        ("openapi: 3.1.0", "swagger: \"2.0\"", "not an OpenAPI document"),
-        ("roles: [owner]", "roles: [king]", "roles are owner, admin, developer and viewer"),
-        ("holders: [secret_key, role]", "holders: [anybody]", "anybody is no holder"),
-        ("/v1", "https://api.example.com/v1", "the first server's url must be a path"),
+        ("openapi: 3.1.0", "openapi: 3.2.0", "OpenAPI 3.2.0 is not supported"),
+        ("openapi: 3.1.0", "swagger: \"2.0\"", "OpenAPI 2.0 (Swagger) is not supported"),
+        ("roles: [owner]", "roles: [king]", "must be one of owner, admin, developer, viewer"),
+        (
+            "holders: [secret_key, role]",
+            "holders: [anybody]",
+            "must be one of secret_key, publishable_key, role",
+        ),
+        ("/v1", "v1", "`url` must be a path such as"),
     ] {
         let told: Vec<String> =
             compile(&document(from, to)).err().unwrap().iter().map(ToString::to_string).collect();

@@ -1,0 +1,218 @@
+//! What one operation asks of a request besides its caller: query and body.
+
+use crate::field::{self, FieldError};
+use crate::text;
+use jsonschema::Validator;
+use serde_json::{Number, Value};
+use std::borrow::Cow;
+use std::fmt;
+
+/// The request checks of one operation, and what its handler must know to answer it.
+#[derive(Debug)]
+pub struct Checks {
+    /// The status of a success; the smallest one declared.
+    pub success_status: u16,
+    /// Takes an `Idempotency-Key`.
+    pub idempotent: bool,
+    /// Takes a body.
+    pub has_body: bool,
+    /// A request without a body is refused.
+    pub body_required: bool,
+    /// Most bytes of a body, where the contract says so.
+    pub max_body_bytes: Option<u64>,
+    /// The media type of the body that [`Checks::check_body`] is about; JSON where JSON is among them.
+    pub content_type: Option<String>,
+    /// Answers with a stream of server-sent events.
+    pub sse: bool,
+    pub(crate) parameters: Vec<QueryParameter>,
+    pub(crate) body: Option<Validator>,
+    /// JSON pointer to the schema of the body.
+    pub(crate) body_schema: Option<String>,
+}
+
+/// A declared query parameter.
+#[derive(Debug)]
+pub(crate) struct QueryParameter {
+    pub(crate) name: String,
+    pub(crate) required: bool,
+    /// What its text may be read as.
+    pub(crate) kind: TextKind,
+    pub(crate) default: Option<String>,
+    /// Absent for a list or object, which is not checked and may be repeated.
+    pub(crate) schema: Option<Validator>,
+    /// JSON pointer to its schema.
+    pub(crate) pointer: String,
+}
+
+/// How the text of a parameter becomes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextKind {
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    /// A list or object.
+    Composite,
+}
+
+/// The declared query parameters of one request: decoded, checked, defaults filled in.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The value of a parameter, or its default.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same as a number; `None` also when it is not one that a `u32` holds.
+    pub fn get_u32(&self, name: &str) -> Option<u32> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+/// Values may be credentials, so only the names are shown.
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Why a body is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not one JSON text; says where it breaks.
+    Syntax(String),
+    /// JSON that the schema refuses; 1 to 20 errors.
+    Invalid(Vec<FieldError>),
+}
+
+impl Checks {
+    /// Reads a raw query string. Parameters that are not declared are ignored, whatever they hold.
+    pub fn check_query(&self, query: Option<&str>) -> Result<Query, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut values: Vec<Option<Cow<'_, str>>> = vec![None; self.parameters.len()];
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(name) = form_decode(name) else { continue };
+            let Some(index) = self.parameters.iter().position(|it| it.name == name) else { continue };
+            let parameter = &self.parameters[index];
+            match form_decode(raw) {
+                None => errors.push(parameter.error("must be percent-encoded UTF-8")),
+                Some(_) if values[index].is_some() && parameter.kind != TextKind::Composite => {
+                    errors.push(parameter.error("may stand only once"));
+                }
+                Some(value) => {
+                    values[index].get_or_insert(value);
+                }
+            }
+        }
+        let mut known = Vec::new();
+        for (parameter, value) in self.parameters.iter().zip(values) {
+            match value {
+                Some(value) => match parameter.check(&value) {
+                    Ok(()) => known.push((parameter.name.clone(), value.into_owned())),
+                    Err(wrong) => errors.extend(wrong),
+                },
+                None => match &parameter.default {
+                    Some(default) => known.push((parameter.name.clone(), default.clone())),
+                    // One that was sent and can't be decoded has its error already.
+                    None if parameter.required && !errors.iter().any(|it| it.field == parameter.field()) => {
+                        errors.push(parameter.error("is required"));
+                    }
+                    None => {}
+                },
+            }
+        }
+        errors.truncate(field::MOST);
+        if errors.is_empty() { Ok(Query(known)) } else { Err(errors) }
+    }
+
+    /// Reads and checks a body. An absent body that may be absent is `null`; without a schema, any JSON will do.
+    pub fn check_body(&self, bytes: &[u8]) -> Result<Value, BodyError> {
+        if bytes.is_empty() {
+            return match self.body_required {
+                true => Err(BodyError::Syntax("the body is empty".into())),
+                false => Ok(Value::Null),
+            };
+        }
+        let value = text::json(bytes).map_err(BodyError::Syntax)?;
+        if let Some(validator) = &self.body
+            && !validator.is_valid(&value)
+        {
+            return Err(BodyError::Invalid(field::explain(field::BODY, validator.iter_errors(&value))));
+        }
+        Ok(value)
+    }
+}
+
+impl QueryParameter {
+    fn field(&self) -> String {
+        format!("query.{}", field::quoted(&self.name))
+    }
+
+    fn error(&self, message: &str) -> FieldError {
+        FieldError::new(self.field(), message)
+    }
+
+    fn check(&self, text: &str) -> Result<(), Vec<FieldError>> {
+        let value = self.kind.read(text).map_err(|message| vec![self.error(message)])?;
+        match &self.schema {
+            Some(schema) if !schema.is_valid(&value) => {
+                Err(field::explain(&self.field(), schema.iter_errors(&value)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl TextKind {
+    /// Reads exactly what JSON would write: no sign, space or zero more.
+    pub(crate) fn read(self, text: &str) -> Result<Value, &'static str> {
+        // JSON allows space around a number; a parameter does not.
+        let bare = !text.contains(|c: char| c.is_ascii_whitespace());
+        let parsed = |message| match serde_json::from_str::<Number>(text) {
+            Ok(number) if bare => Ok(Value::Number(number)),
+            _ => Err(message),
+        };
+        match self {
+            Self::Text | Self::Composite => Ok(Value::String(text.into())),
+            Self::Integer if text.contains(['.', 'e', 'E']) => Err("must be an integer"),
+            Self::Integer => parsed("must be an integer").and_then(|value| match value.is_f64() {
+                true => Err("is too large"),
+                false => Ok(value),
+            }),
+            Self::Number => parsed("must be a number"),
+            Self::Boolean => match text {
+                "true" => Ok(Value::Bool(true)),
+                "false" => Ok(Value::Bool(false)),
+                _ => Err("must be true or false"),
+            },
+        }
+    }
+}
+
+/// Decodes `application/x-www-form-urlencoded`; `None` for a broken escape or bytes that are not UTF-8.
+fn form_decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(Cow::Borrowed(text));
+    }
+    percent_decode(&text.replace('+', " ")).map(Cow::Owned)
+}
+
+/// Decodes percent escapes; `None` for a broken one or bytes that are not UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,215 @@
+//! What is wrong with a field of a request, in words for the caller. No message repeats a value that was sent.
+
+use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
+use jsonschema::paths::{Location, LocationSegment};
+use serde_json::Value;
+
+/// Most errors that one answer lists.
+pub(crate) const MOST: usize = 20;
+const MESSAGE_CHARS: usize = 200;
+const NAME_CHARS: usize = 60;
+/// How deep `anyOf` and `oneOf` are followed for the branch that was meant.
+const BRANCH_DEPTH: usize = 4;
+
+/// One thing wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where: `name`, `scopes[3]`, `query.limit`; `body` for the body as a whole.
+    pub field: String,
+    /// What is wrong, without the value that was sent; at most 200 characters.
+    pub message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS - 1) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { field: field.into(), message }
+    }
+}
+
+/// A name as it may be repeated to whoever sent it: short, one line, nothing that drives a terminal.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut short: String =
+        name.chars().take(NAME_CHARS).map(|c| if plain(c) { c } else { '\u{fffd}' }).collect();
+    if name.chars().nth(NAME_CHARS).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Turns what the validator found into at most [`MOST`] field errors. `root` names the value as a whole.
+pub(crate) fn explain<'v>(root: &str, errors: impl Iterator<Item = ValidationError<'v>>) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    for error in errors {
+        add(root, &error, BRANCH_DEPTH, &mut found);
+        if found.len() >= MOST {
+            break;
+        }
+    }
+    found.truncate(MOST);
+    found
+}
+
+fn add(root: &str, error: &ValidationError<'_>, depth: usize, found: &mut Vec<FieldError>) {
+    let place = Place { root, location: error.instance_path() };
+    let mut push = |field: String, message: String| {
+        let error = FieldError::new(field, message);
+        // `allOf` parts say the same thing twice.
+        if found.len() < MOST && !found.contains(&error) {
+            found.push(error);
+        }
+    };
+    match error.kind() {
+        Kind::Required { property } => {
+            push(place.member(property.as_str().unwrap_or_default()), "is required".into())
+        }
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            for name in unexpected.iter().take(MOST) {
+                push(place.member(name), format!("unknown field `{}`", quoted(name)));
+            }
+        }
+        Kind::PropertyNames { error } => {
+            push(place.name(), format!("has a field whose name {}", message(error)))
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth > 0 => match meant(error, context)
+        {
+            Some(branch) => branch.iter().for_each(|inner| add(root, inner, depth - 1, found)),
+            None => push(place.name(), message(error)),
+        },
+        _ => push(place.name(), message(error)),
+    }
+}
+
+/// The branch of an `anyOf` or `oneOf` that the sender meant: the only one whose type and constants fit.
+fn meant<'c>(
+    error: &ValidationError<'_>,
+    context: &'c [Vec<ValidationError<'static>>],
+) -> Option<&'c Vec<ValidationError<'static>>> {
+    let here = error.instance_path().segments().count();
+    let misses = |inner: &ValidationError<'_>| {
+        let below = inner.instance_path().segments().count().saturating_sub(here);
+        match inner.kind() {
+            Kind::Type { .. } => below == 0,
+            Kind::Constant { .. } | Kind::Enum { .. } => below <= 1,
+            _ => false,
+        }
+    };
+    let mut fitting = context.iter().filter(|branch| !branch.iter().any(misses));
+    fitting.next().filter(|_| fitting.next().is_none())
+}
+
+struct Place<'a> {
+    root: &'a str,
+    location: &'a Location,
+}
+
+impl Place<'_> {
+    /// `agents[3].name`, under the root's name where that is not the body.
+    fn path(&self) -> String {
+        let mut path = String::from(if self.root == BODY { "" } else { self.root });
+        for segment in self.location.segments() {
+            match segment {
+                LocationSegment::Index(index) => path.push_str(&format!("[{index}]")),
+                LocationSegment::Property(name) => join(&mut path, &name),
+            }
+        }
+        path
+    }
+
+    fn name(&self) -> String {
+        let path = self.path();
+        if path.is_empty() { self.root.into() } else { path }
+    }
+
+    fn member(&self, name: &str) -> String {
+        let mut path = self.path();
+        join(&mut path, name);
+        path
+    }
+}
+
+/// The root name of a body.
+pub(crate) const BODY: &str = "body";
+
+fn join(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&quoted(name));
+}
+
+fn message(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        Kind::Type { kind } => match kind {
+            TypeKind::Single(kind) => format!("must be {}", article(kind.as_str())),
+            TypeKind::Multiple(kinds) => {
+                let kinds: Vec<String> = kinds.iter().map(|kind| article(kind.as_str())).collect();
+                format!("must be {}", kinds.join(" or "))
+            }
+        },
+        Kind::Required { .. } => "is required".into(),
+        Kind::Constant { expected_value } => format!("must be {}", short(expected_value)),
+        Kind::Enum { options } => match options.as_ref() {
+            Value::Array(options) => {
+                format!("must be one of {}", options.iter().map(short).collect::<Vec<_>>().join(", "))
+            }
+            only => format!("must be {}", short(only)),
+        },
+        Kind::MinLength { limit: 1 } => "must not be empty".into(),
+        Kind::MinLength { limit } => format!("must have at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        Kind::Pattern { pattern } => format!("must match {pattern}"),
+        Kind::Format { format } => format!("must be {}", format_name(format)),
+        Kind::Minimum { limit } => format!("must be at least {limit}"),
+        Kind::Maximum { limit } => format!("must be at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("must be a multiple of {multiple_of}"),
+        Kind::MinItems { limit } => format!("must have at least {limit} items"),
+        Kind::MaxItems { limit } => format!("must have at most {limit} items"),
+        Kind::AdditionalItems { limit } => format!("must have at most {limit} items"),
+        Kind::UniqueItems => "must not have the same item twice".into(),
+        Kind::MinProperties { limit } => format!("must have at least {limit} fields"),
+        Kind::MaxProperties { limit } => format!("must have at most {limit} fields"),
+        Kind::Contains => "lacks an item it must have".into(),
+        Kind::UnevaluatedItems { .. } => "has items that may not be here".into(),
+        Kind::FalseSchema => "may not be here".into(),
+        Kind::Not { .. } => "is of a form that is not allowed".into(),
+        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "fits none of the allowed forms".into(),
+        Kind::OneOfMultipleValid { .. } => "fits more than one of the allowed forms".into(),
+        _ => "is not valid".into(),
+    }
+}
+
+fn short(value: &Value) -> String {
+    quoted(&value.to_string())
+}
+
+fn article(kind: &str) -> String {
+    match kind {
+        "null" => "null".into(),
+        "array" | "integer" | "object" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+fn format_name(format: &str) -> String {
+    match format {
+        "date-time" => "an RFC 3339 date-time such as 2025-01-31T12:00:00Z".into(),
+        "date" => "a date such as 2025-01-31".into(),
+        "time" => "an RFC 3339 time such as 12:00:00Z".into(),
+        "duration" => "an ISO 8601 duration such as PT15M".into(),
+        "email" => "an e-mail address".into(),
+        "uri" => "an absolute URI".into(),
+        "uuid" => "a UUID".into(),
+        other => format!("a valid {other}"),
+    }
+}
