@@ -1,6 +1,7 @@
 //! The `flowyte` binary: reads the command line and does what it says.
 
 use clap::{Parser, Subcommand};
+use flowyte_contract::Diagnostic;
 use flowyte_core::Brand;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,13 @@ enum ContractCommand {
         /// An OpenAPI 3.1 document in YAML or JSON.
         file: PathBuf,
     },
+    /// Say what changed between two versions of a document. Fails when a change breaks clients.
+    Diff {
+        /// The version that clients know.
+        old: PathBuf,
+        /// The version that would replace it.
+        new: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -52,6 +60,7 @@ fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
         Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
+        Command::Contract(ContractCommand::Diff { old, new }) => diff_contracts(&old, &new),
     };
     match answer {
         Ok(line) => finish(&mut std::io::stdout(), &line, ExitCode::SUCCESS),
@@ -59,17 +68,38 @@ fn main() -> ExitCode {
     }
 }
 
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{} can't be read: {error}", file.display()))
+}
+
+fn told(file: &Path, diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics.iter().map(|it| format!("\n  {it}")).collect();
+    format!("{}: {} to mend or to know{}", file.display(), diagnostics.len(), lines.concat())
+}
+
+fn diff_contracts(old: &Path, new: &Path) -> Result<String, String> {
+    let texts = (read(old)?, read(new)?);
+    for (file, text) in [(old, &texts.0), (new, &texts.1)] {
+        flowyte_contract::compile(text).map_err(|wrong| told(file, &wrong))?;
+    }
+    let changes = flowyte_contract::diff(&texts.0, &texts.1).map_err(|wrong| told(new, &wrong))?;
+    let lines = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    match (changes.is_empty(), changes.iter().any(|it| it.breaking)) {
+        (true, _) => Ok("nothing that clients see has changed".into()),
+        (_, false) => Ok(lines),
+        (_, true) => Err(format!("some changes break clients\n{lines}")),
+    }
+}
+
 fn check_contract(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("{} can't be read: {error}", file.display()))?;
-    let api = flowyte_contract::compile(&text).map_err(|wrong| {
-        let lines: Vec<String> = wrong.iter().map(|it| format!("\n  {it}")).collect();
-        format!("{} has {} problem(s):{}", file.display(), wrong.len(), lines.concat())
-    })?;
+    let text = read(file)?;
+    let api = flowyte_contract::compile(&text).map_err(|wrong| told(file, &wrong))?;
+    let warnings = flowyte_contract::check(&text);
+    let warnings = if warnings.is_empty() { String::new() } else { format!("\n{}", told(file, &warnings)) };
     let operations = api.contract().operations();
     let count = |test: fn(&flowyte_core::Operation) -> bool| operations.iter().filter(|it| test(it)).count();
     Ok(format!(
-        "{} is whole: {} operations, {} of them reserved, {} public; {} scopes",
+        "{} is whole: {} operations, {} of them reserved, {} public; {} scopes{warnings}",
         file.display(),
         operations.len(),
         count(|it| it.reserved),
