@@ -4,10 +4,11 @@ use crate::{CredentialKind, Denial, Presented, Principal, Record, Timestamp};
 
 /// Makes a [`Principal`] of a credential whose digest found `record`.
 ///
-/// The kind and environment the secret claims must be the record's: a secret body under another prefix is unknown, not
+/// The kind and, where its kind says one, the environment the secret claims must be the record's: a secret body under another prefix is unknown, not
 /// merely wrong. Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
 pub fn verify(presented: &Presented<'_>, record: &Record, now: Timestamp) -> Result<Principal, Denial> {
-    if presented.kind() != record.kind || presented.environment() != record.environment {
+    let other_environment = record.kind.has_environment() && presented.environment() != record.environment;
+    if presented.kind() != record.kind || other_environment {
         return Err(Denial::InvalidCredential);
     }
     if matches!(record.kind, CredentialKind::OneTime) {

@@ -3,7 +3,7 @@
 use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::keys::NewSecret;
-use crate::{Entity, Revision, StoreError, args};
+use crate::{Entity, Page, Revision, StoreError, args};
 use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, SessionId, UserId};
 use flowyte_core::time::DAY;
 use flowyte_core::{Digest, Role, Timestamp};
@@ -44,7 +44,7 @@ pub struct NewSession {
     pub id: SessionId,
     /// Its secret.
     pub secret: NewSecret,
-    /// When the person gave their password.
+    /// When the person gave their password, from which its longest life counts.
     pub signed_in_at: Timestamp,
     /// The browser.
     pub user_agent: String,
@@ -108,6 +108,69 @@ pub struct SessionRow {
     pub user_agent: String,
 }
 
+/// A member, as the organization sees them.
+#[derive(Clone, Debug)]
+pub struct MemberRow {
+    /// Which membership.
+    pub id: MemberId,
+    /// Who.
+    pub user: UserId,
+    /// Name for people.
+    pub name: String,
+    /// Lower-case address.
+    pub email: String,
+    /// As what.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: Timestamp,
+    /// Last use of a session here.
+    pub last_seen_at: Option<Timestamp>,
+}
+
+/// An invite that nobody used yet.
+#[derive(Clone, Debug)]
+pub struct InviteRow {
+    /// Which.
+    pub id: InviteId,
+    /// Where.
+    pub organization: OrganizationId,
+    /// For whom.
+    pub email: String,
+    /// As what.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// First instant at which it no longer works.
+    pub expires_at: Timestamp,
+}
+
+/// What to change of an organization; absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct OrganizationChange {
+    /// New name.
+    pub name: Option<String>,
+    /// New longest life of a new key; `Some(None)` lifts it.
+    pub max_ttl_days: Option<Option<u32>>,
+    /// Whether new keys must expire.
+    pub require_expiry: Option<bool>,
+}
+
+/// Who accepts an invite.
+#[derive(Clone)]
+pub enum Joining {
+    /// Somebody who signs in already and has proved it.
+    Known(UserId),
+    /// Somebody new.
+    New {
+        /// The person.
+        user: UserId,
+        /// Name for people.
+        name: String,
+        /// Argon2id, PHC string.
+        password_hash: String,
+    },
+}
+
 fn role(row: &Row) -> Result<Role, StoreError> {
     let name: String = row.get("role")?;
     Role::parse(&name).ok_or_else(|| StoreError::Inconsistent(format!("role {name}")))
@@ -123,7 +186,64 @@ fn user(row: &Row) -> Result<UserRow, StoreError> {
     })
 }
 
+fn member_row(row: &Row) -> Result<MemberRow, StoreError> {
+    Ok(MemberRow {
+        id: row.id("id")?,
+        user: row.id("user_id")?,
+        name: row.get("name")?,
+        email: row.get("email")?,
+        role: role(row)?,
+        joined_at: row.time("joined_at")?,
+        last_seen_at: row.maybe_time("last_seen_at")?,
+    })
+}
+
+fn invite_row(row: &Row) -> Result<InviteRow, StoreError> {
+    Ok(InviteRow {
+        id: row.id("id")?,
+        organization: row.id("organization_id")?,
+        email: row.get("email")?,
+        role: role(row)?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}
+
 impl Tx {
+    async fn organization(&mut self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
+        let row = self.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
+        Ok(OrganizationRow {
+            id: row.id("id")?,
+            name: row.get("name")?,
+            max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
+            require_expiry: row.get::<i64>("require_expiry")? != 0,
+            created_at: row.time("created_at")?,
+        })
+    }
+
+    async fn insert_user(
+        &mut self,
+        user: UserId,
+        email: &str,
+        name: &str,
+        password_hash: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let inserted = self
+            .exec(
+                "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (email) DO NOTHING",
+                vec![id(user), email.into(), name.into(), password_hash.into(), now.into()],
+            )
+            .await?;
+        match inserted {
+            0 => Err(StoreError::Conflict(
+                "Somebody signs in with this e-mail address already; sign in instead.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     async fn insert_member(
         &mut self,
         organization: OrganizationId,
@@ -169,7 +289,7 @@ impl Tx {
                 new.secret.pepper.into(),
                 by.now.into(),
                 new.signed_in_at.into(),
-                by.now.plus(SESSION_LIFE).into(),
+                new.signed_in_at.plus(SESSION_LIFE).into(),
                 by.address.clone().into(),
                 new.user_agent.clone().into(),
             ],
@@ -202,7 +322,7 @@ impl Tx {
     }
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// Whether nobody has set this installation up yet.
     pub async fn is_empty(&self) -> Result<bool, StoreError> {
         let row = self.begin(Mode::Read).await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
@@ -244,24 +364,7 @@ impl dyn Store {
             vec![id(new.organization), new.organization_name.clone().into(), by.now.into()],
         )
         .await?;
-        let inserted = tx
-            .exec(
-                "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (email) DO NOTHING",
-                vec![
-                    id(new.user),
-                    new.email.clone().into(),
-                    new.name.clone().into(),
-                    new.password_hash.clone().into(),
-                    by.now.into(),
-                ],
-            )
-            .await?;
-        if inserted == 0 {
-            return Err(StoreError::Conflict(
-                "Somebody signs in with this e-mail address already; sign in instead.",
-            ));
-        }
+        tx.insert_user(new.user, &new.email, &new.name, &new.password_hash, by.now).await?;
         tx.change(new.organization, Entity::Organization, new.organization, by.now).await?;
         tx.insert_member(new.organization, new.member, new.user, Role::Owner, by.now).await?;
         let action = if setup.is_some() { "setup.completed" } else { "organization.created" };
@@ -311,15 +414,268 @@ impl dyn Store {
 
     /// One organization.
     pub async fn organization(&self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
+        self.begin(Mode::Read).await?.organization(organization).await
+    }
+
+    /// Renames an organization or sets its key policy. Keys that are there stay as they are.
+    pub async fn change_organization(
+        &self,
+        organization: OrganizationId,
+        change: &OrganizationChange,
+        by: &By,
+    ) -> Result<OrganizationRow, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let old = tx.organization(organization).await?;
+        tx.exec(
+            "UPDATE organizations SET name = $2, max_ttl_days = $3, require_expiry = $4 WHERE id = $1",
+            vec![
+                id(organization),
+                change.name.clone().unwrap_or_else(|| old.name.clone()).into(),
+                change.max_ttl_days.unwrap_or(old.max_ttl_days).into(),
+                change.require_expiry.unwrap_or(old.require_expiry).into(),
+            ],
+        )
+        .await?;
+        let new = tx.organization(organization).await?;
+        let details = json!({
+            "renamedFrom": (old.name != new.name).then_some(&old.name),
+            "maxTtlDays": new.max_ttl_days,
+            "requireExpiry": new.require_expiry,
+        });
+        let deed = Deed {
+            action: "organization.changed",
+            kind: "organization",
+            id: organization.to_string(),
+            name: &new.name,
+            details,
+        };
+        tx.audit(organization, by, deed).await?;
+        tx.commit().await?;
+        Ok(new)
+    }
+
+    /// Makes another organization of somebody who is known already, with them as its owner.
+    pub async fn create_organization(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+        owner: UserId,
+        member: MemberId,
+        by: &By,
+    ) -> Result<OrganizationRow, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        tx.exec(
+            "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
+            vec![id(organization), name.into(), by.now.into()],
+        )
+        .await?;
+        tx.change(organization, Entity::Organization, organization, by.now).await?;
+        tx.insert_member(organization, member, owner, Role::Owner, by.now).await?;
+        let deed = Deed {
+            action: "organization.created",
+            kind: "organization",
+            id: organization.to_string(),
+            name,
+            details: json!({}),
+        };
+        tx.audit(organization, by, deed).await?;
+        let row = tx.organization(organization).await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Members, newest first.
+    pub async fn members(
+        &self,
+        organization: OrganizationId,
+        page: Page,
+    ) -> Result<Vec<MemberRow>, StoreError> {
+        let rows = self
+            .begin(Mode::Read)
+            .await?
+            .all(
+                "SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email, (SELECT MAX(s.last_seen_at) FROM sessions s \
+                 WHERE s.organization_id = m.organization_id AND s.user_id = m.user_id) AS last_seen_at \
+                 FROM members m JOIN users u ON u.id = m.user_id \
+                 WHERE m.organization_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3",
+                vec![id(organization), page.before_bytes(), page.probe().into()],
+            )
+            .await?;
+        rows.iter().map(member_row).collect()
+    }
+
+    /// One member.
+    pub async fn member(
+        &self,
+        organization: OrganizationId,
+        member: MemberId,
+    ) -> Result<MemberRow, StoreError> {
         let mut tx = self.begin(Mode::Read).await?;
-        let row = tx.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
-        Ok(OrganizationRow {
-            id: row.id("id")?,
-            name: row.get("name")?,
-            max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
-            require_expiry: row.get::<i64>("require_expiry")? != 0,
-            created_at: row.time("created_at")?,
-        })
+        let row = tx
+            .one(
+                "SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email, (SELECT MAX(s.last_seen_at) FROM sessions s \
+                 WHERE s.organization_id = m.organization_id AND s.user_id = m.user_id) AS last_seen_at \
+                 FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND m.id = $2",
+                vec![id(organization), id(member)],
+            )
+            .await?;
+        member_row(&row)
+    }
+
+    /// Invites that can be accepted, newest first.
+    pub async fn invites(
+        &self,
+        organization: OrganizationId,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Vec<InviteRow>, StoreError> {
+        let rows = self
+            .begin(Mode::Read)
+            .await?
+            .all(
+                "SELECT * FROM invites WHERE organization_id = $1 AND id < $2 AND closed_at IS NULL AND expires_at > $4 \
+                 ORDER BY id DESC LIMIT $3",
+                vec![id(organization), page.before_bytes(), page.probe().into(), now.into()],
+            )
+            .await?;
+        rows.iter().map(invite_row).collect()
+    }
+
+    /// Withdraws an invite that nobody used.
+    pub async fn withdraw_invite(
+        &self,
+        organization: OrganizationId,
+        invite: InviteId,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let row = tx
+            .one(
+                "SELECT email FROM invites WHERE organization_id = $1 AND id = $2 AND closed_at IS NULL",
+                vec![id(organization), id(invite)],
+            )
+            .await?;
+        tx.exec(
+            "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(invite), by.now.into()],
+        )
+        .await?;
+        let email: String = row.get("email")?;
+        let deed = Deed {
+            action: "member.invite_withdrawn",
+            kind: "invite",
+            id: invite.to_string(),
+            name: &email,
+            details: json!({}),
+        };
+        tx.audit(organization, by, deed).await?;
+        tx.commit().await
+    }
+
+    /// The open invite with one of these digests: the same token under each active pepper.
+    pub async fn find_invite(&self, digests: &[Digest], now: Timestamp) -> Result<InviteRow, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        for digest in digests {
+            let row = tx
+                .opt(
+                    "SELECT * FROM invites WHERE digest = $1 AND closed_at IS NULL AND expires_at > $2",
+                    args![*digest, now],
+                )
+                .await?;
+            if let Some(row) = row {
+                return invite_row(&row);
+            }
+        }
+        Err(StoreError::NotFound)
+    }
+
+    /// Uses an invite up: the person becomes a member, and a session opens.
+    pub async fn accept_invite(
+        &self,
+        invite: &InviteRow,
+        joining: &Joining,
+        member: MemberId,
+        session: &NewSession,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let used = tx
+            .exec(
+                "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2 AND closed_at IS NULL AND expires_at > $3",
+                vec![id(invite.organization), id(invite.id), by.now.into()],
+            )
+            .await?;
+        if used == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let (who, name) = match joining {
+            Joining::Known(who) => {
+                let row = tx
+                    .one(
+                        "SELECT name FROM users WHERE id = $1 AND email = $2 AND disabled = 0",
+                        vec![id(*who), invite.email.clone().into()],
+                    )
+                    .await?;
+                (*who, row.get("name")?)
+            }
+            Joining::New { user, name, password_hash } => {
+                tx.insert_user(*user, &invite.email, name, password_hash, by.now).await?;
+                (*user, name.clone())
+            }
+        };
+        let there = tx
+            .opt(
+                "SELECT id FROM members WHERE organization_id = $1 AND user_id = $2",
+                vec![id(invite.organization), id(who)],
+            )
+            .await?;
+        if there.is_some() {
+            return Err(StoreError::Conflict("This person is a member already; sign in instead."));
+        }
+        tx.insert_member(invite.organization, member, who, invite.role, by.now).await?;
+        let deed = Deed {
+            action: "member.joined",
+            kind: "member",
+            id: member.to_string(),
+            name: &name,
+            details: json!({"role": invite.role.as_str(), "invite": invite.id.to_string()}),
+        };
+        tx.audit(invite.organization, by, deed).await?;
+        tx.insert_session(invite.organization, who, session, by).await?;
+        tx.commit().await
+    }
+
+    /// Stores a new password, ends every session of the person and opens a new one where they are.
+    pub async fn change_password(
+        &self,
+        organization: OrganizationId,
+        who: UserId,
+        password_hash: &str,
+        session: &NewSession,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        tx.exec("UPDATE users SET password_hash = $2 WHERE id = $1", vec![id(who), password_hash.into()])
+            .await?;
+        let open = tx
+            .all(
+                "SELECT id, organization_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL",
+                vec![id(who)],
+            )
+            .await?;
+        for row in open {
+            tx.end(row.id("organization_id")?, row.id("id")?, by.now).await?;
+        }
+        let deed = Deed {
+            action: "user.password_changed",
+            kind: "user",
+            id: who.to_string(),
+            name: &by.actor.name,
+            details: json!({}),
+        };
+        tx.audit(organization, by, deed).await?;
+        tx.insert_session(organization, who, session, by).await?;
+        tx.commit().await
     }
 
     /// Opens a session of a member; `replacing` ends in the same transaction. Not a member: not found.
@@ -404,16 +760,19 @@ impl dyn Store {
         Ok(revision)
     }
 
-    /// A member's role changes, and with it every session they have here. The last owner stays one.
+    /// A member's role changes, and with it every session they have here. The last owner stays one. `from`: the role of
+    /// whoever asks for it.
     pub async fn change_role(
         &self,
         organization: OrganizationId,
         member: MemberId,
         new: Role,
+        from: Role,
         by: &By,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let (who, old, name) = tx.member(organization, member).await?;
+        owners_make_owners(from, [old, new])?;
         if old == Role::Owner && new != Role::Owner {
             tx.another_owner(organization).await?;
         }
@@ -440,15 +799,17 @@ impl dyn Store {
         Ok(revision)
     }
 
-    /// Removes a member and ends their sessions here. The last owner stays.
+    /// Removes a member and ends their sessions here. The last owner stays. `from`: the role of whoever asks for it.
     pub async fn remove_member(
         &self,
         organization: OrganizationId,
         member: MemberId,
+        from: Role,
         by: &By,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let (who, old, name) = tx.member(organization, member).await?;
+        owners_make_owners(from, [old, old])?;
         if old == Role::Owner {
             tx.another_owner(organization).await?;
         }
@@ -488,9 +849,20 @@ impl dyn Store {
         email: &str,
         new: Role,
         secret: &NewSecret,
+        from: Role,
         by: &By,
     ) -> Result<Timestamp, StoreError> {
+        owners_make_owners(from, [new, new])?;
         let mut tx = self.begin(Mode::Write).await?;
+        let there = tx
+            .opt(
+                "SELECT m.id FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND u.email = $2",
+                vec![id(organization), email.into()],
+            )
+            .await?;
+        if there.is_some() {
+            return Err(StoreError::Conflict("This person is a member already."));
+        }
         let expires_at = by.now.plus(INVITE_LIFE);
         tx.exec(
             "INSERT INTO invites (id, organization_id, email, role, digest, pepper_id, created_at, expires_at) \
@@ -547,6 +919,10 @@ impl Tx {
             _ => Ok(()),
         }
     }
+}
+
+fn owners_make_owners(from: Role, roles: [Role; 2]) -> Result<(), StoreError> {
+    if from != Role::Owner && roles.contains(&Role::Owner) { Err(StoreError::OwnersOnly) } else { Ok(()) }
 }
 
 fn hex(digest: &Digest) -> String {

@@ -206,7 +206,7 @@ pub struct AuditFilter {
     pub to: Option<Timestamp>,
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// Events newest first; `before` is the sequence of the last one of the page before.
     pub async fn audit_events(
         &self,

@@ -252,7 +252,8 @@ fn bind_pg(
     })
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_credentials.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_credentials.sql"), include_str!("../migrations/0002_platform.sql")];
 
 /// The embedded database: one file, one process.
 pub struct Sqlite {

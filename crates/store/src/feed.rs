@@ -3,8 +3,11 @@
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::keys::environment;
+use crate::publishable::VISITOR_LIFE;
 use crate::{Revision, StoreError, args};
-use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
+use flowyte_core::id::{
+    AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId,
+};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
 
 /// What a change is about.
@@ -18,10 +21,22 @@ pub enum Entity {
     SecretKey,
     /// A browser session.
     Session,
+    /// A publishable key with its secrets; its visitor sessions follow it.
+    PublishableKey,
+    /// A visitor's session.
+    Visitor,
 }
 
 impl Entity {
-    const ALL: [Self; 4] = [Self::Organization, Self::Member, Self::SecretKey, Self::Session];
+    /// In the order in which states must be applied.
+    const ALL: [Self; 6] = [
+        Self::Organization,
+        Self::Member,
+        Self::SecretKey,
+        Self::Session,
+        Self::PublishableKey,
+        Self::Visitor,
+    ];
 
     /// The name in the change log.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +45,8 @@ impl Entity {
             Self::Member => "member",
             Self::SecretKey => "secret_key",
             Self::Session => "session",
+            Self::PublishableKey => "publishable_key",
+            Self::Visitor => "visitor",
         }
     }
 }
@@ -93,6 +110,42 @@ pub enum State {
         /// Ended before that.
         ended: bool,
     },
+    /// A publishable key.
+    PublishableKey {
+        /// Whose.
+        organization: OrganizationId,
+        /// Which.
+        id: PublishableKeyId,
+        /// The agent it is pinned to.
+        agent: AgentId,
+        /// Its world.
+        environment: Environment,
+        /// Where it may be used from, canonical.
+        allowed_origins: Vec<String>,
+        /// For good.
+        revoked: bool,
+        /// Its own limit.
+        rate_limit_rpm: Option<u32>,
+        /// Every secret it ever had, with the instant each ends.
+        secrets: Vec<(Digest, Timestamp)>,
+    },
+    /// A visitor's session. It works while its key does and lists its origin.
+    Visitor {
+        /// Whose.
+        organization: OrganizationId,
+        /// Which.
+        id: VisitorId,
+        /// The key that opened it.
+        key: PublishableKeyId,
+        /// Its secret.
+        digest: Digest,
+        /// The page it was opened on.
+        origin: String,
+        /// Last use that was written down.
+        last_seen_at: Timestamp,
+        /// The latest end.
+        expires_at: Timestamp,
+    },
 }
 
 /// A consistent view: states, and the revision they are of.
@@ -104,7 +157,21 @@ pub struct Batch {
     pub states: Vec<State>,
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
+    /// The peppers that something stored depends on.
+    pub async fn pepper_ids(&self) -> Result<Vec<[u8; 8]>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT pepper_id FROM secrets UNION SELECT pepper_id FROM sessions UNION SELECT pepper_id FROM invites \
+                 UNION SELECT pepper_id FROM visitors \
+                 UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL",
+                vec![],
+            )
+            .await?;
+        rows.iter().map(|row| row.bytes("pepper_id")).collect()
+    }
+
     /// Everything decisions need, from one read transaction. Sessions that ended long ago are left out.
     pub async fn snapshot(&self, now: Timestamp) -> Result<Batch, StoreError> {
         let mut tx = self.begin(Mode::Read).await?;
@@ -116,21 +183,24 @@ impl dyn Store {
         for row in tx.all("SELECT organization_id, user_id, role FROM members", vec![]).await? {
             states.push(member(&row)?);
         }
-        let secrets =
-            tx.all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![]).await?;
-        let mut secrets = secrets.iter().peekable();
+        let secrets = tx
+            .all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![])
+            .await?
+            .iter()
+            .map(|row| Ok((row.bytes::<16>("key_id")?, secret(row)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
         for row in tx.all("SELECT * FROM secret_keys ORDER BY id", vec![]).await? {
-            let key: [u8; 16] = row.bytes("id")?;
-            let mut own = Vec::new();
-            while let Some(secret) = secrets.peek() {
-                match secret.bytes::<16>("key_id")?.cmp(&key) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal => own.push(self::secret(secret)?),
-                    std::cmp::Ordering::Greater => break,
-                }
-                secrets.next();
-            }
+            let own = secrets_of(&secrets, row.bytes("id")?);
             states.push(secret_key(&row, own)?);
+        }
+        for row in tx.all("SELECT * FROM publishable_keys ORDER BY id", vec![]).await? {
+            let own = secrets_of(&secrets, row.bytes("id")?);
+            states.push(publishable_key(&row, own)?);
+        }
+        for row in
+            tx.all("SELECT * FROM visitors WHERE created_at > $1", args![now.plus(-2 * VISITOR_LIFE)]).await?
+        {
+            states.push(visitor(&row)?);
         }
         for row in tx
             .all(
@@ -227,6 +297,19 @@ impl Tx {
             Entity::Session => {
                 session(&self.one("SELECT * FROM sessions WHERE id = $1", args![entity_id]).await?)
             }
+            Entity::PublishableKey => {
+                let secrets = self
+                    .all("SELECT digest, expires_at FROM secrets WHERE key_id = $1", args![entity_id])
+                    .await?;
+                let secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
+                publishable_key(
+                    &self.one("SELECT * FROM publishable_keys WHERE id = $1", args![entity_id]).await?,
+                    secrets,
+                )
+            }
+            Entity::Visitor => {
+                visitor(&self.one("SELECT * FROM visitors WHERE id = $1", args![entity_id]).await?)
+            }
         }
     }
 }
@@ -247,6 +330,37 @@ fn member(row: &Row) -> Result<State, StoreError> {
 
 fn secret(row: &Row) -> Result<(Digest, Timestamp), StoreError> {
     Ok((Digest::from_bytes(row.bytes("digest")?), row.time("expires_at")?))
+}
+
+/// The secrets of one key among those of all, which are in the order of their keys.
+fn secrets_of(all: &[([u8; 16], (Digest, Timestamp))], key: [u8; 16]) -> Vec<(Digest, Timestamp)> {
+    let begin = all.partition_point(|(of, _)| *of < key);
+    all[begin..].iter().take_while(|(of, _)| *of == key).map(|(_, secret)| *secret).collect()
+}
+
+fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, StoreError> {
+    Ok(State::PublishableKey {
+        organization: row.id("organization_id")?,
+        id: row.id("id")?,
+        agent: row.id("agent_id")?,
+        environment: environment(row)?,
+        allowed_origins: row.list("allowed_origins")?,
+        revoked: row.maybe_time("revoked_at")?.is_some(),
+        rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
+        secrets,
+    })
+}
+
+fn visitor(row: &Row) -> Result<State, StoreError> {
+    Ok(State::Visitor {
+        organization: row.id("organization_id")?,
+        id: row.id("id")?,
+        key: row.id("key_id")?,
+        digest: Digest::from_bytes(row.bytes("digest")?),
+        origin: row.get("origin")?,
+        last_seen_at: row.time("last_seen_at")?,
+        expires_at: row.time("expires_at")?,
+    })
 }
 
 fn secret_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, StoreError> {

@@ -212,7 +212,7 @@ fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) 
     Deed { action, kind: "api_key", id: key.id.to_string(), name: &key.name, details }
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// Mints a key; acknowledged only when it is durable and applied here.
     pub async fn mint_secret_key(
         &self,

@@ -10,6 +10,7 @@ pub mod db;
 pub mod feed;
 pub mod idempotency;
 pub mod keys;
+pub mod publishable;
 pub mod usage;
 
 pub use audit::{Actor, AuditEvent, By};
@@ -29,6 +30,9 @@ pub enum StoreError {
     /// The state does not allow it; the text is for the caller.
     #[error("{0}")]
     Conflict(&'static str),
+    /// Only an owner makes or unmakes owners.
+    #[error("only an owner makes or unmakes owners")]
+    OwnersOnly,
     /// If-Match names an older version.
     #[error("stale version")]
     Stale,

@@ -28,7 +28,7 @@ pub struct UsageRow {
     pub address: String,
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// Adds a batch: counters for keys, last use for keys and sessions. Only allowed calls count as use.
     pub async fn add_usage(&self, batch: &[UsageRow]) -> Result<(), StoreError> {
         let mut tx = self.begin(Mode::Batch).await?;
@@ -63,6 +63,20 @@ impl dyn Store {
                 CredentialKind::Session if used => {
                     tx.exec(
                         "UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
+                        args![row.credential, row.last_at],
+                    )
+                    .await?;
+                }
+                CredentialKind::PublishableKey if used => {
+                    tx.exec(
+                        "UPDATE publishable_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+                        args![row.credential, row.last_at],
+                    )
+                    .await?;
+                }
+                CredentialKind::Visitor if used => {
+                    tx.exec(
+                        "UPDATE visitors SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
                         args![row.credential, row.last_at],
                     )
                     .await?;

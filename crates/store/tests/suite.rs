@@ -172,7 +172,7 @@ async fn elsewhere_is_nowhere() {
         }
         assert!(store.secret_keys(ours, Page { limit: 10, before: None }, NOW).await.unwrap().is_empty());
         assert!(matches!(
-            store.change_role(ours, member, Role::Viewer, &by_at(NOW)).await,
+            store.change_role(ours, member, Role::Viewer, Role::Owner, &by_at(NOW)).await,
             Err(StoreError::NotFound)
         ));
         assert!(store.find_secret_key(theirs, key, NOW).await.unwrap().revoked_at.is_none());
@@ -313,7 +313,7 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
 
         // A removed member is told as such; the last owner can't be removed.
         assert!(matches!(
-            store.remove_member(organization, member, &by_at(NOW)).await,
+            store.remove_member(organization, member, Role::Owner, &by_at(NOW)).await,
             Err(StoreError::Conflict(_))
         ));
         let all = store.snapshot(NOW).await.unwrap();
@@ -338,7 +338,15 @@ async fn sessions_open_switch_and_end() {
         store.end_session(user, second.id, &by_at(NOW)).await.unwrap();
         assert!(matches!(store.end_session(user, second.id, &by_at(NOW)).await, Err(StoreError::NotFound)));
         store
-            .invite(organization, fresh::<InviteId>(), "c@example.com", Role::Viewer, &secret(), &by_at(NOW))
+            .invite(
+                organization,
+                fresh::<InviteId>(),
+                "c@example.com",
+                Role::Viewer,
+                &secret(),
+                Role::Owner,
+                &by_at(NOW),
+            )
             .await
             .unwrap();
     })

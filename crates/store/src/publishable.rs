@@ -1,0 +1,447 @@
+//! Publishable keys, each pinned to one agent, and the visitor sessions that they open.
+
+use crate::audit::{By, Deed};
+use crate::db::{Mode, Row, Store, Tx, id};
+use crate::idempotency::{Claim, Once, Seal};
+use crate::keys::{NewSecret, environment};
+use crate::{Entity, Page, Revision, StoreError, args, list};
+use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
+use flowyte_core::time::{DAY, MINUTE};
+use flowyte_core::{Environment, Timestamp};
+use serde_json::json;
+
+/// How long a visitor session lives, used or not.
+pub const VISITOR_LIFE: i64 = DAY;
+/// How long a visitor session lives without use.
+pub const VISITOR_IDLE: i64 = 30 * MINUTE;
+
+/// The customer's secret for visitor identities, sealed.
+#[derive(Clone)]
+pub struct IdentitySecret {
+    /// What only the server can open.
+    pub sealed: Vec<u8>,
+    /// Under which pepper.
+    pub pepper: [u8; 8],
+}
+
+/// A key to mint.
+#[derive(Clone)]
+pub struct NewPublishableKey {
+    /// Its id.
+    pub id: PublishableKeyId,
+    /// Its name.
+    pub name: String,
+    /// Its world.
+    pub environment: Environment,
+    /// The key itself.
+    pub key_public: String,
+    /// Origins it may be used from, canonical.
+    pub allowed_origins: Vec<String>,
+    /// Its own limit.
+    pub rate_limit_rpm: Option<u32>,
+    /// Whether visitors must be identified, and with what secret.
+    pub identity: Option<IdentitySecret>,
+    /// What it is found by.
+    pub secret: NewSecret,
+}
+
+/// A key as stored.
+#[derive(Clone)]
+pub struct PublishableKeyRow {
+    /// Its id.
+    pub id: PublishableKeyId,
+    /// The agent it is pinned to.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Its world.
+    pub environment: Environment,
+    /// The key itself; the newest after a rotation.
+    pub key_public: String,
+    /// Origins it may be used from.
+    pub allowed_origins: Vec<String>,
+    /// Its own limit.
+    pub rate_limit_rpm: Option<u32>,
+    /// Whether visitors must be identified.
+    pub require_identity: bool,
+    /// With what secret.
+    pub identity_secret: Option<Vec<u8>>,
+    /// When it was minted.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Last use.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What to change of a key; absent stays.
+#[derive(Clone, Default)]
+pub struct PublishableKeyChange {
+    /// New name.
+    pub name: Option<String>,
+    /// New origins.
+    pub allowed_origins: Option<Vec<String>>,
+    /// New limit; `Some(None)` removes it.
+    pub rate_limit_rpm: Option<Option<u32>>,
+    /// `Some(None)`: visitors need no identity any more. `Some(Some(_))`: they do, under this secret.
+    pub identity: Option<Option<IdentitySecret>>,
+}
+
+/// A visitor session to open.
+#[derive(Clone)]
+pub struct NewVisitor {
+    /// Its id.
+    pub id: VisitorId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its secret.
+    pub secret: NewSecret,
+    /// The page's origin.
+    pub origin: String,
+    /// Who the visitor is, where that was proved.
+    pub subject: Option<String>,
+}
+
+fn read(row: &Row) -> Result<PublishableKeyRow, StoreError> {
+    Ok(PublishableKeyRow {
+        id: row.id("id")?,
+        agent: row.id("agent_id")?,
+        name: row.get("name")?,
+        environment: environment(row)?,
+        key_public: row.get("key_public")?,
+        allowed_origins: row.list("allowed_origins")?,
+        rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
+        require_identity: row.get::<i64>("require_identity")? != 0,
+        identity_secret: row.get("identity_secret")?,
+        created_at: row.time("created_at")?,
+        revoked_at: row.maybe_time("revoked_at")?,
+        last_used_at: row.maybe_time("last_used_at")?,
+    })
+}
+
+fn deed<'a>(action: &'a str, key: &'a PublishableKeyRow, details: serde_json::Value) -> Deed<'a> {
+    Deed { action, kind: "publishable_key", id: key.id.to_string(), name: &key.name, details }
+}
+
+impl Tx {
+    /// The agent is there, in this organization.
+    pub async fn agent_is_there(
+        &mut self,
+        organization: OrganizationId,
+        agent: AgentId,
+    ) -> Result<(), StoreError> {
+        self.one(
+            "SELECT id FROM agents WHERE organization_id = $1 AND id = $2 AND deleted_at IS NULL",
+            vec![id(organization), id(agent)],
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn publishable_key(
+        &mut self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: PublishableKeyId,
+    ) -> Result<PublishableKeyRow, StoreError> {
+        self.agent_is_there(organization, agent).await?;
+        let row = self
+            .one(
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id = $3",
+                vec![id(organization), id(agent), id(key)],
+            )
+            .await?;
+        read(&row)
+    }
+
+    async fn active_publishable_key(
+        &mut self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: PublishableKeyId,
+    ) -> Result<PublishableKeyRow, StoreError> {
+        let row = self.publishable_key(organization, agent, key).await?;
+        match row.revoked_at {
+            Some(_) => {
+                Err(StoreError::Conflict("The key is revoked, which can't be undone; mint a new one."))
+            }
+            None => Ok(row),
+        }
+    }
+}
+
+impl dyn Store + '_ {
+    /// Mints a key for an agent.
+    pub async fn mint_publishable_key(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        new: &NewPublishableKey,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: Seal<'_, PublishableKeyRow>,
+    ) -> Result<Once<PublishableKeyRow>, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        tx.agent_is_there(organization, agent).await?;
+        let identity = new.identity.as_ref();
+        tx.exec(
+            "INSERT INTO publishable_keys (id, organization_id, agent_id, name, environment, key_public, allowed_origins, \
+             rate_limit_rpm, require_identity, identity_secret, identity_pepper_id, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            vec![
+                id(new.id),
+                id(organization),
+                id(agent),
+                new.name.clone().into(),
+                new.environment.as_str().into(),
+                new.key_public.clone().into(),
+                list(&new.allowed_origins),
+                new.rate_limit_rpm.into(),
+                identity.is_some().into(),
+                identity.map(|it| it.sealed.clone()).into(),
+                identity.map(|it| it.pepper).into(),
+                by.now.into(),
+            ],
+        )
+        .await?;
+        tx.add_secret(organization, new.id, &new.secret, by.now, by.now).await?;
+        let row = tx.publishable_key(organization, agent, new.id).await?;
+        let details = json!({"agent": agent.to_string(), "allowedOrigins": row.allowed_origins});
+        tx.audit(organization, by, deed("publishable_key.minted", &row, details)).await?;
+        tx.change(organization, Entity::PublishableKey, new.id, by.now).await?;
+        tx.remember(organization, claim, || seal(&row)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(row))
+    }
+
+    /// Keys of an agent, newest first.
+    pub async fn publishable_keys(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        page: Page,
+    ) -> Result<Vec<PublishableKeyRow>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        tx.agent_is_there(organization, agent).await?;
+        let rows = tx
+            .all(
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
+                vec![id(organization), id(agent), page.before_bytes(), page.probe().into()],
+            )
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// One key of an agent; the newest active one where none is named.
+    pub async fn find_publishable_key(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: Option<PublishableKeyId>,
+    ) -> Result<PublishableKeyRow, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        if let Some(key) = key {
+            return tx.publishable_key(organization, agent, key).await;
+        }
+        tx.agent_is_there(organization, agent).await?;
+        let row = tx
+            .one(
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND revoked_at IS NULL \
+                 ORDER BY id DESC LIMIT 1",
+                vec![id(organization), id(agent)],
+            )
+            .await?;
+        read(&row)
+    }
+
+    /// Changes a key. A revoked one stays as it is.
+    pub async fn change_publishable_key(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: PublishableKeyId,
+        change: &PublishableKeyChange,
+        by: &By,
+    ) -> Result<PublishableKeyRow, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let old = tx.active_publishable_key(organization, agent, key).await?;
+        tx.exec(
+            "UPDATE publishable_keys SET name = $3, allowed_origins = $4, rate_limit_rpm = $5 \
+             WHERE organization_id = $1 AND id = $2",
+            vec![
+                id(organization),
+                id(key),
+                change.name.clone().unwrap_or_else(|| old.name.clone()).into(),
+                list(change.allowed_origins.as_ref().unwrap_or(&old.allowed_origins)),
+                change.rate_limit_rpm.unwrap_or(old.rate_limit_rpm).into(),
+            ],
+        )
+        .await?;
+        if let Some(identity) = &change.identity {
+            tx.exec(
+                "UPDATE publishable_keys SET require_identity = $3, identity_secret = $4, identity_pepper_id = $5 \
+                 WHERE organization_id = $1 AND id = $2",
+                vec![
+                    id(organization),
+                    id(key),
+                    identity.is_some().into(),
+                    identity.as_ref().map(|it| it.sealed.clone()).into(),
+                    identity.as_ref().map(|it| it.pepper).into(),
+                ],
+            )
+            .await?;
+        }
+        let row = tx.publishable_key(organization, agent, key).await?;
+        let details = json!({
+            "allowedOrigins": row.allowed_origins,
+            "requireIdentityVerification": row.require_identity,
+            "renamedFrom": (old.name != row.name).then_some(&old.name),
+        });
+        tx.audit(organization, by, deed("publishable_key.changed", &row, details)).await?;
+        tx.change(organization, Entity::PublishableKey, key, by.now).await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// A new key text with the same agent and origins; the one before lives until `old_until`.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn rotate_publishable_key(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: PublishableKeyId,
+        secret: &NewSecret,
+        key_public: &str,
+        old_until: Timestamp,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: Seal<'_, PublishableKeyRow>,
+    ) -> Result<Once<PublishableKeyRow>, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        tx.active_publishable_key(organization, agent, key).await?;
+        tx.add_secret(organization, key, secret, old_until, by.now).await?;
+        tx.exec(
+            "UPDATE publishable_keys SET key_public = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(key), key_public.into()],
+        )
+        .await?;
+        let row = tx.publishable_key(organization, agent, key).await?;
+        let details = json!({"oldKeyEndsAt": old_until.to_string()});
+        tx.audit(organization, by, deed("publishable_key.rotated", &row, details)).await?;
+        tx.change(organization, Entity::PublishableKey, key, by.now).await?;
+        tx.remember(organization, claim, || seal(&row)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(row))
+    }
+
+    /// Revokes a key for good, and with it every visitor session that it opened. Revoking again changes nothing.
+    pub async fn revoke_publishable_key(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        key: PublishableKeyId,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        if tx.publishable_key(organization, agent, key).await?.revoked_at.is_some() {
+            return Ok(());
+        }
+        tx.exec(
+            "UPDATE publishable_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(key), by.now.into()],
+        )
+        .await?;
+        let row = tx.publishable_key(organization, agent, key).await?;
+        tx.audit(organization, by, deed("publishable_key.revoked", &row, json!({}))).await?;
+        tx.change(organization, Entity::PublishableKey, key, by.now).await?;
+        tx.commit().await
+    }
+
+    /// The key behind a credential, whatever its agent.
+    pub async fn publishable_key_of(
+        &self,
+        organization: OrganizationId,
+        key: PublishableKeyId,
+    ) -> Result<PublishableKeyRow, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let row = tx
+            .one(
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND id = $2",
+                vec![id(organization), id(key)],
+            )
+            .await?;
+        read(&row)
+    }
+
+    /// Opens a visitor session with its conversation.
+    pub async fn open_visitor(
+        &self,
+        organization: OrganizationId,
+        key: PublishableKeyId,
+        new: &NewVisitor,
+        now: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        let mut tx = self.begin(Mode::Write).await?;
+        let row = tx
+            .one(
+                "SELECT k.agent_id, k.environment FROM publishable_keys k JOIN agents a ON a.id = k.agent_id \
+                 WHERE k.organization_id = $1 AND k.id = $2 AND k.revoked_at IS NULL AND a.deleted_at IS NULL",
+                vec![id(organization), id(key)],
+            )
+            .await?;
+        let agent: AgentId = row.id("agent_id")?;
+        tx.exec(
+            "INSERT INTO conversations (id, organization_id, agent_id, environment, visitor_subject, started_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            vec![
+                id(new.conversation),
+                id(organization),
+                id(agent),
+                row.get::<String>("environment")?.into(),
+                new.subject.clone().into(),
+                now.into(),
+            ],
+        )
+        .await?;
+        tx.exec(
+            "INSERT INTO visitors (id, organization_id, key_id, conversation_id, digest, pepper_id, origin, created_at, \
+             last_seen_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
+            vec![
+                id(new.id),
+                id(organization),
+                id(key),
+                id(new.conversation),
+                new.secret.digest.into(),
+                new.secret.pepper.into(),
+                new.origin.clone().into(),
+                now.into(),
+                now.plus(VISITOR_LIFE).into(),
+            ],
+        )
+        .await?;
+        let revision = tx.change(organization, Entity::Visitor, new.id, now).await?;
+        tx.commit().await?;
+        Ok(revision)
+    }
+
+    /// The conversation of a visitor session.
+    pub async fn conversation_of(
+        &self,
+        organization: OrganizationId,
+        visitor: VisitorId,
+    ) -> Result<ConversationId, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        tx.one(
+            "SELECT conversation_id FROM visitors WHERE organization_id = $1 AND id = $2",
+            args![*organization.as_bytes(), *visitor.as_bytes()],
+        )
+        .await?
+        .id("conversation_id")
+    }
+}
