@@ -1,1 +1,6 @@
-//! placeholder
+//! What the scopes open: a module per resource, each over the store's transactions, organization first.
+
+pub mod agents;
+pub mod answerer;
+pub mod conversations;
+pub mod widgets;
