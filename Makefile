@@ -9,7 +9,7 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 run:
-	cargo run --release --locked -p flowyte-server -- --help
+	cargo run --release --locked -p flowyte-server -- serve
 
 # The tests start a PostgreSQL of their own in a temporary folder; they need its server programs only.
 postgres:

@@ -1,5 +1,24 @@
-//! The parts of the binary.
+//! The parts of the binary. A request's path: `accept.rs` → `wire.rs` → `gate.rs` → `handlers/` → `answer.rs`, and where
+//! it is refused, `problem.rs`.
 
 pub mod accept;
+pub mod answer;
+pub mod app;
+pub mod call;
+pub mod clock;
+pub mod config;
+pub mod cursor;
+pub mod gate;
+pub mod handlers;
+pub mod identity_token;
+pub mod meter;
+pub mod ops;
+pub mod password;
+pub mod pepper;
+pub mod problem;
 pub mod replica;
+pub mod seal;
+pub mod serve;
+pub mod site;
+pub mod usage;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! The `flowyte` binary: reads the command line and does what it says.
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use flowyte::config::{Config, Given, SETTINGS};
+use flowyte::serve;
 use flowyte_contract::Diagnostic;
 use flowyte_core::Brand;
 use std::io::{Read, Write};
@@ -17,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve the API. The first start prints the link that sets it up.
+    Serve(Settings),
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
@@ -53,19 +57,100 @@ enum Keys {
     },
 }
 
+/// The settings as they were given: one flag for each, and a file.
+struct Settings(Given);
+
+impl Args for Settings {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let file = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .env("FLOWYTE_CONFIG")
+            .help("a TOML file with settings by the names of the flags, with _ for -");
+        SETTINGS
+            .iter()
+            .fold(command.arg(file), |command, it| {
+                let flag = it.name.replace('_', "-");
+                command.arg(Arg::new(it.name).long(flag).value_name(it.value).help(it.help))
+            })
+            .after_help("Each flag is also a variable: --public-url is FLOWYTE_PUBLIC_URL. A flag wins over a variable over the file.")
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Given::default();
+        for setting in SETTINGS {
+            if let Some(value) = matches.get_one::<String>(setting.name) {
+                given.flag(setting, value.clone());
+            }
+        }
+        given.variables(std::env::vars());
+        if let Some(file) = matches.get_one::<String>("config") {
+            given.file(Path::new(file));
+        }
+        Ok(Self(given))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Everything that is wrong is said at once, before anything is opened.
+    fn read(self) -> Result<Config, String> {
+        self.0
+            .finish()
+            .map_err(|problems| format!("the configuration is not usable:\n  {}", problems.join("\n  ")))
+    }
+}
+
 /// Longer than any credential; more is not read.
 const LONGEST: u64 = 256;
 
 fn main() -> ExitCode {
     let answer = match Cli::parse().command {
+        Command::Serve(settings) => settings.read().and_then(run_server),
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
         Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
         Command::Contract(ContractCommand::Diff { old, new }) => diff_contracts(&old, &new),
     };
     match answer {
+        Ok(line) if line.is_empty() => ExitCode::SUCCESS,
         Ok(line) => finish(&mut std::io::stdout(), &line, ExitCode::SUCCESS),
         Err(line) => finish(&mut std::io::stderr(), &format!("flowyte: {line}"), ExitCode::FAILURE),
     }
+}
+
+fn run_server(config: Config) -> Result<String, String> {
+    start_log(&config);
+    block_on(serve::run(config)).map(|()| String::new())
+}
+
+/// Runs something to its end, with the causes of what went wrong in one line.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no threads can be started: {error}"))?;
+    runtime.block_on(work).map_err(|error| format!("{error:#}"))
+}
+
+/// Log lines go to standard error; a panic becomes one of them, without its message, which may hold anything.
+fn start_log(config: &Config) {
+    let log = tracing_subscriber::fmt().with_max_level(config.log_level).with_writer(std::io::stderr);
+    match config.log_json {
+        true => log.json().flatten_event(true).init(),
+        false => log.with_ansi(false).init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
 }
 
 fn read(file: &Path) -> Result<String, String> {

@@ -4,20 +4,27 @@
 //! applies whole states in the log's order; applying a state twice changes nothing.
 
 use async_trait::async_trait;
-use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
+use flowyte_core::id::{AgentId, Id, OrganizationId, PublishableKeyId, SessionId, UserId, VisitorId};
 use flowyte_core::limit::RateLimit;
 use flowyte_core::record::Idle;
+use flowyte_core::time::DAY;
 use flowyte_core::{
-    CredentialKind, Digest, Environment, Fence, Lookup, Organization, Record, Role, ScopeSet, ScopeTable,
-    Timestamp,
+    CredentialKind, Digest, Environment, Fence, Lookup, Organization, Origin, Record, Role, ScopeSet,
+    ScopeTable, Timestamp,
 };
 use flowyte_store::accounts::SESSION_IDLE;
+use flowyte_store::publishable::VISITOR_IDLE;
 use flowyte_store::{Follower, Revision, State, Store, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
+
+/// How often a database that others may write to is asked for changes.
+pub const POLL: Duration = Duration::from_millis(500);
+/// How long after the beginning of a read what it found may be answered from, nanoseconds.
+const LEASE: i64 = 2_000_000_000;
 
 /// How long to wait before the store is asked again after it failed.
 const RETRY: Duration = Duration::from_millis(50);
@@ -43,6 +50,8 @@ impl Hasher for DigestHasher {
 /// Every secret this node knows, found by digest.
 pub struct Table {
     secrets: papaya::HashMap<u128, Record, BuildHasherDefault<DigestHasher>>,
+    /// How many working publishable keys list an origin.
+    origins: papaya::HashMap<Box<str>, usize>,
     scopes: ScopeTable,
     organization_rpm: u32,
 }
@@ -54,7 +63,20 @@ pub struct Ties {
     roles: HashMap<(OrganizationId, UserId), Role>,
     sessions: HashMap<SessionId, State>,
     sessions_of: HashMap<(OrganizationId, UserId), HashSet<SessionId>>,
-    limits: HashMap<SecretKeyId, Arc<RateLimit>>,
+    limits: HashMap<[u8; 16], Arc<RateLimit>>,
+    keys: HashMap<PublishableKeyId, PublishableKey>,
+    visitors: HashMap<VisitorId, State>,
+    visitors_of: HashMap<PublishableKeyId, HashSet<VisitorId>>,
+}
+
+/// What visitor sessions take from the key that opened them.
+#[derive(Clone)]
+struct PublishableKey {
+    agent: AgentId,
+    environment: Environment,
+    /// None when it is revoked.
+    origins: Vec<Origin>,
+    limit: Option<Arc<RateLimit>>,
 }
 
 /// The table with the store it follows.
@@ -62,21 +84,26 @@ pub struct Replica {
     table: Table,
     /// Whether everything the store acknowledged is applied, as far as this process knows.
     fresh: AtomicBool,
+    /// Until when, by a clock that also runs while the machine sleeps; the end of time where nobody else can write.
+    lease: AtomicI64,
     store: Arc<dyn Store>,
     writer: tokio::sync::Mutex<(Ties, Revision)>,
 }
 
 impl Replica {
-    /// Loads everything and follows the store from then on.
+    /// Loads everything and follows the store from then on. `shared`: others may write to its database, so that only a
+    /// [lease](Self::renew) makes what was read good for an answer.
     pub async fn load(
         store: Arc<dyn Store>,
         scopes: ScopeTable,
         organization_rpm: u32,
+        shared: bool,
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
         let replica = Arc::new(Self {
             table: Table::new(scopes, organization_rpm),
             fresh: AtomicBool::new(false),
+            lease: AtomicI64::new(if shared { 0 } else { i64::MAX }),
             store: store.clone(),
             writer: tokio::sync::Mutex::default(),
         });
@@ -94,17 +121,96 @@ impl Replica {
 
     /// Answers with what is known of a digest. The record is borrowed for the call only.
     pub fn with<T>(&self, digest: &Digest, decide: impl FnOnce(Lookup<'_>) -> T) -> T {
-        if !self.fresh.load(Ordering::Acquire) {
+        if !self.is_fresh() {
             return decide(Lookup::Unavailable);
         }
         self.table.with(digest, decide)
+    }
+
+    /// Whether it can prove that it has seen every change.
+    pub fn is_fresh(&self) -> bool {
+        let lease = self.lease.load(Ordering::Acquire);
+        self.fresh.load(Ordering::Acquire) && (lease == i64::MAX || boot_time() < lease)
+    }
+
+    /// How many secrets it knows.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it knows no secret.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Whether the secret with this digest still works, for streams that outlive their decision.
+    pub fn stands(&self, digest: &Digest, now: Timestamp) -> bool {
+        self.with(digest, |lookup| match lookup {
+            Lookup::Found(record) => {
+                !record.revoked
+                    && now < record.expires_at
+                    && !record.organization.suspended.load(Ordering::Relaxed)
+            }
+            Lookup::Unknown | Lookup::Unavailable => false,
+        })
+    }
+
+    /// Reads what others changed, and may be trusted for another [`LEASE`] from when the read began. Where it fails the
+    /// lease runs out by itself.
+    pub async fn renew(&self) {
+        let begun = boot_time();
+        // The claim proves that this process still is the one that serves, and that the database is the one it claimed.
+        let read = async {
+            self.store.claim().await?;
+            let mut writer = self.writer.lock().await;
+            let batch = self.store.changes(writer.1).await?;
+            batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
+            writer.1 = batch.revision;
+            Ok::<_, StoreError>(())
+        };
+        match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
+            Ok(Ok(())) => {
+                self.fresh.store(true, Ordering::Release);
+                self.lease.store(begun + LEASE, Ordering::Release);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the change log can't be read; credentials are verified until the lease ends")
+            }
+            Err(_) => {
+                tracing::warn!("the database does not answer; credentials are verified until the lease ends")
+            }
+        }
+    }
+
+    /// Forgets sessions that ended long ago. The database keeps them, so nothing is lost if the clock was wrong.
+    pub async fn sweep(&self, now: Timestamp) {
+        let mut writer = self.writer.lock().await;
+        self.table.sweep(&mut writer.0, now);
+    }
+}
+
+/// Nanoseconds since boot, sleep included.
+fn boot_time() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+impl Replica {
+    /// Whether some publishable key that works lists this origin: what a preflight, which carries no key, may know.
+    pub fn lists_origin(&self, origin: &str) -> bool {
+        self.fresh.load(Ordering::Acquire) && self.table.lists_origin(origin)
     }
 }
 
 impl Table {
     /// An empty table for a contract's scopes. `organization_rpm`: requests a minute that each organization may make.
     pub fn new(scopes: ScopeTable, organization_rpm: u32) -> Self {
-        Self { secrets: papaya::HashMap::default(), scopes, organization_rpm }
+        Self {
+            secrets: papaya::HashMap::default(),
+            origins: papaya::HashMap::new(),
+            scopes,
+            organization_rpm,
+        }
     }
 
     /// Answers with what is known of a digest. The record is borrowed for the call only.
@@ -156,14 +262,7 @@ impl Table {
                     .scopes
                     .grant(scopes.iter().map(String::as_str))
                     .intersection(self.scopes.secret_keys());
-                let limit = rate_limit_rpm.map(|rpm| match writer.limits.get(&id) {
-                    Some(known) if known.limit() == rpm => known.clone(), // A change of something else resets no limit.
-                    _ => Arc::new(RateLimit::per_minute(rpm)),
-                });
-                match &limit {
-                    Some(limit) => writer.limits.insert(id, limit.clone()),
-                    None => writer.limits.remove(&id),
-                };
+                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm);
                 // An address list that can't be read would admit anybody if it were skipped, so the key is refused instead.
                 let addresses: Result<Vec<_>, _> =
                     allowed_addresses.iter().map(|block| block.parse()).collect();
@@ -240,7 +339,121 @@ impl Table {
                     writer.sessions.insert(id, state);
                 }
             }
+            State::PublishableKey {
+                organization,
+                id,
+                agent,
+                environment,
+                allowed_origins,
+                revoked,
+                rate_limit_rpm,
+                secrets,
+            } => {
+                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm);
+                let origins: Vec<Origin> =
+                    allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
+                let listed = if revoked { Vec::new() } else { origins.clone() };
+                let key = PublishableKey { agent, environment, origins: listed, limit: limit.clone() };
+                self.count_origins(&key.origins, 1);
+                if let Some(old) = writer.keys.insert(id, key) {
+                    self.count_origins(&old.origins, -1);
+                }
+                for (digest, secret_ends) in secrets {
+                    let record = Record {
+                        organization: self.organization(writer, organization),
+                        scopes: self.scopes.publishable_keys(),
+                        id: *id.as_bytes(),
+                        expires_at: secret_ends,
+                        kind: CredentialKind::PublishableKey,
+                        environment,
+                        revoked,
+                        fence: Some(Box::new(Fence {
+                            origins: origins.clone(),
+                            agent: Some(agent),
+                            limit: limit.clone(),
+                            ..Default::default()
+                        })),
+                    };
+                    self.secrets.pin().insert(digest.key(), record);
+                }
+                let visitors = writer.visitors_of.get(&id).cloned().unwrap_or_default();
+                let states: Vec<State> =
+                    visitors.iter().filter_map(|id| writer.visitors.get(id).cloned()).collect();
+                states.into_iter().for_each(|visitor| self.apply(writer, visitor));
+            }
+            State::Visitor { organization, id, key, digest, ref origin, last_seen_at, expires_at } => {
+                let of = writer.keys.get(&key).cloned();
+                let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
+                let origins: Vec<Origin> = origins.cloned().collect();
+                let secrets = self.secrets.pin();
+                let known = secrets
+                    .get(&digest.key())
+                    .and_then(|it| Some(it.fence.as_ref()?.idle.as_ref()?.last_used()));
+                let record = Record {
+                    organization: self.organization(writer, organization),
+                    scopes: self.scopes.publishable_keys(),
+                    id: *id.as_bytes(),
+                    expires_at,
+                    kind: CredentialKind::Visitor,
+                    environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
+                    // A key that is revoked, or not known, lists no origin.
+                    revoked: of.as_ref().is_none_or(|it| it.origins.is_empty()),
+                    fence: Some(Box::new(Fence {
+                        origins,
+                        agent: of.as_ref().map(|it| it.agent),
+                        limit: of.and_then(|it| it.limit),
+                        idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), VISITOR_IDLE)),
+                        ..Default::default()
+                    })),
+                };
+                secrets.insert(digest.key(), record);
+                writer.visitors_of.entry(key).or_default().insert(id);
+                writer.visitors.insert(id, state);
+            }
         }
+    }
+
+    fn lists_origin(&self, origin: &str) -> bool {
+        self.origins.pin().contains_key(origin)
+    }
+
+    /// One writer, so reading and writing back is enough.
+    fn count_origins(&self, origins: &[Origin], by: isize) {
+        let counts = self.origins.pin();
+        for origin in origins {
+            let count = counts.get(origin.as_str()).copied().unwrap_or(0).saturating_add_signed(by);
+            match count {
+                0 => counts.remove(origin.as_str()).map(drop),
+                _ => counts.insert(origin.as_str().into(), count).map(drop),
+            };
+        }
+    }
+
+    fn sweep(&self, writer: &mut Ties, now: Timestamp) {
+        let over = now.plus(-DAY);
+        let secrets = self.secrets.pin();
+        writer.visitors.retain(|id, state| {
+            let State::Visitor { key, digest, expires_at, .. } = state else { return false };
+            if *expires_at >= over {
+                return true;
+            }
+            secrets.remove(&digest.key());
+            if let Some(of_key) = writer.visitors_of.get_mut(key) {
+                of_key.remove(id);
+            }
+            false
+        });
+        writer.sessions.retain(|id, state| {
+            let State::Session { organization, user, digest, expires_at, .. } = state else { return false };
+            if *expires_at >= over {
+                return true;
+            }
+            secrets.remove(&digest.key());
+            if let Some(of_member) = writer.sessions_of.get_mut(&(*organization, *user)) {
+                of_member.remove(id);
+            }
+            false
+        });
     }
 
     fn new_organization(&self, id: OrganizationId) -> Arc<Organization> {
@@ -251,6 +464,19 @@ impl Table {
     fn organization(&self, writer: &mut Ties, id: OrganizationId) -> Arc<Organization> {
         writer.organizations.entry(id).or_insert_with(|| self.new_organization(id)).clone()
     }
+}
+
+/// The key's limit. A change of something else does not begin it anew.
+fn keep_limit(writer: &mut Ties, key: [u8; 16], rpm: Option<u32>) -> Option<Arc<RateLimit>> {
+    let limit = rpm.map(|rpm| match writer.limits.get(&key) {
+        Some(known) if known.limit() == rpm => known.clone(),
+        _ => Arc::new(RateLimit::per_minute(rpm)),
+    });
+    match &limit {
+        Some(limit) => writer.limits.insert(key, limit.clone()),
+        None => writer.limits.remove(&key),
+    };
+    limit
 }
 
 #[async_trait]

@@ -32,7 +32,7 @@ impl World {
         let text = include_str!("../../../contracts/flowyte.yaml");
         let api = compile(text).unwrap_or_else(|all| panic!("{all:?}"));
         let replica =
-            Replica::load(store.clone(), api.contract().scopes().clone(), 60_000, NOW).await.unwrap();
+            Replica::load(store.clone(), api.contract().scopes().clone(), 60_000, false, NOW).await.unwrap();
         Self { _folder: folder, api, pepper: Pepper::new([7; 32]), store, replica, next: AtomicU8::new(1) }
     }
 
@@ -147,7 +147,7 @@ async fn minted_works_and_revoked_does_not() {
     let folder = &world._folder;
     let again = Sqlite::open(&folder.path().join("flowyte.db")).await.unwrap();
     let scopes = world.api.contract().scopes().clone();
-    let replica = Replica::load(again, scopes, 60_000, NOW).await.unwrap();
+    let replica = Replica::load(again, scopes, 60_000, false, NOW).await.unwrap();
     let restarted = World { replica, ..world };
     assert_eq!(restarted.ask(&key, AGENTS, NOW), "credential_revoked");
 }
@@ -190,7 +190,7 @@ async fn roles_are_read_at_the_next_request() {
     let minting = "POST /api/v1/api-keys";
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // The last owner stays one.
-    assert!(world.store.change_role(organization, member, Role::Viewer, &by()).await.is_err());
+    assert!(world.store.change_role(organization, member, Role::Viewer, Role::Owner, &by()).await.is_err());
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // An idle day ends the session; so does signing out.
     assert_eq!(world.ask(&session, minting, NOW.plus(DAY)), "credential_expired");

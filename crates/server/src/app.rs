@@ -1,0 +1,148 @@
+//! Everything a request may need, built once at start.
+
+use crate::clock::{Clock, Entropy, NoEntropy};
+use crate::config::Config;
+use crate::handlers::Handler;
+use crate::meter::Meter;
+use crate::password::Passwords;
+use crate::pepper::Peppers;
+use crate::problem::{Code, Outcome, Problem};
+use crate::replica::Replica;
+use crate::usage::Usage;
+use flowyte_contract::Api;
+use flowyte_core::credential::{Secret, random_indices};
+use flowyte_core::id::Id;
+use flowyte_core::time::{DAY, MINUTE};
+use flowyte_core::{CredentialKind, Environment, Timestamp};
+use flowyte_store::Store;
+use flowyte_store::keys::NewSecret;
+use std::sync::Arc;
+
+/// The running server, apart from its sockets.
+pub struct App {
+    /// What the operator chose.
+    pub config: Config,
+    /// Our own API, compiled.
+    pub api: Api,
+    /// By operation; `None` where it is reserved.
+    pub handlers: Vec<Option<Handler>>,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// What decisions read.
+    pub replica: Arc<Replica>,
+    /// Under which secrets are stored.
+    pub peppers: Peppers,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Invalid credentials, by address.
+    pub strangers: Meter,
+    /// Failed sign-ins, by account.
+    pub failures_by_account: Meter,
+    /// Failed sign-ins, by address.
+    pub failures_by_address: Meter,
+    /// Secret keys met in browsers: one audit event a day each.
+    pub browser_keys: Meter,
+    /// Counts calls.
+    pub usage: Usage,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// Randomness.
+    pub entropy: Box<dyn Entropy>,
+}
+
+/// The time in which failed sign-ins are counted.
+const LOGIN_WINDOW: i64 = 15 * MINUTE;
+
+impl App {
+    /// Puts the parts together; the contract and the handlers must name the same operations.
+    pub fn new(
+        config: Config,
+        api: Api,
+        store: Arc<dyn Store>,
+        replica: Arc<Replica>,
+        peppers: Peppers,
+        clock: Box<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+    ) -> Result<Arc<Self>, Vec<String>> {
+        let handlers = crate::handlers::bind(api.contract())?;
+        let passwords = Passwords::new(&*entropy).map_err(|error| vec![error.to_string()])?;
+        Ok(Arc::new(Self {
+            strangers: Meter::new(config.stranger_rpm, MINUTE),
+            failures_by_account: Meter::new(config.login_failures_per_account, LOGIN_WINDOW),
+            failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
+            browser_keys: Meter::new(1, DAY),
+            usage: Usage::default(),
+            config,
+            api,
+            handlers,
+            store,
+            replica,
+            peppers,
+            passwords,
+            clock,
+            entropy,
+        }))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// `N` random bytes.
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], NoEntropy> {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A new id.
+    pub fn id<I: Id>(&self, now: Timestamp) -> Result<I, NoEntropy> {
+        Ok(I::generate(now, self.random()?))
+    }
+
+    /// A new credential, and what is stored of it.
+    pub fn secret(
+        &self,
+        kind: CredentialKind,
+        environment: Environment,
+    ) -> Result<(Secret, NewSecret), NoEntropy> {
+        let indices = loop {
+            // Thirty of sixty-four bytes are fair but in one case of 10^36.
+            if let Some(indices) = random_indices(&self.random::<64>()?) {
+                break indices;
+            }
+        };
+        let secret = self.config.brand.format(kind, environment, &indices);
+        let pepper = self.peppers.current();
+        let stored = NewSecret {
+            digest: pepper.digest_body(secret.body()),
+            pepper: pepper.id(),
+            last4: secret.last4().to_owned(),
+        };
+        Ok((secret, stored))
+    }
+
+    /// The name of the session cookie. The `__Host-` name is the only one that is read where there is TLS.
+    pub fn cookie_name(&self) -> &'static str {
+        if self.config.is_https() { "__Host-flowyte_session" } else { "flowyte_session" }
+    }
+}
+
+impl From<NoEntropy> for Problem {
+    fn from(error: NoEntropy) -> Self {
+        tracing::error!(%error, "nothing secret can be made");
+        Self::new(Code::DependencyUnavailable, "The machine gives no randomness; nothing was made.")
+    }
+}
+
+/// Shorthand of handlers: the value, or the problem that says the server is at fault.
+pub fn or_internal<T>(value: Option<T>, what: &'static str) -> Outcome<T> {
+    value.ok_or_else(|| {
+        tracing::error!(what, "an invariant does not hold");
+        Problem::new(
+            Code::InternalError,
+            "Something went wrong here; the operator finds it under the request id.",
+        )
+    })
+}

@@ -1,0 +1,261 @@
+//! One permitted request, as a handler sees it.
+
+use crate::answer::{Answer, envelope};
+use crate::app::{App, or_internal};
+use crate::cursor;
+use crate::problem::{Code, Outcome, Problem};
+use crate::seal::{NONCE_BYTES, Seal, keyed};
+use flowyte_contract::Query;
+use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
+use flowyte_core::limit::Quota;
+use flowyte_core::time::MINUTE;
+use flowyte_core::{CredentialKind, Digest, Operation, OperationIndex, Permit, Principal, Role, Timestamp};
+use flowyte_store::{Actor, By, Claim, Once, Page, Store};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How long the answer to an Idempotency-Key is kept.
+const REPEATABLE: i64 = 10 * MINUTE;
+
+/// A request that may run, checked against the contract.
+pub struct Call {
+    /// The server.
+    pub app: Arc<App>,
+    /// Which operation.
+    pub operation: OperationIndex,
+    /// Leave to run it.
+    pub permit: Permit,
+    /// The digest of the credential that got the permit.
+    pub digest: Option<Digest>,
+    /// Path parameters, decoded.
+    pub params: Vec<(String, String)>,
+    /// Query parameters that the contract declares.
+    pub query: Query,
+    /// The query without `cursor` and `limit`, as sent.
+    pub filter: String,
+    /// The body; null where there is none.
+    pub body: Value,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `User-Agent`, shortened.
+    pub user_agent: String,
+    /// The caller's address.
+    pub address: IpAddr,
+    /// When the request was decided.
+    pub now: Timestamp,
+    /// What is left of the tightest limit.
+    pub quota: Option<Quota>,
+    /// An Idempotency-Key.
+    pub repeat: Option<Repeat>,
+}
+
+/// A request that its client may repeat.
+pub struct Repeat {
+    claim: Claim,
+    seal: Seal,
+    nonce: [u8; NONCE_BYTES],
+}
+
+/// A member signed in.
+pub struct Member {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Who.
+    pub user: UserId,
+    /// As what.
+    pub role: Role,
+    /// Their session.
+    pub session: SessionId,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+}
+
+impl Repeat {
+    /// For a client's `key` on a request whose digest is `request`.
+    pub fn new(
+        app: &App,
+        caller: &Principal,
+        operation: &Operation,
+        key: &str,
+        request: [u8; 32],
+        now: Timestamp,
+    ) -> Outcome<Self> {
+        let pepper = app.peppers.current();
+        // The principal that repeats, not the credential, which may have been rotated or replaced in between.
+        let actor = match caller.user() {
+            Some((user, _)) => user.to_string(),
+            None => caller.credential_id(),
+        };
+        Ok(Self {
+            claim: Claim {
+                actor,
+                digest: keyed(pepper, "idempotency-key", key.as_bytes()),
+                operation: operation.id.clone(),
+                request,
+                expires_at: now.plus(REPEATABLE),
+            },
+            seal: Seal::with_word(pepper, "idempotent-answer", key),
+            nonce: app.random()?,
+        })
+    }
+}
+
+impl Call {
+    /// The database.
+    pub fn store(&self) -> &dyn Store {
+        &*self.app.store
+    }
+
+    /// Who is calling. On a public operation there is nobody, which is the contract's fault, not the caller's.
+    pub fn caller(&self) -> Outcome<&Principal> {
+        or_internal(self.permit.caller(), "a handler of a public operation asked for its caller")
+    }
+
+    /// The organization, which the credential alone decides.
+    pub fn organization(&self) -> Outcome<OrganizationId> {
+        Ok(self.caller()?.organization())
+    }
+
+    /// The member behind a session.
+    pub fn member(&self) -> Outcome<Member> {
+        let caller = self.caller()?;
+        let (user, role) =
+            or_internal(caller.user(), "a handler asked for the member behind another credential")?;
+        let session = SessionId::from_bytes(caller.credential());
+        Ok(Member {
+            organization: caller.organization(),
+            user,
+            role,
+            session,
+            expires_at: caller.expires_at(),
+        })
+    }
+
+    /// An id in the path. One that is none names nothing.
+    pub fn id<I: Id>(&self, name: &str) -> Outcome<I> {
+        let text = self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        text.and_then(|text| I::parse(text)).ok_or_else(Problem::not_found)
+    }
+
+    /// The body as a type. The contract was checked before, so a failure here is a rule that only the type knows.
+    pub fn read<T: DeserializeOwned>(&self) -> Outcome<T> {
+        let body = if self.body.is_null() { json!({}) } else { self.body.clone() };
+        serde_json::from_value(body).map_err(|error| Problem::field("body", error.to_string()))
+    }
+
+    /// Who does it, for the audit trail.
+    pub async fn by(&self) -> Outcome<By> {
+        let actor = match self.permit.caller() {
+            None => Actor { kind: "anonymous", id: String::new(), name: String::new() },
+            Some(caller) => match caller.user() {
+                Some((user, _)) => {
+                    let row = self.store().user(user).await?;
+                    Actor { kind: "user", id: user.to_string(), name: row.name }
+                }
+                None if caller.kind() == CredentialKind::SecretKey => {
+                    let key = SecretKeyId::from_bytes(caller.credential());
+                    let row = self.store().find_secret_key(caller.organization(), key, self.now).await?;
+                    Actor { kind: "secret_key", id: key.to_string(), name: row.name }
+                }
+                None => {
+                    Actor { kind: caller.kind().as_str(), id: caller.credential_id(), name: String::new() }
+                }
+            },
+        };
+        Ok(self.by_actor(actor))
+    }
+
+    /// The same for somebody who has proved who they are on the way.
+    pub fn by_user(&self, user: UserId, name: &str) -> By {
+        self.by_actor(Actor { kind: "user", id: user.to_string(), name: name.to_owned() })
+    }
+
+    fn by_actor(&self, actor: Actor) -> By {
+        By { actor, address: self.address.to_string(), now: self.now }
+    }
+
+    /// How many, and from where.
+    pub fn page(&self) -> Outcome<Page> {
+        let limit = self.query.get_u32("limit").unwrap_or(20);
+        let before = match self.query.get("cursor") {
+            None => None,
+            Some(text) => {
+                Some(cursor::read(self.app.peppers.current(), &self.scope()?, text).ok_or_else(|| {
+                    Problem::field("query.cursor", "is not a cursor of this list; begin again without it")
+                })?)
+            }
+        };
+        Ok(Page { limit, before })
+    }
+
+    /// A page of rows, of which the store read one more than wanted. `position`: what the next page begins after.
+    pub fn list<T>(
+        &self,
+        page: Page,
+        mut rows: Vec<T>,
+        position: impl Fn(&T) -> [u8; 16],
+        render: impl Fn(&T) -> Value,
+    ) -> Outcome<Answer> {
+        let more = rows.len() > page.limit as usize;
+        rows.truncate(page.limit as usize);
+        let next = match rows.last().filter(|_| more) {
+            Some(row) => Some(cursor::write(self.app.peppers.current(), &self.scope()?, &position(row))),
+            None => None,
+        };
+        Ok(Answer::list(rows.iter().map(render).collect(), page.limit, next))
+    }
+
+    fn scope(&self) -> Outcome<cursor::Scope<'_>> {
+        let organization = self.organization()?;
+        let list = &self.app.api.contract().operations()[self.operation].id;
+        Ok(cursor::Scope { organization, list, filter: &self.filter })
+    }
+
+    /// The Idempotency-Key, as the store takes it.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.repeat.as_ref().map(|it| &it.claim)
+    }
+
+    /// The answer to keep for a repeated request.
+    pub fn seal(&self, data: &Value) -> Vec<u8> {
+        let context = |it: &Repeat| it.seal.seal(&envelope(data), &it.claim.request, it.nonce);
+        self.repeat.as_ref().map(context).unwrap_or_default()
+    }
+
+    /// What was done now, or the answer from when it was done.
+    pub fn once<T>(&self, done: Once<T>, render: impl FnOnce(&T) -> Value) -> Outcome<Answer> {
+        match done {
+            Once::Fresh(it) => Ok(Answer::data(render(&it))),
+            Once::Replay(sealed) => {
+                let opened = self.repeat.as_ref().and_then(|it| it.seal.open(&sealed, &it.claim.request));
+                opened.map(|bytes| Answer::json(bytes.into())).ok_or_else(|| {
+                    Problem::new(Code::Conflict, "This was done before, and its answer can't be read again.")
+                })
+            }
+        }
+    }
+
+    /// An instant in the body.
+    pub fn instant(&self, field: &str, text: &str) -> Outcome<Timestamp> {
+        text.parse()
+            .map_err(|error: flowyte_core::time::InvalidTimestamp| Problem::field(field, error.to_string()))
+    }
+}
+
+/// An instant in JSON; null for never and for none.
+pub fn instant(at: impl Into<Option<Timestamp>>) -> Value {
+    at.into().and_then(Timestamp::unless_never).map_or(Value::Null, |at| at.to_string().into())
+}
+
+/// A member of a body that may be absent, null or a value.
+pub fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}

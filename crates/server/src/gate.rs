@@ -1,0 +1,516 @@
+//! Where I/O meets the decision: facts, operation, credential, look-up, decision, limits, body, handler, answer.
+
+use crate::answer::{Answer, Body, full};
+use crate::app::App;
+use crate::call::{Call, Repeat};
+use crate::meter::neighbourhood;
+use crate::problem::{Code, Outcome, Problem};
+use crate::site;
+use crate::usage::{ALLOWED, Whose};
+use crate::wire::{BodyRefusal, HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, read_body};
+use bytes::Bytes;
+use flowyte_contract::{BodyError, Checks};
+use flowyte_core::contract::Matched;
+use flowyte_core::credential::present;
+use flowyte_core::facts::Field;
+use flowyte_core::limit::{Limited, Quota};
+use flowyte_core::{
+    CredentialKind, Denial, Digest, Lookup, Permit, Presented, Record, RequestFacts, Timestamp, decide, path,
+};
+use flowyte_store::Actor;
+use flowyte_store::audit::Deed;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a body may take altogether.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+/// A permit older than this when the body is there is made anew.
+const PERMIT_LIFE: Duration = Duration::from_secs(1);
+/// The longest `User-Agent` that is kept.
+const USER_AGENT_CHARS: usize = 256;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the answer needs besides itself, gathered on the way.
+#[derive(Default)]
+struct Trace {
+    operation: Option<usize>,
+    whose: Option<Whose>,
+    /// Whether the decision and the limits let it through.
+    permitted: bool,
+    quota: Option<Quota>,
+    /// The origin to name in CORS fields: one that the credential lists, on an operation that browsers call.
+    origin: Option<String>,
+}
+
+/// Answers one request.
+pub async fn serve(
+    app: Arc<App>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response<Body>, Infallible> {
+    let begun = Instant::now();
+    let (parts, body) = request.into_parts();
+    let request_id = request_id(&app);
+    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+    let address = app.config.client(peer.ip(), Some(&forwarded.collect::<Vec<_>>().join(",")));
+    let mut trace = Trace::default();
+    let outcome = answer(&app, &parts, body, address, &mut trace).await;
+
+    let operation = trace.operation.map_or("-", |index| app.api.contract().operations()[index].id.as_str());
+    let code = outcome.as_ref().err().map(Problem::code);
+    if let (Some(whose), Some(index)) = (trace.whose, trace.operation) {
+        // What a handler refuses was permitted, but an id of another organization counts as the attempt that it was.
+        let outcome = match code {
+            Some(code) if !trace.permitted || code == Code::NotFound => code.as_str(),
+            _ => ALLOWED,
+        };
+        app.usage.count(whose, index, outcome, app.now(), address);
+    }
+    let mut response = match outcome {
+        Ok(answer) => {
+            let declared = trace.operation.map_or(200, |index| app.api.checks[index].success_status);
+            answer.response(StatusCode::from_u16(declared).unwrap_or(StatusCode::OK))
+        }
+        Err(problem) => {
+            let mut response = problem.response(&app.config.public_url, &request_id).map(full);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+    };
+    dress(&mut response, &trace, &request_id);
+    if parts.method == Method::HEAD {
+        bare(&mut response);
+    }
+    let status = response.status().as_u16();
+    metrics::counter!("flowyte_requests_total", "operation" => operation.to_owned(), "status" => status.to_string()).increment(1);
+    tracing::info!(
+        request_id,
+        operation,
+        status,
+        code = code.map_or("", Code::as_str),
+        address = %address,
+        micros = begun.elapsed().as_micros() as u64,
+        "answered"
+    );
+    Ok(response)
+}
+
+/// The answer to a head that never became a request.
+pub fn refuse(app: &App, refusal: HeadRefusal, peer: SocketAddr) -> Response<Bytes> {
+    let problem = match refusal {
+        HeadRefusal::Malformed { detail } => Problem::new(Code::MalformedRequest, detail),
+        HeadRefusal::MethodNotAllowed => tunnel(),
+        HeadRefusal::TooLarge => too_many_fields(),
+        HeadRefusal::Timeout => {
+            Problem::new(Code::RequestTimeout, "The head of the request was not complete in time.")
+        }
+    };
+    let request_id = request_id(app);
+    tracing::info!(request_id, code = problem.code().as_str(), address = %peer.ip(), "refused a request head");
+    let mut response = problem.response(&app.config.public_url, &request_id);
+    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    dress(&mut response, &Trace::default(), &request_id);
+    response
+}
+
+fn tunnel() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "Nothing can be tunnelled through here.").allow(String::new())
+}
+
+fn too_many_fields() -> Problem {
+    Problem::new(Code::HeadersTooLarge, "At most 16 KiB of header fields and 100 of them are taken.")
+}
+
+/// One request, in a straight line.
+async fn answer(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: Incoming,
+    address: IpAddr,
+    trace: &mut Trace,
+) -> Outcome<Answer> {
+    let contract = app.api.contract();
+    check_head(parts)?;
+    let raw_path = parts.uri.path();
+    path::check(raw_path).map_err(|why| Problem::denied(&Denial::AmbiguousPath(why), contract, None))?;
+    if parts.method == Method::OPTIONS && is_preflight(&parts.headers) {
+        return Ok(preflight(app, raw_path, &parts.headers));
+    }
+    if let Some(page) = site::find(app, &parts.method, raw_path) {
+        return page;
+    }
+    let cookies = cookies(&parts.headers, app.cookie_name());
+    let facts = facts(app, parts, &cookies, address);
+    let matched =
+        contract.find(facts.method, facts.path).map_err(|denial| Problem::denied(&denial, contract, None))?;
+    trace.operation = Some(matched.index);
+    let refused = |denial: &Denial| Problem::denied(denial, contract, Some(matched.operation));
+    let now = app.now();
+    let presented = match present(&app.config.brand, matched.operation, &facts) {
+        Ok(presented) => presented,
+        Err(denial) => return Err(stranger(app, &denial, address, now, refused(&denial))),
+    };
+    let verdict = judge(app, &matched, presented.as_ref(), &facts, now, true);
+    trace.whose = verdict.whose;
+    trace.quota = verdict.quota;
+    trace.origin = (matched.operation.cors && verdict.origin_listed)
+        .then(|| facts.origin.one().unwrap_or("").to_owned());
+    let permit = verdict.permit.map_err(|denial| stranger(app, &denial, address, now, refused(&denial)))?;
+    if let Some(limited) = verdict.limited {
+        trace.quota = Some(limited.quota);
+        return Err(Problem::limited(limited));
+    }
+    trace.permitted = true;
+    note_browser_key(app, &permit, &parts.headers, address, now);
+
+    let checks = &app.api.checks[matched.index];
+    let query = checks.check_query(facts.query).map_err(Problem::invalid)?;
+    let begun = Instant::now();
+    let (body, sent) = read(app, checks, &parts.headers, body).await?;
+    if begun.elapsed() > PERMIT_LIFE {
+        // The body took its time, and the credential may have been revoked meanwhile.
+        judge(app, &matched, presented.as_ref(), &facts, app.now(), false)
+            .permit
+            .map_err(|it| refused(&it))?;
+    }
+    let repeat = match idempotency_key(checks, &parts.headers)? {
+        Some(key) if permit.caller().is_some() => {
+            let request = Sha256::new_with_prefix(raw_path).chain_update([0]).chain_update(&sent).finalize();
+            permit
+                .caller()
+                .map(|it| Repeat::new(app, it, matched.operation, key, request.into(), now))
+                .transpose()?
+        }
+        _ => None,
+    };
+    let Some(handler) = app.handlers[matched.index] else {
+        return Err(refused(&Denial::OperationReserved));
+    };
+    let text = |name| parts.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
+    let call = Call {
+        app: app.clone(),
+        operation: matched.index,
+        permit,
+        digest: verdict.digest,
+        params: matched.decoded_params(),
+        query,
+        filter: format!("{raw_path}?{}", filter(facts.query)),
+        body,
+        if_match: text(header::IF_MATCH).map(str::to_owned),
+        origin: facts.origin.one().map(str::to_owned),
+        user_agent: text(header::USER_AGENT).unwrap_or_default().chars().take(USER_AGENT_CHARS).collect(),
+        address,
+        now,
+        quota: verdict.quota,
+        repeat,
+    };
+    // In a task of its own: what a handler began is not dropped half-way because its caller went.
+    tokio::spawn(handler(call)).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            Code::InternalError,
+            "Something went wrong here; the operator finds it under the request id.",
+        ))
+    })
+}
+
+/// What the guard checks of an HTTP/1 head; HTTP/2 has to be asked here.
+fn check_head(parts: &Parts) -> Outcome<()> {
+    if parts.method == Method::CONNECT {
+        return Err(tunnel());
+    }
+    let target = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if target > MAX_TARGET_BYTES {
+        return Err(Problem::new(Code::MalformedRequest, "The request target is too long."));
+    }
+    if parts.version == Version::HTTP_2 {
+        let bytes: usize =
+            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if parts.headers.len() > MAX_FIELDS || bytes + target > MAX_HEAD_BYTES {
+            return Err(too_many_fields());
+        }
+    }
+    Ok(())
+}
+
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .collect()
+}
+
+fn facts<'a>(app: &'a App, parts: &'a Parts, cookies: &[&'a [u8]], address: IpAddr) -> RequestFacts<'a> {
+    let field =
+        |name: HeaderName| Field::collect(parts.headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    RequestFacts {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        authorization: field(header::AUTHORIZATION),
+        session_cookie: Field::collect(cookies.iter().copied()),
+        origin: field(header::ORIGIN),
+        fetch_site: field(HeaderName::from_static("sec-fetch-site")),
+        address,
+        public_origin: &app.config.public_url,
+    }
+}
+
+/// What a decision found out on its way.
+struct Verdict {
+    permit: Result<Permit, Denial>,
+    whose: Option<Whose>,
+    digest: Option<Digest>,
+    quota: Option<Quota>,
+    limited: Option<Limited>,
+    origin_listed: bool,
+}
+
+/// Looks the credential up under each active pepper and decides. `charge`: whether it counts against the limits.
+fn judge(
+    app: &App,
+    matched: &Matched<'_, '_>,
+    presented: Option<&Presented<'_>>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+    charge: bool,
+) -> Verdict {
+    let nobody = |permit| Verdict {
+        permit,
+        whose: None,
+        digest: None,
+        quota: None,
+        limited: None,
+        origin_listed: false,
+    };
+    if let Some(presented) = presented {
+        for digest in app.peppers.digests(presented.body()) {
+            let verdict = app.replica.with(&digest, |lookup| match lookup {
+                Lookup::Unknown => None,
+                Lookup::Unavailable => Some(nobody(Err(Denial::VerificationUnavailable))),
+                Lookup::Found(record) => {
+                    let mut verdict = nobody(decide(matched, Some(presented), lookup, facts, now));
+                    if !matches!(verdict.permit, Err(Denial::InvalidCredential)) {
+                        (verdict.whose, verdict.digest) = (Some(whose(record)), Some(digest));
+                        verdict.origin_listed = lists(record, facts);
+                    }
+                    if charge && verdict.permit.is_ok() {
+                        match charge_limits(record, now) {
+                            Ok(quota) => verdict.quota = Some(quota),
+                            Err(limited) => verdict.limited = Some(limited),
+                        }
+                    }
+                    Some(verdict)
+                }
+            });
+            if let Some(verdict) = verdict {
+                return verdict;
+            }
+        }
+    }
+    nobody(decide(matched, presented, Lookup::Unknown, facts, now))
+}
+
+fn whose(record: &Record) -> Whose {
+    Whose { organization: record.organization.id, kind: record.kind, id: record.id }
+}
+
+fn lists(record: &Record, facts: &RequestFacts<'_>) -> bool {
+    let origins = record.fence.as_deref().map_or(&[][..], |fence| &fence.origins);
+    facts.origin.one().is_some_and(|origin| origins.iter().any(|listed| listed.matches(origin)))
+}
+
+/// Takes one request from the key's limit and the organization's, and moves a session's idle clock.
+fn charge_limits(record: &Record, now: Timestamp) -> Result<Quota, Limited> {
+    let fence = record.fence.as_deref();
+    if let Some(idle) = fence.and_then(|it| it.idle.as_ref()) {
+        idle.touch(now);
+    }
+    let own = fence.and_then(|it| it.limit.as_ref()).map(|limit| limit.take(now)).transpose()?;
+    let shared = record.organization.limit.take(now)?;
+    Ok(own.filter(|own| own.remaining <= shared.remaining).unwrap_or(shared))
+}
+
+/// An invalid credential is charged to the address it came from; above the limit the answer says so.
+fn stranger(app: &App, denial: &Denial, address: IpAddr, now: Timestamp, problem: Problem) -> Problem {
+    match denial {
+        Denial::InvalidCredential => match app.strangers.take(neighbourhood(address), now) {
+            Ok(()) => problem,
+            Err(limited) => Problem::limited(limited),
+        },
+        _ => problem,
+    }
+}
+
+/// A secret key that comes from a web page is in every visitor's hands: its owner should know.
+fn note_browser_key(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, address: IpAddr, now: Timestamp) {
+    let Some(caller) = permit.caller().filter(|it| it.kind() == CredentialKind::SecretKey) else { return };
+    let from_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-mode");
+    if !from_browser || app.browser_keys.take(caller.credential(), now).is_err() {
+        return;
+    }
+    let (app, organization, id) = (app.clone(), caller.organization(), caller.credential_id());
+    tokio::spawn(async move {
+        let actor = Actor { kind: "secret_key", id: id.clone(), name: String::new() };
+        let by = flowyte_store::By { actor, address: address.to_string(), now };
+        let deed =
+            Deed { action: "api_key.used_in_browser", kind: "api_key", id, name: "", details: json!({}) };
+        if let Err(error) = app.store.audit_only(organization, &by, deed).await {
+            tracing::warn!(%error, "a secret key in a browser could not be recorded");
+        }
+    });
+}
+
+/// Reads and checks the body where the operation takes one.
+async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -> Outcome<(Value, Bytes)> {
+    if !checks.has_body {
+        return Ok((Value::Null, Bytes::new()));
+    }
+    let empty = http_body::Body::is_end_stream(&body);
+    if !empty || checks.body_required {
+        check_media_type(checks, headers)?;
+    }
+    let most = checks.max_body_bytes.map_or(app.config.max_body_bytes, |it| it as usize);
+    let bytes = read_body(body, most, BODY_DEADLINE).await.map_err(|refusal| match refusal {
+        BodyRefusal::TooLarge => {
+            Problem::new(Code::PayloadTooLarge, format!("The body may have {most} bytes."))
+        }
+        BodyRefusal::Stalled => Problem::new(Code::RequestTimeout, "The body was not complete in time."),
+        BodyRefusal::Broken => {
+            Problem::new(Code::MalformedRequest, "The body was cut short or its framing is broken.")
+        }
+    })?;
+    let value = checks.check_body(&bytes).map_err(|error| match error {
+        BodyError::Syntax(why) => {
+            Problem::new(Code::MalformedRequest, format!("The body is no JSON text: {why}."))
+        }
+        BodyError::Invalid(errors) => Problem::invalid(errors),
+    })?;
+    Ok((value, bytes))
+}
+
+/// One Content-Type, the contract's, with no parameter but `charset=utf-8`; and no Content-Encoding.
+fn check_media_type(checks: &Checks, headers: &HeaderMap) -> Outcome<()> {
+    let wanted = checks.content_type.as_deref().unwrap_or("application/json");
+    let mut sent = headers.get_all(header::CONTENT_TYPE).iter();
+    let one = match (sent.next().and_then(|it| it.to_str().ok()), sent.next()) {
+        (Some(one), None) => one,
+        _ => "",
+    };
+    let (essence, parameters) = one.split_once(';').unwrap_or((one, "charset=utf-8"));
+    let utf_8 =
+        matches!(parameters.trim().to_ascii_lowercase().as_str(), "charset=utf-8" | "charset=\"utf-8\"");
+    if essence.trim().eq_ignore_ascii_case(wanted) && utf_8 && !headers.contains_key(header::CONTENT_ENCODING)
+    {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType, format!("Send the body as {wanted}, not compressed.")))
+}
+
+fn idempotency_key<'h>(checks: &Checks, headers: &'h HeaderMap) -> Outcome<Option<&'h str>> {
+    let mut sent = headers.get_all("idempotency-key").iter();
+    let wrong = || {
+        Problem::field(
+            "header.Idempotency-Key",
+            "must stand once and be 16 to 255 printable ASCII characters",
+        )
+    };
+    match (sent.next(), sent.next()) {
+        (Some(_), _) if !checks.idempotent => Ok(None),
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(wrong()),
+        (Some(key), None) => match key.to_str() {
+            Ok(key) if (16..=255).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic()) => {
+                Ok(Some(key))
+            }
+            _ => Err(wrong()),
+        },
+    }
+}
+
+/// The query without what says where in the list to begin.
+fn filter(query: Option<&str>) -> String {
+    let pairs = query.unwrap_or_default().split('&');
+    pairs.filter(|it| !it.starts_with("cursor=") && !it.starts_with("limit=")).collect::<Vec<_>>().join("&")
+}
+
+fn is_preflight(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Answers a preflight (Fetch §4.8). It carries no credential, so the origin must be listed by some active publishable
+/// key; every other origin and path gets the same answer without a CORS field.
+fn preflight(app: &App, raw_path: &str, headers: &HeaderMap) -> Answer {
+    let field = |name: HeaderName| Field::collect(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    let origin = field(header::ORIGIN).one().filter(|origin| app.replica.lists_origin(origin));
+    let wanted = field(header::ACCESS_CONTROL_REQUEST_METHOD).one().unwrap_or("");
+    let mut called = app.api.contract().operations_at(raw_path).filter(|it| it.cors);
+    let answer = Answer::no_content();
+    match (origin.and_then(|it| HeaderValue::from_str(it).ok()), called.find(|it| it.method == wanted)) {
+        (Some(origin), Some(operation)) => answer
+            .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
+            .header(
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_str(&operation.method).unwrap_or(HeaderValue::from_static("GET")),
+            )
+            .header(
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("authorization, content-type, idempotency-key"),
+            )
+            .header(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
+        _ => answer,
+    }
+}
+
+/// Header fields that every answer has.
+fn dress<B>(response: &mut Response<B>, trace: &Trace, request_id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(quota) = trace.quota {
+        let policy = format!("\"default\";q={};w=60", quota.limit);
+        let left = format!("\"default\";r={};t={}", quota.remaining, quota.reset_seconds);
+        for (name, text) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    if let Some(Ok(origin)) = trace.origin.as_deref().map(HeaderValue::from_str) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let exposed = HeaderValue::from_static("x-request-id, retry-after, ratelimit, ratelimit-policy");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+}
+
+/// The same answer without its body, for HEAD.
+fn bare(response: &mut Response<Body>) {
+    if let Some(length) = http_body::Body::size_hint(response.body()).exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = full(Bytes::new());
+}
+
+fn request_id(app: &App) -> String {
+    // A request without an id is still better than none.
+    let random = app.random::<16>().unwrap_or_default();
+    random.iter().fold(String::from("req_"), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,0 +1,116 @@
+//! The handler of each operation. The contract says what is called how and by whom; this table says what then runs.
+
+mod agents;
+mod audit;
+mod chat;
+mod identity;
+mod keys;
+mod organization;
+mod publishable;
+mod session;
+mod widget;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::problem::Outcome;
+use flowyte_core::Contract;
+use std::pin::Pin;
+
+/// What runs for an operation.
+pub type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>>;
+
+macro_rules! handlers {
+    ($($operation:literal => $module:ident::$function:ident,)*) => {
+        const HANDLERS: &[(&str, Handler)] = &[$(($operation, |call| Box::pin($module::$function(call)))),*];
+    };
+}
+
+handlers! {
+    "setup" => session::setup,
+    "signup" => session::signup,
+    "login" => session::login,
+    "logout" => session::logout,
+    "getSession" => session::get,
+    "listSessions" => session::list,
+    "endSession" => session::end,
+    "switchOrganization" => session::switch,
+    "changePassword" => session::change_password,
+    "acceptInvite" => session::accept_invite,
+    "createOrganization" => organization::create,
+    "getOrganization" => organization::get,
+    "updateOrganization" => organization::update,
+    "listMembers" => organization::members,
+    "updateMember" => organization::update_member,
+    "removeMember" => organization::remove_member,
+    "listInvites" => organization::invites,
+    "createInvite" => organization::invite,
+    "withdrawInvite" => organization::withdraw_invite,
+    "listApiKeys" => keys::list,
+    "mintApiKey" => keys::mint,
+    "getApiKey" => keys::get,
+    "updateApiKey" => keys::update,
+    "rotateApiKey" => keys::rotate,
+    "revokeApiKey" => keys::revoke,
+    "getApiKeyUsage" => keys::usage,
+    "getApiKeyScopeAdvice" => keys::scope_advice,
+    "whoami" => identity::whoami,
+    "listScopes" => identity::scopes,
+    "listAuditEvents" => audit::list,
+    "verifyAuditEvents" => audit::verify,
+    "listAgents" => agents::list,
+    "createAgent" => agents::create,
+    "getAgent" => agents::get,
+    "updateAgent" => agents::update,
+    "deleteAgent" => agents::delete,
+    "publishAgent" => agents::publish,
+    "rollbackAgent" => agents::rollback,
+    "listAgentVersions" => agents::versions,
+    "diffAgentVersion" => agents::diff,
+    "getPrepublishReport" => agents::report,
+    "listPublishableKeys" => publishable::list,
+    "mintPublishableKey" => publishable::mint,
+    "updatePublishableKey" => publishable::update,
+    "rotatePublishableKey" => publishable::rotate,
+    "revokePublishableKey" => publishable::revoke,
+    "getWidget" => widget::get,
+    "replaceWidget" => widget::replace,
+    "getWidgetEmbed" => widget::embed,
+    "getWidgetBootstrap" => widget::bootstrap,
+    "openVisitorSession" => chat::open,
+    "sendVisitorMessage" => chat::send,
+    "listVisitorMessages" => chat::list,
+}
+
+/// One handler for each operation that is not reserved and no other, or what is too many and too few.
+pub fn bind(contract: &Contract) -> Result<Vec<Option<Handler>>, Vec<String>> {
+    let mut wrong = Vec::new();
+    let find = |id: &str| HANDLERS.iter().find(|(known, _)| *known == id).map(|(_, handler)| *handler);
+    let bound = contract
+        .operations()
+        .iter()
+        .map(|operation| {
+            let handler = find(&operation.id);
+            match (operation.reserved, handler) {
+                (true, Some(_)) => {
+                    wrong.push(format!("operation {} is reserved and has a handler", operation.id))
+                }
+                (false, None) => {
+                    wrong.push(format!("operation {} has no handler and is not reserved", operation.id))
+                }
+                _ => {}
+            }
+            handler
+        })
+        .collect();
+    for (id, _) in HANDLERS {
+        if !contract.operations().iter().any(|it| it.id == *id) {
+            wrong.push(format!("there is a handler for {id}, which the contract does not declare"));
+        }
+    }
+    if wrong.is_empty() { Ok(bound) } else { Err(wrong) }
+}
+
+/// What `effective` says: how many nodes had to confirm, and how long that took.
+pub(crate) fn effective(begun: std::time::Instant) -> serde_json::Value {
+    serde_json::json!({"nodes": 1, "waitedMs": begun.elapsed().as_millis() as u64})
+}

@@ -1,0 +1,166 @@
+//! The organization, its members and their invites.
+
+use crate::answer::Answer;
+use crate::call::{Call, instant, present};
+use crate::handlers::effective;
+use crate::problem::{Outcome, Problem};
+use flowyte_core::id::{Id, InviteId, MemberId};
+use flowyte_core::{CredentialKind, Environment, Role};
+use flowyte_store::accounts::{InviteRow, MemberRow, OrganizationChange, OrganizationRow};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+fn organization(row: &OrganizationRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "name": row.name,
+        "keyPolicy": {"maxTtlDays": row.max_ttl_days, "requireExpiry": row.require_expiry},
+        "createdAt": instant(row.created_at),
+    })
+}
+
+fn member(row: &MemberRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "userId": row.user.to_string(),
+        "name": row.name,
+        "email": row.email,
+        "role": row.role.as_str(),
+        "joinedAt": instant(row.joined_at),
+        "lastSeenAt": instant(row.last_seen_at),
+    })
+}
+
+fn invite_row(row: &InviteRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "email": row.email,
+        "role": row.role.as_str(),
+        "createdAt": instant(row.created_at),
+        "expiresAt": instant(row.expires_at),
+    })
+}
+
+/// The role named in a body; the contract lists the same names.
+fn role(name: &str) -> Outcome<Role> {
+    Role::parse(name).ok_or_else(|| Problem::field("role", "must be owner, admin, developer or viewer"))
+}
+
+/// The organization of the session.
+pub async fn get(call: Call) -> Outcome<Answer> {
+    Ok(Answer::data(organization(&call.store().organization(call.organization()?).await?)))
+}
+
+#[derive(Deserialize)]
+struct Create {
+    name: String,
+}
+
+/// Another organization of the same person; the session stays where it is.
+pub async fn create(call: Call) -> Outcome<Answer> {
+    let body: Create = call.read()?;
+    let (user, by) = (call.member()?.user, call.by().await?);
+    let (id, owner) = (call.app.id(call.now)?, call.app.id(call.now)?);
+    let row = call.store().create_organization(id, &body.name, user, owner, &by).await?;
+    Ok(Answer::data(organization(&row)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    name: Option<String>,
+    key_policy: Option<KeyPolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyPolicy {
+    #[serde(default, deserialize_with = "present")]
+    max_ttl_days: Option<Option<u32>>,
+    require_expiry: Option<bool>,
+}
+
+/// A new name or key policy.
+pub async fn update(call: Call) -> Outcome<Answer> {
+    let body: Update = call.read()?;
+    let policy = body.key_policy.as_ref();
+    let change = OrganizationChange {
+        name: body.name.clone(),
+        max_ttl_days: policy.and_then(|it| it.max_ttl_days),
+        require_expiry: policy.and_then(|it| it.require_expiry),
+    };
+    let row = call.store().change_organization(call.organization()?, &change, &call.by().await?).await?;
+    Ok(Answer::data(organization(&row)))
+}
+
+/// Members with their roles.
+pub async fn members(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let rows = call.store().members(call.organization()?, page).await?;
+    call.list(page, rows, |row| *row.id.as_bytes(), member)
+}
+
+#[derive(Deserialize)]
+struct UpdateMember {
+    role: String,
+}
+
+/// A new role, which every session of the member has at once.
+pub async fn update_member(call: Call) -> Outcome<Answer> {
+    let (me, id) = (call.member()?, call.id::<MemberId>("id")?);
+    let body: UpdateMember = call.read()?;
+    let by = call.by().await?;
+    let begun = Instant::now();
+    let revision = call.store().change_role(me.organization, id, role(&body.role)?, me.role, &by).await?;
+    let effective = effective(begun);
+    let mut answer = member(&call.store().member(me.organization, id).await?);
+    answer["revision"] = revision.into();
+    answer["effective"] = effective;
+    Ok(Answer::data(answer))
+}
+
+/// Removes a member and ends the sessions they have here.
+pub async fn remove_member(call: Call) -> Outcome<Answer> {
+    let (me, id) = (call.member()?, call.id::<MemberId>("id")?);
+    let by = call.by().await?;
+    let begun = Instant::now();
+    let revision = call.store().remove_member(me.organization, id, me.role, &by).await?;
+    Ok(Answer::data(json!({"revision": revision, "effective": effective(begun)})))
+}
+
+/// Invites that nobody used yet.
+pub async fn invites(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let rows = call.store().invites(call.organization()?, page, call.now).await?;
+    call.list(page, rows, |row| *row.id.as_bytes(), invite_row)
+}
+
+#[derive(Deserialize)]
+struct Invite {
+    email: String,
+    role: String,
+}
+
+/// Invites somebody; the one answer that carries the link.
+pub async fn invite(call: Call) -> Outcome<Answer> {
+    let me = call.member()?;
+    let body: Invite = call.read()?;
+    let (email, role) = (body.email.trim().to_lowercase(), role(&body.role)?);
+    let (secret, stored) = call.app.secret(CredentialKind::OneTime, Environment::Live)?;
+    let (id, by) = (call.app.id::<InviteId>(call.now)?, call.by().await?);
+    let expires_at = call.store().invite(me.organization, id, &email, role, &stored, me.role, &by).await?;
+    let row = InviteRow { id, organization: me.organization, email, role, created_at: call.now, expires_at };
+    let mut answer = invite_row(&row);
+    answer["token"] = secret.expose().into();
+    // After `#`, so that no server and no log on the way sees the token.
+    answer["link"] = format!("{}/invite#token={}", call.app.config.public_url, secret.expose()).into();
+    Ok(Answer::data(answer))
+}
+
+/// Withdraws an invite.
+pub async fn withdraw_invite(call: Call) -> Outcome<Answer> {
+    let id: InviteId = call.id("id")?;
+    call.store().withdraw_invite(call.organization()?, id, &call.by().await?).await?;
+    Ok(Answer::nothing())
+}

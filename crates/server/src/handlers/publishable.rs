@@ -1,0 +1,195 @@
+//! Publishable keys: each pinned to one agent and bound to its origins.
+
+use crate::answer::Answer;
+use crate::call::{Call, instant, present};
+use crate::problem::{Outcome, Problem};
+use crate::seal::Seal;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flowyte_core::id::{AgentId, Id, PublishableKeyId};
+use flowyte_core::time::SECOND;
+use flowyte_core::{CredentialKind, Environment, Origin};
+use flowyte_store::publishable::{
+    IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyRow,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const DEFAULT_GRACE_SECONDS: i64 = 86_400;
+/// What identity secrets are sealed for.
+const PURPOSE: &str = "identity-secret";
+
+fn render(row: &PublishableKeyRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "agentId": row.agent.to_string(),
+        "name": row.name,
+        "env": row.environment.as_str(),
+        "keyPublic": row.key_public,
+        "allowedOrigins": row.allowed_origins,
+        "rateLimitRpm": row.rate_limit_rpm,
+        "requireIdentityVerification": row.require_identity,
+        "status": if row.revoked_at.is_some() { "revoked" } else { "active" },
+        "createdAt": instant(row.created_at),
+        "lastUsedAt": instant(row.last_used_at),
+    })
+}
+
+fn with_identity(row: &PublishableKeyRow, secret: Option<&str>) -> Value {
+    let mut key = render(row);
+    if let Some(secret) = secret {
+        key["identitySecret"] = secret.into();
+    }
+    key
+}
+
+/// A new identity secret: its text for the one answer, and its sealed form.
+fn identity(call: &Call, key: PublishableKeyId) -> Outcome<(String, IdentitySecret)> {
+    let text = URL_SAFE_NO_PAD.encode(call.app.random::<32>()?);
+    let pepper = call.app.peppers.current();
+    let sealed = Seal::new(pepper, PURPOSE).seal(text.as_bytes(), key.as_bytes(), call.app.random()?);
+    Ok((text, IdentitySecret { sealed, pepper: pepper.id() }))
+}
+
+/// The identity secret of a key, for checking what its customer signed.
+pub fn open_identity(call: &Call, row: &PublishableKeyRow) -> Option<Vec<u8>> {
+    let sealed = row.identity_secret.as_deref()?;
+    call.app.peppers.iter().find_map(|pepper| Seal::new(pepper, PURPOSE).open(sealed, row.id.as_bytes()))
+}
+
+/// Every origin in its one canonical spelling.
+fn origins(texts: &[String], environment: Environment) -> Outcome<Vec<String>> {
+    let mut origins: Vec<String> = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let origin = Origin::parse(text, environment)
+            .map_err(|why| Problem::field(format!("allowedOrigins[{index}]"), why.to_string()))?;
+        if !origins.iter().any(|it| it == origin.as_str()) {
+            origins.push(origin.as_str().to_owned());
+        }
+    }
+    Ok(origins)
+}
+
+/// Keys of an agent.
+pub async fn list(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let rows = call.store().publishable_keys(call.organization()?, call.id("agentId")?, page).await?;
+    call.list(page, rows, |row| *row.id.as_bytes(), render)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mint {
+    name: String,
+    allowed_origins: Vec<String>,
+    env: String,
+    rate_limit_rpm: Option<u32>,
+    #[serde(default)]
+    require_identity_verification: bool,
+}
+
+/// Mints a key for an agent.
+pub async fn mint(call: Call) -> Outcome<Answer> {
+    let agent: AgentId = call.id("agentId")?;
+    let body: Mint = call.read()?;
+    let environment =
+        Environment::parse(&body.env).ok_or_else(|| Problem::field("env", "must be live or test"))?;
+    let id: PublishableKeyId = call.app.id(call.now)?;
+    let identity = body.require_identity_verification.then(|| identity(&call, id)).transpose()?;
+    let (secret, stored) = call.app.secret(CredentialKind::PublishableKey, environment)?;
+    let (text, identity) = identity.unzip();
+    let new = NewPublishableKey {
+        id,
+        name: body.name,
+        environment,
+        key_public: secret.expose().to_owned(),
+        allowed_origins: origins(&body.allowed_origins, environment)?,
+        rate_limit_rpm: body.rate_limit_rpm,
+        identity,
+        secret: stored,
+    };
+    let by = call.by().await?;
+    let answer = |row: &PublishableKeyRow| with_identity(row, text.as_deref());
+    let done = call
+        .store()
+        .mint_publishable_key(call.organization()?, agent, &new, call.claim(), &by, &|row| {
+            call.seal(&answer(row))
+        })
+        .await?;
+    call.once(done, answer)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    name: Option<String>,
+    allowed_origins: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    rate_limit_rpm: Option<Option<u32>>,
+    require_identity_verification: Option<bool>,
+}
+
+/// Changes a key. Switching identity verification on answers its secret, once.
+pub async fn update(call: Call) -> Outcome<Answer> {
+    let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
+    let id: PublishableKeyId = call.id("id")?;
+    let body: Update = call.read()?;
+    let row = call.store().find_publishable_key(organization, agent, Some(id)).await?;
+    let (text, identity) = match (body.require_identity_verification, row.require_identity) {
+        (Some(true), false) => {
+            let (text, secret) = identity(&call, id)?;
+            (Some(text), Some(Some(secret)))
+        }
+        (Some(false), true) => (None, Some(None)),
+        _ => (None, None),
+    };
+    let change = PublishableKeyChange {
+        name: body.name,
+        allowed_origins: body.allowed_origins.map(|it| origins(&it, row.environment)).transpose()?,
+        rate_limit_rpm: body.rate_limit_rpm,
+        identity,
+    };
+    let row =
+        call.store().change_publishable_key(organization, agent, id, &change, &call.by().await?).await?;
+    Ok(Answer::data(with_identity(&row, text.as_deref())))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rotate {
+    grace_seconds: Option<i64>,
+}
+
+/// A new key text; the old one lives through the grace.
+pub async fn rotate(call: Call) -> Outcome<Answer> {
+    let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
+    let id: PublishableKeyId = call.id("id")?;
+    let body: Rotate = call.read()?;
+    let row = call.store().find_publishable_key(organization, agent, Some(id)).await?;
+    let (secret, stored) = call.app.secret(CredentialKind::PublishableKey, row.environment)?;
+    let old_until = call.now.plus(body.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS) * SECOND);
+    let by = call.by().await?;
+    let seal = |row: &PublishableKeyRow| call.seal(&render(row));
+    let done = call
+        .store()
+        .rotate_publishable_key(
+            organization,
+            agent,
+            id,
+            &stored,
+            secret.expose(),
+            old_until,
+            call.claim(),
+            &by,
+            &seal,
+        )
+        .await?;
+    call.once(done, render)
+}
+
+/// Revokes a key for good, and every visitor session that it opened.
+pub async fn revoke(call: Call) -> Outcome<Answer> {
+    let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
+    call.store().revoke_publishable_key(organization, agent, call.id("id")?, &call.by().await?).await?;
+    Ok(Answer::nothing())
+}

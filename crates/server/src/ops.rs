@@ -1,0 +1,66 @@
+//! The operations listener: health and metrics, which never stand on the public one.
+
+use crate::accept;
+use crate::app::App;
+use crate::clock::Clock;
+use crate::wire::Limits;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(app: &App, metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Bytes> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+    }
+    match request.uri().path() {
+        "/health/live" => text(StatusCode::OK, "live\n"),
+        "/health/ready" => match (app.replica.is_fresh(), app.store.is_empty().await) {
+            (true, Ok(_)) => text(StatusCode::OK, "ready\n"),
+            (false, _) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the replica is not fresh\n"),
+            (_, Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the database does not answer\n"),
+        },
+        "/metrics" => {
+            metrics::gauge!("flowyte_replica_secrets").set(app.replica.len() as f64);
+            metrics::gauge!("flowyte_time_seconds")
+                .set(crate::clock::System.now().as_millis() as f64 / 1000.0);
+            text(StatusCode::OK, metrics.render())
+        }
+        _ => text(StatusCode::NOT_FOUND, "/health/live, /health/ready, /metrics\n"),
+    }
+}
+
+/// Serves until `shutdown` completes.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    shutdown: impl Future<Output = ()>,
+) {
+    let limits =
+        Limits { authority: app.config.ops_listen.to_string(), max_connections: 100, ..Limits::default() };
+    let refuse = Arc::new(|_, _| text(StatusCode::BAD_REQUEST, "malformed request\n"));
+    let service_for = move |_| {
+        let (app, metrics) = (app.clone(), metrics.clone());
+        service_fn(move |request| {
+            let (app, metrics) = (app.clone(), metrics.clone());
+            async move { Ok::<_, Infallible>(answer(&app, &metrics, &request).await.map(Full::new)) }
+        })
+    };
+    accept::serve(listener, limits, refuse, service_for, shutdown).await;
+}

@@ -1,0 +1,135 @@
+//! Passwords: hashed with Argon2id, a few at a time, so that a flood of sign-ins can't take the machine.
+
+use crate::clock::{Entropy, NoEntropy};
+use crate::problem::{Code, Outcome, Problem};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// Hashes at once; each takes 19 MiB and some 40 ms of one core.
+const AT_ONCE: usize = 2;
+/// How long a sign-in waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Of zxcvbn's 0 to 4: safely unguessable online, and costly offline.
+const LEAST_STRENGTH: u8 = 3;
+
+/// The one place that hashes passwords.
+pub struct Passwords {
+    turns: Semaphore,
+    /// A hash of nobody's password, checked where there is no user, so that both take as long.
+    nobody: String,
+}
+
+fn hasher() -> Argon2<'static> {
+    let params = Params::new(19_456, 2, 1, None).expect("the parameters are within Argon2's bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+fn hash(password: &[u8], salt: &[u8; 16]) -> Result<String, argon2::password_hash::Error> {
+    hasher().hash_password_with_salt(password, salt).map(|hash| hash.to_string())
+}
+
+impl Passwords {
+    /// Prepares the hash of nobody's password.
+    pub fn new(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
+        let (mut password, mut salt) = (Zeroizing::new([0; 32]), [0; 16]);
+        entropy.fill(&mut *password)?;
+        entropy.fill(&mut salt)?;
+        let nobody = hash(&*password, &salt).map_err(|_| NoEntropy)?;
+        Ok(Self { turns: Semaphore::new(AT_ONCE), nobody })
+    }
+
+    /// The hash to store, as a PHC string.
+    pub async fn hash(&self, password: Zeroizing<String>, entropy: &dyn Entropy) -> Outcome<String> {
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt)?;
+        self.run(move || hash(password.as_bytes(), &salt)).await?.map_err(|error| {
+            tracing::error!(%error, "hashing a password failed");
+            Problem::new(Code::InternalError, "The password could not be stored.")
+        })
+    }
+
+    /// Whether the password is the one that `stored` was made of. Without a stored hash it takes as long and is not.
+    pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Outcome<bool> {
+        let known = stored.is_some();
+        let stored = stored.unwrap_or_else(|| self.nobody.clone());
+        let fits = self
+            .run(move || {
+                let parsed = PasswordHash::new(&stored).ok();
+                parsed.is_some_and(|it| hasher().verify_password(password.as_bytes(), &it).is_ok())
+            })
+            .await?;
+        Ok(known && fits)
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+        let busy = || {
+            Problem::new(
+                Code::RateLimited,
+                "Too many sign-ins are being checked right now; try again shortly.",
+            )
+            .retry_after(2)
+        };
+        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(busy()) };
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "the password task failed");
+            Problem::new(Code::InternalError, "The password could not be checked.")
+        })
+    }
+}
+
+/// Refuses a password that is easily guessed, given what else is known of the person. `field`: where it stood.
+pub fn acceptable(field: &str, password: &str, known: &[&str]) -> Outcome<()> {
+    let known: Vec<&str> =
+        known.iter().flat_map(|it| [*it, it.split('@').next().unwrap_or(it)]).chain(["flowyte"]).collect();
+    // Its time grows with length; what is longer than this can't be weak by its beginning alone.
+    let beginning: String = password.chars().take(100).collect();
+    let estimate = zxcvbn::zxcvbn(&beginning, &known);
+    if u8::from(estimate.score()) >= LEAST_STRENGTH {
+        return Ok(());
+    }
+    let warning = estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning);
+    let why =
+        warning.map_or_else(|| "is too easy to guess".to_owned(), |it| format!("is too easy to guess: {it}"));
+    Err(Problem::field(
+        field,
+        format!("{why} Use several unrelated words, or let a password manager make one."),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::System;
+
+    #[test]
+    fn weak_ones_are_refused_whatever_their_length() {
+        for weak in [
+            "passwordpassword",
+            "flowyteflowyteflowyte",
+            "ada@example.comada",
+            "aaaaaaaaaaaaaaaaaaa",
+            "123456789012345678",
+        ] {
+            assert!(acceptable("password", weak, &["ada@example.com", "Ada"]).is_err(), "{weak}");
+        }
+        for fine in ["correct horse battery staple", "mountain-kettle-orbit-71", "kX9#fQ2$wL7&pZ4!"] {
+            assert!(acceptable("password", fine, &["ada@example.com", "Ada"]).is_ok(), "{fine}");
+        }
+    }
+
+    #[tokio::test]
+    async fn verifies_what_it_hashed_and_nothing_for_nobody() {
+        let passwords = Passwords::new(&System).unwrap();
+        let text = |it: &str| Zeroizing::new(it.to_owned());
+        let stored = passwords.hash(text("right"), &System).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert!(passwords.verify(text("right"), Some(stored.clone())).await.unwrap());
+        assert!(!passwords.verify(text("wrong"), Some(stored)).await.unwrap());
+        assert!(!passwords.verify(text("right"), None).await.unwrap());
+    }
+}

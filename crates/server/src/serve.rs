@@ -1,0 +1,273 @@
+//! `flowyte serve`: from a configuration to a server that answers, and back down again.
+
+use crate::app::App;
+use crate::clock::{Clock, Entropy, System};
+use crate::config::{Config, Database};
+use crate::pepper::Peppers;
+use crate::replica::Replica;
+use crate::wire::Limits;
+use crate::{accept, gate, ops};
+use anyhow::{Context, bail};
+use flowyte_contract::Api;
+use flowyte_core::{CredentialKind, Environment};
+use flowyte_store::{Postgres, Sqlite, Store};
+use hyper::service::service_fn;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// Our own API.
+const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
+/// How often counters are written. A crash loses at most these.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How often sessions that ended long ago are forgotten.
+const SWEEP: Duration = Duration::from_secs(600);
+/// Descriptors that are not connections: database, files, listeners.
+const SPARE_DESCRIPTORS: u64 = 200;
+
+/// Our own API, compiled; or everything that is wrong with it.
+pub fn contract() -> anyhow::Result<Api> {
+    flowyte_contract::compile(CONTRACT).map_err(|wrong| {
+        let lines: Vec<String> = wrong.iter().map(|it| format!("\n  {it}")).collect();
+        anyhow::anyhow!("the contract can't be served:{}", lines.concat())
+    })
+}
+
+/// The data folder, held by this process alone until the file is dropped.
+pub fn open_folder(folder: &Path) -> anyhow::Result<File> {
+    let name = folder.display();
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("the data folder {name} can't be made; choose another with --data"))?;
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(folder.join("lock"))
+        .with_context(|| {
+            format!("the data folder {name} can't be written; it must belong to the user who runs flowyte")
+        })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!(
+                "another flowyte uses the data folder {name}; stop it first, or choose another folder with --data"
+            )
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("the data folder {name} can't be locked"))
+        }
+    }
+}
+
+/// The database of a configuration, brought up to date.
+pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store = match &config.database {
+        Database::Sqlite => {
+            let file = config.data.join("flowyte.db");
+            Sqlite::open(&file)
+                .await
+                .with_context(|| format!("the database {} can't be opened", file.display()))?
+        }
+        Database::Postgres(url) => {
+            Postgres::connect(url).await.context("the PostgreSQL database can't be used")?
+        }
+    };
+    store.claim().await?;
+    Ok(store)
+}
+
+/// The peppers of a configuration. A new installation gets its first one; an old one may not lose any.
+pub async fn open_peppers(
+    config: &Config,
+    store: &dyn Store,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<Peppers> {
+    let used = store.pepper_ids().await?;
+    let file = &config.pepper_file;
+    if !file.exists() {
+        if !used.is_empty() {
+            bail!(
+                "the pepper file {} is missing, and without it no stored credential can be verified; restore it from your \
+                 backup. Starting with a new one would lock every key out",
+                file.display()
+            );
+        }
+        Peppers::add(file, entropy)?;
+    }
+    let peppers = Peppers::read(file)?;
+    let hex = |id: &[u8; 8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let missing: Vec<String> =
+        used.iter().filter(|id| !peppers.iter().any(|it| it.id() == **id)).map(hex).collect();
+    if !missing.is_empty() {
+        bail!(
+            "the pepper file {} belongs to another installation or has lost a pepper: the database has credentials under {}; \
+             restore the file that belongs to this database",
+            file.display(),
+            missing.join(", ")
+        );
+    }
+    Ok(peppers)
+}
+
+/// Runs the server until it is told to stop.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let max_connections = raise_descriptors(config.max_connections)?;
+    let _lock = open_folder(&config.data)?;
+    let store = open_store(&config).await?;
+    let peppers = open_peppers(&config, &*store, &System).await?;
+    let api = contract()?;
+    let now = System.now();
+    let shared = matches!(config.database, Database::Postgres(_));
+    let scopes = api.contract().scopes().clone();
+    let replica = Replica::load(store.clone(), scopes, config.organization_rpm, shared, now).await?;
+    if shared {
+        replica.renew().await;
+    }
+    let app = App::new(config, api, store.clone(), replica, peppers, Box::new(System), Box::new(System))
+        .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics can't be recorded")?;
+    let listen = |address| async move {
+        TcpListener::bind(address).await.with_context(|| {
+            format!("{address} can't be listened on; choose another with --listen or --ops-listen")
+        })
+    };
+    let public = listen(app.config.listen).await?;
+    let operations = listen(app.config.ops_listen).await?;
+    let (stop, stopping) = watch::channel(false);
+    let stopped = |mut stopping: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stopping.wait_for(|it| *it).await;
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(ops::serve(app.clone(), operations, metrics, stopped(stopping.clone())));
+    tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
+    tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    announce(&app).await?;
+    tracing::info!(
+        listen = %public.local_addr()?,
+        public_url = app.config.public_url,
+        secrets = app.replica.len(),
+        millis = begun.elapsed().as_millis() as u64,
+        "ready"
+    );
+    let limits = Limits {
+        authority: app.config.authority().to_owned(),
+        max_connections,
+        drain: Duration::from_secs(app.config.drain_seconds.into()),
+        ..Limits::default()
+    };
+    let refusing = app.clone();
+    let refuse: accept::Refuse = Arc::new(move |refusal, peer| gate::refuse(&refusing, refusal, peer));
+    let serving = app.clone();
+    let service_for = move |peer| {
+        let app = serving.clone();
+        service_fn(move |request| gate::serve(app.clone(), request, peer))
+    };
+    accept::serve(public, limits, refuse, service_for, async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new connections, answers under way are finished");
+    })
+    .await;
+    stop.send_replace(true);
+    while tasks.join_next().await.is_some() {}
+    flush(&app).await;
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Connections need descriptors; the soft limit is raised as far as the hard one allows.
+fn raise_descriptors(wanted: usize) -> anyhow::Result<usize> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let needed = wanted as u64 + SPARE_DESCRIPTORS;
+    let allowed = limit.maximum.unwrap_or(u64::MAX).min(needed.max(limit.current.unwrap_or(0)));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum })
+        .context("the limit on open files can't be set")?;
+    if allowed < needed {
+        let fits = allowed.saturating_sub(SPARE_DESCRIPTORS).max(1) as usize;
+        tracing::warn!(
+            wanted,
+            fits,
+            "the limit on open files allows fewer connections; raise it with ulimit -Hn"
+        );
+        return Ok(fits);
+    }
+    Ok(wanted)
+}
+
+/// The first start prints where to go; every start until then makes a new token, so that an old one can't lie around.
+async fn announce(app: &App) -> anyhow::Result<()> {
+    if !app.store.is_empty().await? {
+        return Ok(());
+    }
+    let (secret, stored) = app.secret(CredentialKind::OneTime, Environment::Live)?;
+    app.store.offer_setup(stored.digest).await?;
+    let file = app.config.data.join("setup-token");
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).context("the old set-up token can't be removed");
+        }
+        _ => {}
+    }
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+    writeln!(out, "{}", secret.expose())?;
+    let line = format!("Set up at {}/setup#token={}\n", app.config.public_url, secret.expose());
+    // To standard output alone: it is for the person who started it, not for the log.
+    std::io::stdout().write_all(line.as_bytes()).context("the set-up link can't be printed")
+}
+
+async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut ticks = interval(FLUSH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = ticks.tick() => flush(&app).await,
+        }
+    }
+}
+
+async fn flush(app: &App) {
+    let name = |index: usize| app.api.contract().operations()[index].id.clone();
+    if let Err(error) = app.usage.flush(&*app.store, name).await {
+        tracing::warn!(%error, "usage could not be written; it is kept for the next time");
+    }
+}
+
+/// Keeps the replica provably fresh where another process may write: a poll is the truth, a notification shortens it.
+async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let shared = matches!(app.config.database, Database::Postgres(_));
+    let mut sweeps = interval(SWEEP);
+    loop {
+        if shared {
+            app.replica.renew().await;
+        }
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = timeout(crate::replica::POLL, app.store.woken()), if shared => {}
+            _ = sweeps.tick() => app.replica.sweep(app.now()).await,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The public documents beside the API: its description, its reference page, a page for each refusal, first steps.
+
+use crate::answer::Answer;
+use crate::app::App;
+use crate::problem::{Code, Outcome, Problem};
+use bytes::Bytes;
+use flowyte_core::{CredentialKind, Operation, Requirement};
+use http::Method;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, X_FRAME_OPTIONS};
+use std::fmt::Write;
+use std::io::Read;
+use std::sync::OnceLock;
+
+/// Pages run no script but our own files, and nobody frames them.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = include_str!("site/style.css");
+const DOCS_SCRIPT: &str = include_str!("site/docs.js");
+
+/// The document at a path; `None` where there is none.
+pub fn find(app: &App, method: &Method, path: &str) -> Option<Outcome<Answer>> {
+    let answer = document(app, path)?;
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let problem = Problem::new(Code::MethodNotAllowed, "This path takes GET, HEAD.");
+        return Some(Err(problem.allow("GET, HEAD".into())));
+    }
+    Some(Ok(answer))
+}
+
+fn document(app: &App, path: &str) -> Option<Answer> {
+    match path {
+        "/" => Some(page("Flowyte", &home())),
+        "/setup" => Some(page("Set up", &setup(app))),
+        "/invite" => Some(page("Accept an invite", &invite(app))),
+        "/docs" => Some(html(docs())),
+        "/docs/init.js" => {
+            Some(asset("text/javascript; charset=utf-8", Bytes::from_static(DOCS_SCRIPT.as_bytes())))
+        }
+        "/docs/swagger-ui-bundle.js" => Some(asset("text/javascript; charset=utf-8", swagger()?.0.clone())),
+        "/docs/swagger-ui.css" => Some(asset("text/css; charset=utf-8", swagger()?.1.clone())),
+        "/style.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
+        "/llms.txt" => Some(plain("text/plain; charset=utf-8", llms(app))),
+        "/api/v1/openapi.json" => Some(plain("application/json", app.api.document.to_string())),
+        "/errors" => Some(page("Refusals", &errors())),
+        _ => {
+            let wanted = path.strip_prefix("/errors/")?;
+            let code = Code::ALL.iter().find(|code| code.as_str() == wanted)?;
+            Some(page(code.title(), &error(*code)))
+        }
+    }
+}
+
+fn plain(content_type: &'static str, text: String) -> Answer {
+    Answer::document(content_type, text).header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+}
+
+fn asset(content_type: &'static str, bytes: Bytes) -> Answer {
+    Answer::document(content_type, bytes)
+        .header(CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"))
+}
+
+fn html(text: String) -> Answer {
+    plain(HTML, text)
+        .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
+        .header(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"))
+}
+
+/// A page of ours. `body` holds no text from outside.
+fn page(title: &str, body: &str) -> Answer {
+    html(format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{title} · Flowyte</title><link rel=\"stylesheet\" href=\"/style.css\"></head>\n<body><main><h1>{title}</h1>\n{body}\
+         </main></body></html>\n"
+    ))
+}
+
+fn home() -> String {
+    "<p>This is a Flowyte server: an API for AI chat and voice agents, and the credentials that open it.</p>\n\
+     <ul><li><a href=\"/docs\">API reference</a></li><li><a href=\"/api/v1/openapi.json\">OpenAPI document</a></li>\
+     <li><a href=\"/errors\">What each refusal means</a></li><li><a href=\"/llms.txt\">For language models</a></li></ul>\n\
+     <p>The dashboard has no pages yet; everything works over HTTP.</p>\n"
+        .to_owned()
+}
+
+fn setup(app: &App) -> String {
+    let url = &app.config.public_url;
+    format!(
+        "<p>The dashboard has no pages yet, so the set-up is one call. The token is what follows <code>#token=</code> in the \
+         link that the server printed; it works once.</p>\n<pre>curl -c cookies.txt {url}/api/v1/auth/setup \\\n  \
+         -H 'content-type: application/json' \\\n  -d '{{\"token\": \"…\", \"organizationName\": \"Example\", \"name\": \"Ada\", \
+         \"email\": \"ada@example.com\", \"password\": \"…\"}}'</pre>\n<p>Then mint the first key with the session that this \
+         opened:</p>\n<pre>curl -b cookies.txt {url}/api/v1/api-keys -H 'origin: {url}' \\\n  -H 'content-type: application/json' \
+         \\\n  -d '{{\"name\": \"first\", \"scopes\": [\"agents:read\"]}}'</pre>\n<p>The <a href=\"/docs\">API reference</a> has the \
+         rest.</p>\n"
+    )
+}
+
+fn invite(app: &App) -> String {
+    let url = &app.config.public_url;
+    format!(
+        "<p>The dashboard has no pages yet, so joining is one call. The token is what follows <code>#token=</code> in your link. \
+         Somebody who signs in here already leaves out the name and gives their own password.</p>\n\
+         <pre>curl -c cookies.txt {url}/api/v1/auth/invites/accept \\\n  -H 'content-type: application/json' \\\n  \
+         -d '{{\"token\": \"…\", \"name\": \"Grace\", \"password\": \"…\"}}'</pre>\n"
+    )
+}
+
+fn docs() -> String {
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+     <title>API reference · Flowyte</title><link rel=\"stylesheet\" href=\"/docs/swagger-ui.css\"></head>\n<body><div id=\"docs\">\
+     <noscript>The reference needs JavaScript; <a href=\"/api/v1/openapi.json\">the OpenAPI document</a> does not.</noscript></div>\
+     <script src=\"/docs/swagger-ui-bundle.js\"></script><script src=\"/docs/init.js\"></script></body></html>\n"
+        .to_owned()
+}
+
+fn errors() -> String {
+    let row = |code: &Code| {
+        let name = code.as_str();
+        format!(
+            "<tr><td><a href=\"/errors/{name}\"><code>{name}</code></a></td><td>{}</td><td>{}</td></tr>\n",
+            code.status(),
+            code.title()
+        )
+    };
+    let rows: String = Code::ALL.iter().map(row).collect();
+    format!(
+        "<p>Every refusal is <code>application/problem+json</code> with one of these codes.</p>\n<table><tr><th>Code</th>\
+             <th>Status</th><th>Title</th></tr>\n{rows}</table>\n"
+    )
+}
+
+fn error(code: Code) -> String {
+    let mut advice = String::new();
+    for (index, part) in code.advice().split('`').enumerate() {
+        match index % 2 {
+            0 => advice.push_str(part),
+            _ => drop(write!(advice, "<code>{part}</code>")),
+        }
+    }
+    format!(
+        "<p><code>{}</code>, HTTP {}</p>\n<p>{advice}</p>\n<p>The answer's <code>requestId</code> finds the request in the server's \
+         log. <a href=\"/errors\">All refusals</a>.</p>\n",
+        code.as_str(),
+        code.status()
+    )
+}
+
+/// The script and the style of Swagger UI, unpacked at first use from the archive that its crate carries.
+fn swagger() -> Option<&'static (Bytes, Bytes)> {
+    static FILES: OnceLock<Option<(Bytes, Bytes)>> = OnceLock::new();
+    let unpack = || {
+        let archive = std::io::Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
+        let mut archive = zip::ZipArchive::new(archive).ok()?;
+        let mut file = |name: &str| {
+            let end = format!("/dist/{name}");
+            let path = archive.file_names().flatten().find(|it| it.ends_with(&end))?.into_owned();
+            let mut bytes = Vec::new();
+            archive.by_name(&path).ok()?.read_to_end(&mut bytes).ok()?;
+            Some(Bytes::from(bytes))
+        };
+        Some((file("swagger-ui-bundle.js")?, file("swagger-ui.css")?))
+    };
+    FILES.get_or_init(unpack).as_ref()
+}
+
+/// The API for language models (llmstxt.org): what it is, how to get in, what can be called.
+fn llms(app: &App) -> String {
+    let url = &app.config.public_url;
+    let mut text = format!(
+        "# Flowyte\n\n> An API for AI chat and voice agents. Base URL {url}/api/v1.\n\n\
+         Send `Authorization: Bearer flowyte_sk_…`. A member mints the key in the dashboard; its scopes say what it opens. \
+         `GET {url}/api/v1/whoami` tells what a credential may do. Success is {{\"success\": true, \"data\": …}}; refusals are \
+         application/problem+json with a stable `code`, and a 403 names what would have been enough. Lists take `limit` and \
+         `cursor`. Send an `Idempotency-Key` to repeat a creation safely.\n\n\
+         - [OpenAPI document]({url}/api/v1/openapi.json)\n- [What each refusal means]({url}/errors)\n\n## Operations for a secret key\n\n"
+    );
+    let live = |it: &&Operation| !it.reserved && it.takes(CredentialKind::SecretKey);
+    for operation in app.api.contract().operations().iter().filter(live) {
+        let summary = summary(app, operation);
+        let scopes = scopes(app, operation);
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "- `{} {}`: {summary}{scopes}", operation.method, operation.template);
+    }
+    text
+}
+
+fn summary<'a>(app: &'a App, operation: &Operation) -> &'a str {
+    let path = operation.template.strip_prefix("/api/v1").unwrap_or(&operation.template);
+    app.api.document["paths"][path][operation.method.to_ascii_lowercase()]["summary"].as_str().unwrap_or("")
+}
+
+fn scopes(app: &App, operation: &Operation) -> String {
+    let Requirement::Credential(alternatives) = operation.requirement() else { return String::new() };
+    let sets: Vec<String> = alternatives
+        .iter()
+        .filter(|it| it.kind == CredentialKind::SecretKey && !it.scopes.is_empty())
+        .map(|it| app.api.contract().scopes().names(it.scopes).join(" and "))
+        .collect();
+    if sets.is_empty() { String::new() } else { format!(" (scope {})", sets.join(" or ")) }
+}
