@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Executor, Postgres as Pg, Row as _, Sqlite as Lite, Transaction};
+use sqlx::{Connection, Executor, Postgres as Pg, Row as _, Sqlite as Lite, Transaction};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -278,7 +278,17 @@ impl Sqlite {
                 .test_before_acquire(false)
                 .acquire_timeout(Duration::from_secs(10))
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        // When a disk is full SQLite ends the transaction by itself, and the connection would count it as open for ever
+        // after; the pool opens another instead. The ping waits until a rollback that is under way is done.
+        let writer = pool(1)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options.clone())
+            .await?;
         let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer).await?;
         if !wal_is_safe(&version) {
             return Err(StoreError::Unusable(format!(

@@ -213,11 +213,12 @@ fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) 
 }
 
 impl dyn Store + '_ {
-    /// Mints a key; acknowledged only when it is durable and applied here.
+    /// Mints a key; acknowledged only when it is durable and applied here. `most`: keys that may work at once.
     pub async fn mint_secret_key(
         &self,
         organization: OrganizationId,
         new: &NewSecretKey,
+        most: u32,
         claim: Option<&Claim>,
         by: &By,
         seal: Seal<'_, SecretKeyRow>,
@@ -225,6 +226,17 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
+        }
+        let row = tx
+            .one(
+                "SELECT COUNT(*) AS n FROM secret_keys WHERE organization_id = $1 AND revoked_at IS NULL AND expires_at > $2",
+                vec![id(organization), by.now.into()],
+            )
+            .await?;
+        if row.get::<i64>("n")? >= i64::from(most) {
+            return Err(StoreError::Conflict(
+                "The organization has as many keys as it may have; revoke one first.",
+            ));
         }
         tx.exec(
             "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \

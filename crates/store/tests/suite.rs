@@ -84,7 +84,8 @@ fn new_key(created_by: UserId) -> NewSecretKey {
 
 async fn mint(store: &Arc<dyn Store>, organization: OrganizationId, user: UserId) -> SecretKeyRow {
     let seal = |_: &SecretKeyRow| vec![];
-    match store.mint_secret_key(organization, &new_key(user), None, &by_at(NOW), &seal).await.unwrap() {
+    match store.mint_secret_key(organization, &new_key(user), 1_000, None, &by_at(NOW), &seal).await.unwrap()
+    {
         Once::Fresh(key) => key,
         Once::Replay(_) => panic!("nothing was claimed"),
     }
@@ -197,7 +198,14 @@ async fn one_idempotency_key_makes_one_secret_key() {
                 tokio::spawn(async move {
                     let seal = |key: &SecretKeyRow| key.id.to_string().into_bytes();
                     store
-                        .mint_secret_key(organization, &new_key(user), Some(&claim), &by_at(NOW), &seal)
+                        .mint_secret_key(
+                            organization,
+                            &new_key(user),
+                            1_000,
+                            Some(&claim),
+                            &by_at(NOW),
+                            &seal,
+                        )
                         .await
                         .unwrap()
                 })
@@ -219,11 +227,19 @@ async fn one_idempotency_key_makes_one_secret_key() {
 
         let other = Claim { request: [5; 32], ..claim.clone() };
         let seal = |_: &SecretKeyRow| vec![];
-        let reused =
-            store.mint_secret_key(organization, &new_key(user), Some(&other), &by_at(NOW), &seal).await;
+        let reused = store
+            .mint_secret_key(organization, &new_key(user), 1_000, Some(&other), &by_at(NOW), &seal)
+            .await;
         assert!(matches!(reused, Err(StoreError::IdempotencyKeyReused)));
         let later = store
-            .mint_secret_key(organization, &new_key(user), Some(&other), &by_at(NOW.plus(2 * HOUR)), &seal)
+            .mint_secret_key(
+                organization,
+                &new_key(user),
+                1_000,
+                Some(&other),
+                &by_at(NOW.plus(2 * HOUR)),
+                &seal,
+            )
             .await;
         assert!(matches!(later, Ok(Once::Fresh(_))));
     })
@@ -253,6 +269,7 @@ async fn pages_are_newest_first_and_complete() {
     .await;
 }
 
+/// Rows: AU-01 AU-04.
 #[tokio::test]
 async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
     on_both(|store| async move {
@@ -271,9 +288,17 @@ async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
         let filter = AuditFilter { action: Some("api_key.minted".into()), ..Default::default() };
         assert_eq!(store.audit_events(organization, &filter, None, 100).await.unwrap().len(), 16);
 
+        // Each from the end on, so that the first break is the newest tampering: edited, swapped, deleted, inserted.
         for (change, broken) in [
-            ("UPDATE audit_events SET action = 'x' WHERE sequence = 9", 9),
-            ("DELETE FROM audit_events WHERE sequence = 5", 5),
+            ("UPDATE audit_events SET action = 'x' WHERE sequence = 12", 12),
+            ("UPDATE audit_events SET sequence = CASE sequence WHEN 9 THEN -10 ELSE -9 END WHERE sequence IN (9, 10)", 9),
+            ("UPDATE audit_events SET sequence = -sequence WHERE sequence < 0", 9),
+            ("DELETE FROM audit_events WHERE sequence = 7", 7),
+            (
+                "INSERT INTO audit_events SELECT organization_id, 7, id, at, actor_kind, actor_id, actor_name, action, target_kind, \
+                 target_id, target_name, details, address, hash FROM audit_events WHERE sequence = 4",
+                7,
+            ),
         ] {
             let mut tx = store.begin(flowyte_store::Mode::Batch).await.unwrap();
             tx.exec(change, vec![]).await.unwrap();
