@@ -40,6 +40,7 @@ settings! {
     stranger_rpm "NUMBER" "invalid credentials a minute from each address [default: 1200]";
     login_failures_per_account "NUMBER" "failed sign-ins in 15 minutes [default: 10]";
     login_failures_per_address "NUMBER" "failed sign-ins in 15 minutes [default: 100]";
+    keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
     drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
@@ -87,6 +88,8 @@ pub struct Config {
     pub login_failures_per_account: u32,
     /// Failed sign-ins in 15 minutes from an address.
     pub login_failures_per_address: u32,
+    /// Secret keys of an organization that work at once.
+    pub keys_per_organization: u32,
     /// Longest request body.
     pub max_body_bytes: usize,
     /// Connections open at once.
@@ -194,6 +197,8 @@ impl Given {
                 .take("login_failures_per_account", 10, |it| number(it, 1, 1_000_000)),
             login_failures_per_address: self
                 .take("login_failures_per_address", 100, |it| number(it, 1, 1_000_000)),
+            keys_per_organization: self
+                .take("keys_per_organization", 10_000, |it| number(it, 1, 100_000_000)),
             max_body_bytes: self
                 .take("max_body_bytes", 1 << 20, |it| number(it, 1_024, 1 << 30).map(|it| it as usize)),
             max_connections: self

@@ -142,11 +142,16 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Result<(), String
 
 /// Log lines go to standard error; a panic becomes one of them, without its message, which may hold anything.
 fn start_log(config: &Config) {
-    let log = tracing_subscriber::fmt().with_max_level(config.log_level).with_writer(std::io::stderr);
-    match config.log_json {
-        true => log.json().flatten_event(true).init(),
-        false => log.with_ansi(false).init(),
-    }
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+    // Libraries log what they are given, so they say nothing below a warning whatever level is chosen.
+    let ours = Targets::new().with_target("flowyte", config.log_level).with_default(LevelFilter::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match config.log_json {
+        true => lines.json().flatten_event(true).boxed(),
+        false => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(ours)).init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a task panicked");

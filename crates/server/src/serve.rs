@@ -146,6 +146,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let public = listen(app.config.listen).await?;
     let operations = listen(app.config.ops_listen).await?;
+    announce(&app).await?;
     let (stop, stopping) = watch::channel(false);
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         // An error means that the sender is gone, which is a stop too.
@@ -158,7 +159,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(&app).await?;
     tracing::info!(
         listen = %public.local_addr()?,
         public_url = app.config.public_url,

@@ -110,7 +110,7 @@ impl World {
         };
         let seal = |_: &SecretKeyRow| vec![];
         assert!(matches!(
-            self.store.mint_secret_key(organization, &new, None, &by(), &seal).await,
+            self.store.mint_secret_key(organization, &new, 1_000, None, &by(), &seal).await,
             Ok(Once::Fresh(_))
         ));
         (new.id, secret)
@@ -200,4 +200,19 @@ async fn roles_are_read_at_the_next_request() {
     // The other organization's session did not notice.
     assert_eq!(world.store.sessions(guest, NOW).await.unwrap().len(), 1);
     assert_ne!(guest_organization, organization);
+}
+
+/// Rows: LC-21.
+#[tokio::test]
+async fn a_clock_that_jumps_and_comes_back_ends_nothing_for_good() {
+    let world = World::new().await;
+    let (organization, user, _, session) = world.owner().await;
+    let (_, key) = world.mint(organization, user, "agents:read").await;
+    let ahead = NOW.plus(DAY);
+    assert_eq!(
+        (world.ask(&key, AGENTS, ahead), world.ask(&session, AGENTS, ahead)),
+        ("credential_expired", "credential_expired")
+    );
+    world.replica.sweep(ahead).await;
+    assert_eq!((world.ask(&key, AGENTS, NOW), world.ask(&session, AGENTS, NOW)), ("permit", "permit"));
 }

@@ -116,9 +116,10 @@ pub async fn mint(call: Call) -> Outcome<Answer> {
         key
     };
     let by = call.by().await?;
+    let most = call.app.config.keys_per_organization;
     let done = call
         .store()
-        .mint_secret_key(member.organization, &new, call.claim(), &by, &|row| call.seal(&answer(row)))
+        .mint_secret_key(member.organization, &new, most, call.claim(), &by, &|row| call.seal(&answer(row)))
         .await?;
     call.once(done, answer)
 }

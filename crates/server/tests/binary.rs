@@ -1,0 +1,18 @@
+//! The binary itself, end to end: started as an operator starts it, spoken to over raw sockets.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what went wrong by panicking.
+
+#[path = "binary/support.rs"]
+mod support;
+
+#[path = "binary/attacks.rs"]
+mod attacks;
+#[path = "binary/canary.rs"]
+mod canary;
+#[path = "binary/crash.rs"]
+mod crash;
+#[path = "binary/operations.rs"]
+mod operations;
+#[path = "binary/scenarios.rs"]
+mod scenarios;
+#[path = "binary/walk.rs"]
+mod walk;

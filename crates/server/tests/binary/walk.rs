@@ -1,0 +1,143 @@
+//! What a new user does in the first minutes, and that a crash changes none of it.
+
+use crate::support::{SHOP, Server, text};
+use serde_json::json;
+
+#[test]
+fn from_the_printed_link_to_a_chat_and_through_a_kill() {
+    let mut server = Server::start(&[]);
+    let printed = server.output.lock().unwrap().clone();
+    let token = server.setup_token();
+    assert!(printed.contains(&format!("{}/setup#token={token}", server.url())), "{printed}");
+    let owner = server.set_up("ada@example.com");
+    assert!(!server.folder.join("setup-token").exists());
+
+    let (id, key) = server.mint(&owner, json!({"name": "first", "scopes": ["agents:read"]}));
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/agents", None).data(), json!([]));
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).data()["keyId"], id.as_str());
+    let refused = server.as_key(&key, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
+    assert_eq!((refused.status, refused.code().as_str()), (403, "insufficient_scope"));
+    assert_eq!(refused.json()["missingScopes"], json!(["agents:write"]));
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/webhooks", None).code(), "operation_reserved");
+
+    let path = format!("/api/v1/api-keys/{id}");
+    let rotated = server
+        .as_member(&owner, "POST", &format!("{path}/rotate"), Some(&json!({"graceSeconds": 600})))
+        .data();
+    let newer = text(&rotated["secret"]);
+    for secret in [&key, &newer] {
+        assert_eq!(server.as_key(secret, "GET", "/api/v1/whoami", None).status, 200);
+    }
+
+    let agent = text(
+        &server
+            .as_member(
+                &owner,
+                "POST",
+                "/api/v1/agents",
+                Some(&json!({"name": "Desk", "greeting": "Good day!"})),
+            )
+            .data()["id"],
+    );
+    server.as_member(&owner, "POST", &format!("/api/v1/agents/{agent}/publish"), None).data();
+    let body = json!({"name": "site", "env": "live", "allowedOrigins": [SHOP]});
+    let pk = text(
+        &server
+            .as_member(&owner, "POST", &format!("/api/v1/agents/{agent}/publishable-keys"), Some(&body))
+            .data()["keyPublic"],
+    );
+    let visitor =
+        text(&server.as_widget(&pk, "POST", "/api/v1/chat/widget/sessions", None).data()["visitorToken"]);
+    let answer = server.as_widget(
+        &visitor,
+        "POST",
+        "/api/v1/chat/widget/messages",
+        Some(&json!({"content": "When do you open?"})),
+    );
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert!(
+        answer.body.contains("event: message_delta\n") && answer.body.contains("event: done\n"),
+        "{answer:?}"
+    );
+    assert!(answer.body.contains("no knowledge"), "{answer:?}");
+
+    let check = |server: &Server| {
+        assert_eq!(server.as_key(&newer, "GET", "/api/v1/whoami", None).status, 200);
+        assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
+        assert_eq!(server.as_member(&owner, "GET", "/api/v1/auth/session", None).data()["role"], "owner");
+        assert_eq!(
+            server.as_widget(&pk, "GET", "/api/v1/widget/bootstrap", None).data()["agentMeta"]["greeting"],
+            "Good day!"
+        );
+        let elsewhere = server.send(
+            "GET",
+            "/api/v1/widget/bootstrap",
+            &[&format!("Authorization: Bearer {pk}"), "Origin: https://evil.example"],
+            None,
+        );
+        assert_eq!(elsewhere.code(), "origin_not_allowed");
+        let said = server.as_widget(&visitor, "GET", "/api/v1/chat/widget/messages", None).data();
+        assert_eq!(said.as_array().unwrap().len(), 2, "{said}");
+        assert_eq!(
+            server.as_member(&owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"],
+            true
+        );
+    };
+    check(&server);
+    server.kill_and_restart();
+    check(&server);
+
+    let revoked = server.as_member(&owner, "DELETE", &path, None).data();
+    assert_eq!(
+        (revoked["status"].as_str(), revoked["effective"]["nodes"].as_u64()),
+        (Some("revoked"), Some(1))
+    );
+    for round in 0..2 {
+        for secret in [&key, &newer] {
+            let refused = server.as_key(secret, "GET", "/api/v1/whoami", None);
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (401, "credential_revoked"),
+                "round {round}"
+            );
+        }
+        server.kill_and_restart();
+    }
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn health_and_metrics_stand_on_their_own_listener() {
+    let server = Server::start(&[]);
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        assert_eq!(server.ops(path).status, 200, "{path}");
+        assert_eq!(server.send("GET", path, &[], None).status, 404, "{path}");
+    }
+    assert!(server.ops("/metrics").body.contains("flowyte_replica_secrets"));
+}
+
+#[test]
+fn public_documents_need_no_credential_and_run_nothing_foreign() {
+    let server = Server::start(&[]);
+    let document = server.send("GET", "/api/v1/openapi.json", &[], None);
+    assert_eq!(document.json()["openapi"], "3.1.0");
+    for path in ["/", "/setup", "/invite", "/docs", "/errors", "/errors/insufficient_scope"] {
+        let page = server.send("GET", path, &[], None);
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
+        assert!(!page.body.contains("src=\"http"), "{path} loads from another host");
+    }
+    for path in
+        ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/init.js", "/style.css", "/llms.txt"]
+    {
+        assert_eq!(server.send("GET", path, &[], None).status, 200, "{path}");
+    }
+    let refused = server.send("POST", "/docs", &[], None);
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(server.send("GET", "/errors/nothing", &[], None).code(), "not_found");
+}
