@@ -10,6 +10,8 @@ mod attacks;
 mod canary;
 #[path = "binary/crash.rs"]
 mod crash;
+#[path = "binary/decisions.rs"]
+mod decisions;
 #[path = "binary/operations.rs"]
 mod operations;
 #[path = "binary/scenarios.rs"]

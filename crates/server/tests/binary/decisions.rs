@@ -1,0 +1,283 @@
+//! The decision cases that core is held against, asked over HTTP: one clock, the same callers, the same answers.
+
+use crate::support::raw;
+use flowyte::accept;
+use flowyte::app::App;
+use flowyte::clock::{Clock, System};
+use flowyte::config::{Given, SETTINGS};
+use flowyte::gate;
+use flowyte::pepper::Peppers;
+use flowyte::replica::Replica;
+use flowyte::wire::Limits;
+use flowyte_core::credential::Secret;
+use flowyte_core::id::{
+    AgentId, Id, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
+};
+use flowyte_core::time::{DAY, HOUR};
+use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
+use flowyte_platform::agents::{Agent, Agents, Version};
+use flowyte_store::accounts::{Joining, NewOwner, NewSession};
+use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
+use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
+use flowyte_store::{Actor, By, Mode, Sqlite, Store};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const CASES: &str = include_str!("../../../../tests/decisions/order.yaml");
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+const PEPPER: [u8; 32] = [7; 32];
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    r#as: String,
+    call: String,
+    answer: String,
+    header: Option<String>,
+    query: Option<String>,
+    origin: Option<String>,
+    site: Option<String>,
+    address: Option<String>,
+    #[serde(default)]
+    stale: bool,
+}
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+static NEXT: AtomicU8 = AtomicU8::new(1);
+
+fn fresh<I: Id>() -> I {
+    I::generate(NOW, [NEXT.fetch_add(1, Ordering::Relaxed); 10])
+}
+
+fn secret(kind: CredentialKind) -> (Secret, NewSecret) {
+    let secret =
+        Brand::default().format(kind, Environment::Live, &[NEXT.fetch_add(1, Ordering::Relaxed) % 62; 30]);
+    let pepper = Pepper::new(PEPPER);
+    let stored = NewSecret {
+        digest: pepper.digest_body(secret.body()),
+        pepper: pepper.id(),
+        last4: secret.last4().into(),
+    };
+    (secret, stored)
+}
+
+fn by() -> By {
+    let actor = Actor { kind: "system", id: String::new(), name: String::new() };
+    By { actor, address: String::new(), now: NOW.plus(-HOUR) }
+}
+
+fn session(signed_in_at: Timestamp) -> (Secret, NewSession) {
+    let (shown, secret) = secret(CredentialKind::Session);
+    (shown, NewSession { id: fresh::<SessionId>(), secret, signed_in_at, user_agent: String::new() })
+}
+
+async fn found(store: &dyn Store, email: &str, signed_in_at: Timestamp) -> (OrganizationId, UserId, Secret) {
+    let (shown, session) = session(signed_in_at);
+    let owner = NewOwner {
+        organization: fresh(),
+        organization_name: "Alpha".into(),
+        user: fresh(),
+        member: fresh::<MemberId>(),
+        name: "Ada".into(),
+        email: email.into(),
+        password_hash: String::new(),
+    };
+    store.found_organization(&owner, &session, None, &by()).await.unwrap();
+    (owner.organization, owner.user, shown)
+}
+
+async fn mint(
+    store: &dyn Store,
+    organization: OrganizationId,
+    user: UserId,
+    change: impl FnOnce(&mut NewSecretKey),
+) -> (SecretKeyId, Secret) {
+    let (shown, secret) = secret(CredentialKind::SecretKey);
+    let mut new = NewSecretKey {
+        id: fresh(),
+        name: "x".into(),
+        environment: Environment::Live,
+        scopes: vec!["agents:read".into()],
+        created_by: user,
+        expires_at: NOW.plus(1),
+        rate_limit_rpm: None,
+        allowed_addresses: vec![],
+        secret,
+    };
+    change(&mut new);
+    let seal = |_: &SecretKeyRow| vec![];
+    assert!(store.mint_secret_key(organization, &new, 1_000, None, &by(), &seal).await.is_ok());
+    (new.id, shown)
+}
+
+/// Every caller that a case may name.
+async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static str, Secret> {
+    let mut callers = BTreeMap::new();
+    let (organization, user, owner) = found(store, "owner@x.example", NOW.plus(-HOUR)).await;
+    callers.insert("owner", owner);
+    let (_, invited) = secret(CredentialKind::OneTime);
+    let invite = fresh();
+    store
+        .invite(organization, invite, "v@x.example", Role::Viewer, &invited, Role::Owner, &by())
+        .await
+        .unwrap();
+    let invite = store.find_invite(&[invited.digest], NOW).await.unwrap();
+    let (shown, new) = session(NOW.plus(-HOUR));
+    let joining = Joining::New { user: fresh(), name: "Vi".into(), password_hash: String::new() };
+    store.accept_invite(&invite, &joining, fresh(), &new, &by()).await.unwrap();
+    callers.insert("viewer", shown);
+    for (name, signed_in_at) in [("old", NOW.plus(-13 * HOUR)), ("idle", NOW.plus(-HOUR))] {
+        let (shown, new) = session(signed_in_at);
+        store.open_session(organization, user, &new, None, &by()).await.unwrap();
+        callers.insert(name, shown);
+        if name == "idle" {
+            let mut tx = store.begin(Mode::Batch).await.unwrap();
+            let args = vec![flowyte_store::db::id(new.id), NOW.plus(-DAY).into()];
+            tx.exec("UPDATE sessions SET last_seen_at = $2 WHERE id = $1", args).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    }
+    callers.insert("key", mint(store, organization, user, |_| {}).await.1);
+    callers.insert("all", mint(store, organization, user, |key| key.scopes = scopes).await.1);
+    callers.insert("expired", mint(store, organization, user, |key| key.expires_at = NOW.plus(-1)).await.1);
+    callers.insert("edge", mint(store, organization, user, |key| key.expires_at = NOW).await.1);
+    let fenced = |key: &mut NewSecretKey| key.allowed_addresses = vec!["10.0.0.0/8".into()];
+    callers.insert("fenced", mint(store, organization, user, fenced).await.1);
+    let (id, revoked) = mint(store, organization, user, |_| {}).await;
+    store.revoke_secret_key(organization, id, &by()).await.unwrap();
+    callers.insert("revoked", revoked);
+    callers.insert("unknown", secret(CredentialKind::SecretKey).0);
+
+    let agent = AgentId::from_bytes([0xaa; 16]);
+    let seal = |_: &Agent| vec![];
+    Agents(store).create(organization, agent, "Desk", Default::default(), None, &by(), &seal).await.unwrap();
+    let seal = |_: &Version| vec![];
+    Agents(store).publish(organization, agent, fresh(), None, None, &by(), &seal).await.unwrap();
+    let (widget, stored) = secret(CredentialKind::PublishableKey);
+    let new = NewPublishableKey {
+        id: fresh::<PublishableKeyId>(),
+        name: "site".into(),
+        environment: Environment::Live,
+        key_public: widget.expose().into(),
+        allowed_origins: vec!["https://shop.example".into()],
+        rate_limit_rpm: None,
+        identity: None,
+        secret: stored,
+    };
+    let seal = |_: &PublishableKeyRow| vec![];
+    assert!(store.mint_publishable_key(organization, agent, &new, None, &by(), &seal).await.is_ok());
+    callers.insert("widget", widget);
+
+    let (elsewhere, other, _) = found(store, "other@x.example", NOW.plus(-HOUR)).await;
+    callers.insert("suspended", mint(store, elsewhere, other, |_| {}).await.1);
+    let mut tx = store.begin(Mode::Batch).await.unwrap();
+    let args = vec![flowyte_store::db::id(elsewhere)];
+    tx.exec("UPDATE organizations SET suspended = 1 WHERE id = $1", args).await.unwrap();
+    tx.commit().await.unwrap();
+    callers
+}
+
+/// Serves the store on a port of its own. `shared`: as if others might write and nothing proved that it is fresh.
+async fn serve(file: &std::path::Path, shared: bool) -> u16 {
+    let store = Sqlite::open(file).await.unwrap();
+    let api = flowyte::serve::contract().unwrap();
+    let replica =
+        Replica::load(store.clone(), api.contract().scopes().clone(), 60_000, shared, NOW).await.unwrap();
+    let mut given = Given::default();
+    for (name, value) in [("public_url", "https://flowyte.example"), ("trusted_proxies", "127.0.0.1/32")] {
+        given.flag(SETTINGS.iter().find(|it| it.name == name).unwrap(), value.into());
+    }
+    let config = given.finish().ok().unwrap();
+    let peppers = Peppers::new(vec![PEPPER]).unwrap();
+    let app = App::new(config, api, store, replica, peppers, Box::new(Fixed), Box::new(System)).ok().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let refusing = app.clone();
+    let refuse: accept::Refuse = Arc::new(move |refusal, peer| gate::refuse(&refusing, refusal, peer));
+    let service_for = move |peer| {
+        let app = app.clone();
+        hyper::service::service_fn(move |request| gate::serve(app.clone(), request, peer))
+    };
+    tokio::spawn(accept::serve(listener, Limits::default(), refuse, service_for, std::future::pending()));
+    port
+}
+
+fn ask(port: u16, case: &Case, callers: &BTreeMap<&str, Secret>) -> String {
+    let (method, path) = case.call.split_once(' ').unwrap();
+    let text = callers.get(case.r#as.as_str()).map_or("", |secret| secret.expose());
+    let is_session = text.starts_with("flowyte_st_");
+    let mut query = case.query.clone();
+    let bearer = format!("Authorization: Bearer {text}\r\n");
+    let credential = match case.header.as_deref() {
+        Some("twice") => bearer.repeat(2),
+        Some("garbage") => "Authorization: Bearer null\r\n".into(),
+        Some("lower") => bearer.replace("Bearer", "bearer"),
+        Some("tab") => bearer.replace("Bearer ", "Bearer\t"),
+        Some("query") => {
+            query = Some(format!("key={text}&access_token={text}"));
+            String::new()
+        }
+        Some("key") => {
+            query = Some(format!("key={text}"));
+            String::new()
+        }
+        Some("bearer") => bearer,
+        Some(other) => panic!("{}: header {other}", case.name),
+        None if is_session => format!("Cookie: __Host-flowyte_session={text}\r\n"),
+        None if text.is_empty() => String::new(),
+        None => bearer,
+    };
+    let query = query.map_or_else(String::new, |it| format!("?{it}"));
+    let field = |name: &str, value: &Option<String>| {
+        value.as_ref().map_or_else(String::new, |it| format!("{name}: {it}\r\n"))
+    };
+    let address = Some(case.address.clone().unwrap_or_else(|| "192.0.2.1".into()));
+    let request = format!(
+        "{method} {path}{query} HTTP/1.1\r\nHost: flowyte.example\r\nConnection: close\r\n{credential}{}{}{}\r\n",
+        field("Origin", &case.origin),
+        field("Sec-Fetch-Site", &case.site),
+        field("X-Forwarded-For", &address)
+    );
+    let got = raw(port, request.as_bytes()).unwrap_or_else(|| panic!("{}: no answer", case.name));
+    got.check_invariants(&case.name);
+    // HEAD has no body to name a code in.
+    match (got.status, got.code().as_str()) {
+        (..=399, _) | (_, "unsupported_media_type") => "permit".into(),
+        (401, "") => "missing_credential".into(),
+        (_, code) => code.to_owned(),
+    }
+}
+
+#[test]
+fn http_answers_what_core_decides() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flowyte.db");
+    let api = flowyte::serve::contract().unwrap();
+    let table = api.contract().scopes();
+    let every: Vec<String> = table.names(table.secret_keys()).into_iter().map(str::to_owned).collect();
+    let (callers, fresh, stale) = runtime.block_on(async {
+        let store = Sqlite::open(&file).await.unwrap();
+        let callers = callers(&*store, every).await;
+        store.close().await;
+        (callers, serve(&file, false).await, serve(&file, true).await)
+    });
+    let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
+    let wrong: Vec<String> = cases
+        .iter()
+        .map(|case| (case, ask(if case.stale { stale } else { fresh }, case, &callers)))
+        .filter(|(case, answer)| case.answer != *answer)
+        .map(|(case, answer)| format!("{}: {answer} instead of {}", case.name, case.answer))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(cases.len() > 60);
+}
