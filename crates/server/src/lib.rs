@@ -20,5 +20,6 @@ pub mod replica;
 pub mod seal;
 pub mod serve;
 pub mod site;
+pub mod upkeep;
 pub mod usage;
 pub mod wire;

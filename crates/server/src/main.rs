@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use flowyte::config::{Config, Given, SETTINGS};
-use flowyte::serve;
+use flowyte::{serve, upkeep};
 use flowyte_contract::Diagnostic;
 use flowyte_core::Brand;
 use std::io::{Read, Write};
@@ -21,12 +21,62 @@ struct Cli {
 enum Command {
     /// Serve the API. The first start prints the link that sets it up.
     Serve(Settings),
+    /// Look after the audit trail.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Copy the database and the peppers to a new folder. A server that runs is not disturbed.
+    Backup {
+        /// The folder to make.
+        folder: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Put a backup in the place of the database. Says which revoked keys it would revive, and revokes them.
+    Restore {
+        /// A folder that `flowyte backup` made.
+        folder: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Look after the peppers, under which credentials are stored. The server must be stopped to change them.
+    #[command(subcommand)]
+    Pepper(PepperCommand),
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
     /// Work with an OpenAPI document.
     #[command(subcommand)]
     Contract(ContractCommand),
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Recompute every organization's chain. Fails when one does not hold.
+    Verify {
+        /// Signed heads that an earlier run wrote: also shows whether the end of a chain was cut.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// Write the signed heads of now.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Subcommand)]
+enum PepperCommand {
+    /// Make a new one the current one; the old ones go on finding what they made.
+    Rotate(Settings),
+    /// Say which there are and whether anything depends on them.
+    List(Settings),
+    /// Take one away that nothing depends on.
+    Retire {
+        /// Its id, as `pepper list` says it.
+        id: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Subcommand)]
@@ -117,6 +167,24 @@ const LONGEST: u64 = 256;
 fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Serve(settings) => settings.read().and_then(run_server),
+        Command::Audit(Audit::Verify { against, write, settings }) => settings.read().and_then(|it| {
+            block_on(async move { upkeep::audit_verify(&it, against.as_deref(), write.as_deref()).await })
+        }),
+        Command::Backup { folder, settings } => {
+            settings.read().and_then(|it| block_on(async move { upkeep::backup(&it, &folder).await }))
+        }
+        Command::Restore { folder, settings } => {
+            settings.read().and_then(|it| block_on(async move { upkeep::restore(&it, &folder).await }))
+        }
+        Command::Pepper(PepperCommand::Rotate(settings)) => {
+            settings.read().and_then(|it| block_on(async move { upkeep::pepper_rotate(&it) }))
+        }
+        Command::Pepper(PepperCommand::List(settings)) => {
+            settings.read().and_then(|it| block_on(async move { upkeep::pepper_list(&it).await }))
+        }
+        Command::Pepper(PepperCommand::Retire { id, settings }) => {
+            settings.read().and_then(|it| block_on(async move { upkeep::pepper_retire(&it, &id).await }))
+        }
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
         Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
         Command::Contract(ContractCommand::Diff { old, new }) => diff_contracts(&old, &new),
@@ -134,7 +202,7 @@ fn run_server(config: Config) -> Result<String, String> {
 }
 
 /// Runs something to its end, with the causes of what went wrong in one line.
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Result<(), String> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no threads can be started: {error}"))?;
     runtime.block_on(work).map_err(|error| format!("{error:#}"))

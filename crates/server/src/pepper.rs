@@ -84,6 +84,21 @@ impl Peppers {
         Ok(Pepper::new(*key))
     }
 
+    /// Adds the peppers of another file that are not there, behind those that are.
+    pub fn merge(path: &Path, other: &Path) -> Result<(), PepperError> {
+        let failed = |error| PepperError::File { path: path.display().to_string(), error };
+        let known: Vec<[u8; 8]> = Self::read(path)?.iter().map(Pepper::id).collect();
+        let mut text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+        let theirs = Zeroizing::new(fs::read_to_string(other).map_err(failed)?);
+        for line in theirs.lines() {
+            if unhex(line.trim()).is_some_and(|key| !known.contains(&Pepper::new(key).id())) {
+                text.push_str(line.trim());
+                text.push('\n');
+            }
+        }
+        replace(path, text.as_bytes()).map_err(failed)
+    }
+
     /// Takes the pepper with this id out of the file. The current one stays; `false` when there is none by that id.
     pub fn retire(path: &Path, id: [u8; 8]) -> Result<bool, PepperError> {
         let failed = |error| PepperError::File { path: path.display().to_string(), error };

@@ -1,6 +1,8 @@
 //! The binary itself, end to end: started as an operator starts it, spoken to over raw sockets.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what went wrong by panicking.
 
+#[path = "../../store/tests/postgres/mod.rs"]
+mod postgres;
 #[path = "binary/support.rs"]
 mod support;
 
@@ -16,5 +18,7 @@ mod decisions;
 mod operations;
 #[path = "binary/scenarios.rs"]
 mod scenarios;
+#[path = "binary/upkeep.rs"]
+mod upkeep;
 #[path = "binary/walk.rs"]
 mod walk;

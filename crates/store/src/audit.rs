@@ -267,6 +267,25 @@ impl dyn Store + '_ {
         }
     }
 
+    /// The organizations there are, oldest first.
+    pub async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let rows = tx.all("SELECT id FROM organizations ORDER BY id", vec![]).await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    /// The hash of one event of a chain; `None` where the chain does not reach so far.
+    pub async fn audit_hash(
+        &self,
+        organization: OrganizationId,
+        sequence: i64,
+    ) -> Result<Option<[u8; 32]>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let sql = "SELECT hash FROM audit_events WHERE organization_id = $1 AND sequence = $2";
+        let row = tx.opt(sql, args![*organization.as_bytes(), sequence]).await?;
+        row.map(|row| row.bytes("hash")).transpose()
+    }
+
     /// Records something that changed nothing else, like a failed sign-in.
     pub async fn audit_only(
         &self,

@@ -263,6 +263,23 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Opens a file that is there and up to date, beside a server that may be running on it.
+    pub async fn open_beside(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
+        let have: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations").fetch_one(&pool).await?;
+        if pending(have)?.next().is_some() {
+            return Err(StoreError::Unusable(
+                "the database was written by an earlier release; start the server once to bring it up to date".into(),
+            ));
+        }
+        Ok(Arc::new(Self { writer: pool.clone(), readers: pool, follower: OnceLock::new() }))
+    }
+
     /// Opens or makes the file and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
         let options = SqliteConnectOptions::new()

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod idempotency;
 pub mod keys;
 pub mod publishable;
+pub mod restore;
 pub mod usage;
 
 pub use audit::{Actor, AuditEvent, By};

@@ -28,6 +28,15 @@ pub async fn empty_database() -> String {
     url(&server.folder, &name)
 }
 
+/// Stops every process of the server that a URL of [`empty_database`] names, or lets them go on: a database that hangs.
+#[allow(dead_code)] // Not every test that starts a server hangs it.
+pub fn freeze(url: &str, hang: bool) {
+    let folder = url.split_once("host=").unwrap().1;
+    let signal = if hang { "STOP" } else { "CONT" };
+    let script = format!("p=$(head -1 {folder}/data/postmaster.pid); kill -{signal} $p $(pgrep -P $p)");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}
+
 async fn connect(url: &str) -> sqlx::PgConnection {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,0 +1,273 @@
+//! What operators do beside a running server or instead of one: verify, back up, restore, rotate peppers.
+
+use crate::clock::{Clock, System};
+use crate::config::{Config, Database};
+use crate::pepper::Peppers;
+use crate::serve::open_folder;
+use anyhow::{Context, bail};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use flowyte_core::Pepper;
+use flowyte_core::id::{Id, OrganizationId};
+use flowyte_store::{Actor, By, Postgres, Sqlite, Store};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+const DATABASE: &str = "flowyte.db";
+const PEPPERS: &str = "pepper.key";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn open_beside(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.database {
+        Database::Sqlite => {
+            let file = config.data.join(DATABASE);
+            Sqlite::open_beside(&file)
+                .await
+                .with_context(|| format!("the database {} can't be read", file.display()))
+        }
+        Database::Postgres(url) => {
+            Postgres::connect(url).await.context("the PostgreSQL database can't be used")
+        }
+    }
+}
+
+/// The end of one organization's audit chain, signed: kept elsewhere, it shows later that nothing was cut off.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Head {
+    organization_id: String,
+    sequence: i64,
+    hash: String,
+    /// Ed25519 (RFC 8032) over the three members before it, divided by line feeds.
+    signature: String,
+}
+
+impl Head {
+    fn message(&self) -> String {
+        format!("{}\n{}\n{}", self.organization_id, self.sequence, self.hash)
+    }
+}
+
+fn signer(pepper: &Pepper) -> anyhow::Result<Ed25519KeyPair> {
+    Ed25519KeyPair::from_seed_unchecked(&*pepper.derive("audit-head"))
+        .map_err(|_| anyhow::anyhow!("the key that signs audit heads can't be made"))
+}
+
+/// Recomputes every chain. `against`: heads that were written earlier. `write`: where to write the present ones.
+pub async fn audit_verify(
+    config: &Config,
+    against: Option<&Path>,
+    write: Option<&Path>,
+) -> anyhow::Result<String> {
+    let store = open_beside(config).await?;
+    let peppers = Peppers::read(&config.pepper_file)?;
+    let mut said = String::new();
+    let mut broken = 0;
+    let mut heads = String::new();
+    for organization in store.organizations().await? {
+        let report = store.audit_verify(organization).await?;
+        match report.broken_at {
+            None => writeln!(said, "{organization}: {} events, whole", report.events)?,
+            Some(at) => {
+                broken += 1;
+                writeln!(said, "{organization}: {} events, BROKEN at {at}", report.events)?;
+            }
+        }
+        if let Some((sequence, hash)) = report.head {
+            let mut head = Head {
+                organization_id: organization.to_string(),
+                sequence,
+                hash: hex(&hash),
+                signature: String::new(),
+            };
+            head.signature = hex(signer(peppers.current())?.sign(head.message().as_bytes()).as_ref());
+            writeln!(heads, "{}", serde_json::to_string(&head)?)?;
+        }
+    }
+    for line in against
+        .map(fs::read_to_string)
+        .transpose()
+        .context("the earlier heads can't be read")?
+        .unwrap_or_default()
+        .lines()
+    {
+        let head: Head = serde_json::from_str(line).context("a line of the earlier heads is no head")?;
+        if let Some(wrong) = missing(&*store, &peppers, &head).await? {
+            broken += 1;
+            writeln!(said, "{}: {wrong}", head.organization_id)?;
+        }
+    }
+    store.close().await;
+    if broken > 0 {
+        bail!("{broken} of the chains do not hold\n{said}");
+    }
+    if let Some(file) = write {
+        fs::write(file, heads).with_context(|| format!("{} can't be written", file.display()))?;
+        writeln!(
+            said,
+            "heads written to {}; keep them where this machine can't change them",
+            file.display()
+        )?;
+    }
+    writeln!(said, "public key of the heads: {}", hex(signer(peppers.current())?.public_key().as_ref()))?;
+    Ok(said.trim_end().to_owned())
+}
+
+/// What is wrong with a head that was written earlier.
+async fn missing(store: &dyn Store, peppers: &Peppers, head: &Head) -> anyhow::Result<Option<String>> {
+    let signature: Vec<u8> = (0..head.signature.len() / 2)
+        .filter_map(|at| u8::from_str_radix(head.signature.get(2 * at..2 * at + 2)?, 16).ok())
+        .collect();
+    let mut signed = false;
+    for pepper in peppers.iter() {
+        let key = UnparsedPublicKey::new(&ED25519, signer(pepper)?.public_key().as_ref().to_vec());
+        signed |= key.verify(head.message().as_bytes(), &signature).is_ok();
+    }
+    let Some(organization) = OrganizationId::parse(&head.organization_id).filter(|_| signed) else {
+        return Ok(Some("the earlier head is not signed by this installation".into()));
+    };
+    Ok(match store.audit_hash(organization, head.sequence).await? {
+        Some(hash) if hex(&hash) == head.hash => None,
+        Some(_) => Some(format!("event {} is another than it was", head.sequence)),
+        None => Some(format!("event {} was there and is gone: the end of the chain was cut", head.sequence)),
+    })
+}
+
+/// Copies the database and the peppers to a new folder; a server that runs is not disturbed.
+pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
+    if config.database != Database::Sqlite {
+        bail!("a PostgreSQL database is backed up with pg_dump; copy {} too", config.pepper_file.display());
+    }
+    let name = into.display();
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(into)
+        .with_context(|| format!("{name} can't be made; name a folder that is not there yet"))?;
+    let copy = into.join(DATABASE);
+    Sqlite::backup(&config.data.join(DATABASE), &copy).await.context("the database can't be copied")?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
+    fs::File::open(&copy)?.sync_all()?;
+    let peppers = into.join(PEPPERS);
+    fs::copy(&config.pepper_file, &peppers).context("the peppers can't be copied")?;
+    fs::File::open(&peppers)?.sync_all()?;
+    fs::File::open(into)?.sync_all()?;
+    Ok(format!(
+        "backed up to {name}. {PEPPERS} in it makes stolen digests searchable: keep the two files apart"
+    ))
+}
+
+/// Puts a backup in the place of the database, and revokes what had been revoked since it was made.
+pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
+    if config.database != Database::Sqlite {
+        bail!("a PostgreSQL database is restored with pg_restore");
+    }
+    let backup = from.join(DATABASE);
+    if !backup.is_file() {
+        bail!("{} is no backup: it has no {DATABASE}", from.display());
+    }
+    let _lock = open_folder(&config.data)?;
+    let present = config.data.join(DATABASE);
+    let ended = match present.is_file() {
+        false => None,
+        true => {
+            let store = Sqlite::open(&present).await.context(
+                "the present database can't be read; move it away to restore without a look at it",
+            )?;
+            let ended = store.ended().await?;
+            store.close().await;
+            Some(ended)
+        }
+    };
+    let incoming = config.data.join("restoring.db");
+    fs::copy(&backup, &incoming).context("the backup can't be copied into the data folder")?;
+    let store = Sqlite::open(&incoming).await.context("the backup can't be opened")?;
+    let actor = Actor { kind: "system", id: String::new(), name: "restore".into() };
+    let by = By { actor, address: String::new(), now: System.now() };
+    let compared = ended.is_some();
+    let revived = store.end_again(&ended.unwrap_or_default(), &by).await?;
+    store.close().await;
+    merge_peppers(config, &from.join(PEPPERS))?;
+    let aside = config.data.join(format!("before-restore-{}.db", by.now.as_millis()));
+    if compared {
+        fs::rename(&present, &aside)?;
+    }
+    for leftover in ["flowyte.db-wal", "flowyte.db-shm"] {
+        // Closing the database removed them; what is there nevertheless belongs to the one put aside.
+        let _ = fs::remove_file(config.data.join(leftover));
+    }
+    fs::rename(&incoming, &present)?;
+    fs::File::open(&config.data)?.sync_all()?;
+    let mut said = format!("restored {}; every session was ended\n", from.display());
+    match (compared, revived.len()) {
+        (false, _) => said.push_str("there was no database to compare with: keys that were revoked after the backup work again; look through them\n"),
+        (true, 0) => said.push_str("no key had been revoked since\n"),
+        (true, n) => writeln!(said, "{n} keys had been revoked since and would have worked again; revoked: {}", revived.join(", "))?,
+    }
+    if compared {
+        writeln!(
+            said,
+            "members, roles and passwords are those of the backup; the database before is {}",
+            aside.display()
+        )?;
+    }
+    Ok(said.trim_end().to_owned())
+}
+
+/// Adds the backup's peppers that are not there behind those that are.
+fn merge_peppers(config: &Config, from: &Path) -> anyhow::Result<()> {
+    let file = &config.pepper_file;
+    if !from.is_file() {
+        return Ok(()); // Kept apart, as it should be.
+    }
+    if !file.exists() {
+        fs::copy(from, file).with_context(|| format!("{} can't be written", file.display()))?;
+        return Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o600))?);
+    }
+    Ok(Peppers::merge(file, from)?)
+}
+
+/// Makes a new pepper the current one. The old ones go on finding what they made.
+pub fn pepper_rotate(config: &Config) -> anyhow::Result<String> {
+    let _lock = open_folder(&config.data)?;
+    let new = Peppers::add(&config.pepper_file, &System)?;
+    Ok(format!(
+        "pepper {} is the current one from the next start on; credentials made before it go on working under the old ones",
+        hex(&new.id())
+    ))
+}
+
+/// The peppers, the current one first, and whether anything depends on each.
+pub async fn pepper_list(config: &Config) -> anyhow::Result<String> {
+    let used = open_beside(config).await?.pepper_ids().await?;
+    let peppers = Peppers::read(&config.pepper_file)?;
+    let line = |(index, pepper): (usize, &Pepper)| {
+        let current = if index == 0 { ", current" } else { "" };
+        let in_use = if used.contains(&pepper.id()) { "in use" } else { "unused" };
+        format!("{} {in_use}{current}", hex(&pepper.id()))
+    };
+    Ok(peppers.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// Takes a pepper away that nothing depends on.
+pub async fn pepper_retire(config: &Config, id: &str) -> anyhow::Result<String> {
+    let _lock = open_folder(&config.data)?;
+    let store = open_beside(config).await?;
+    let peppers = Peppers::read(&config.pepper_file)?;
+    let Some(pepper) = peppers.iter().find(|it| hex(&it.id()) == id) else {
+        bail!("there is no pepper {id}; see flowyte pepper list")
+    };
+    if pepper.id() == peppers.current().id() {
+        bail!("{id} is the current pepper; rotate first");
+    }
+    if store.pepper_ids().await?.contains(&pepper.id()) {
+        bail!("credentials still depend on {id}; rotate or revoke them, and let its sessions end, first");
+    }
+    Peppers::retire(&config.pepper_file, pepper.id())?;
+    Ok(format!("pepper {id} is gone"))
+}
