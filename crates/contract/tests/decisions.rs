@@ -10,9 +10,8 @@ use flowyte_core::record::Idle;
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{
     Brand, Contract, CredentialKind, Environment, Fence, Lookup, Operation, Organization, Origin, Record,
-    RequestFacts, Role, Timestamp, decide,
+    RequestFacts, Role, ScopeSet, Timestamp, decide,
 };
-use std::sync::Arc;
 
 const CASES: &str = include_str!("../../../tests/decisions/order.yaml");
 const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
@@ -34,7 +33,32 @@ struct Case {
     stale: bool,
 }
 
-fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
+/// A record with what it refers to.
+struct Kept {
+    organization: Organization,
+    fence: Option<Fence>,
+    scopes: ScopeSet,
+    expires_at: Timestamp,
+    kind: CredentialKind,
+    revoked: bool,
+}
+
+impl Kept {
+    fn record(&self) -> Record<'_> {
+        Record {
+            organization: &self.organization,
+            scopes: self.scopes,
+            id: [4; 16],
+            expires_at: self.expires_at,
+            kind: self.kind,
+            environment: Environment::Live,
+            revoked: self.revoked,
+            fence: self.fence.as_ref(),
+        }
+    }
+}
+
+fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Kept>)> {
     let (kind, random) = match name {
         "none" => return None,
         "owner" | "admin" | "developer" | "viewer" | "old" | "idle" => (CredentialKind::Session, [1; 30]),
@@ -65,29 +89,27 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Record>)> {
         }
         _ => None,
     };
-    let record = Record {
-        organization: Arc::new(Organization {
+    let record = Kept {
+        organization: Organization {
             id: OrganizationId::from_bytes([9; 16]),
             suspended: (name == "suspended").into(),
             limit: RateLimit::per_minute(60_000),
-        }),
+        },
         scopes: match kind {
             CredentialKind::Session => scopes.role(role),
             CredentialKind::PublishableKey => scopes.publishable_keys(),
             _ if name == "all" => scopes.secret_keys(),
-            _ if name == "bare" => flowyte_core::ScopeSet::EMPTY,
+            _ if name == "bare" => ScopeSet::EMPTY,
             _ => scopes.grant(["agents:read"]),
         },
-        id: [4; 16],
         expires_at: NOW.plus(match name {
             "expired" => -1,
             "edge" => 0,
             _ => 1,
         }),
         kind,
-        environment: Environment::Live,
         revoked: name == "revoked",
-        fence: fence.map(Box::new),
+        fence,
     };
     Some((secret, Some(record)))
 }
@@ -130,7 +152,8 @@ fn run(case: &Case, contract: &Contract) -> &'static str {
     };
     let answer = contract.find(method, path).and_then(|matched| {
         let presented = present(&Brand::default(), matched.operation, &facts)?;
-        let lookup = match caller.as_ref().and_then(|(_, record)| record.as_ref()) {
+        let record = caller.as_ref().and_then(|(_, kept)| kept.as_ref().map(Kept::record));
+        let lookup = match &record {
             _ if case.stale => Lookup::Unavailable,
             Some(record) => Lookup::Found(record),
             None => Lookup::Unknown,

@@ -20,7 +20,7 @@ pub enum Lookup<'r> {
     /// No such secret.
     Unknown,
     /// This one.
-    Found(&'r Record),
+    Found(&'r Record<'r>),
 }
 
 /// Leave to run one operation. Handlers can't run without one, and nothing but [`decide`] makes one.
@@ -75,7 +75,7 @@ pub fn decide(
     if record.organization.suspended.load(Ordering::Relaxed) {
         return Err(Denial::OrganizationSuspended);
     }
-    let fence = record.fence.as_deref();
+    let fence = record.fence;
     if let Some(Fence { addresses, .. }) = fence
         && !addresses.is_empty()
         && !addresses.iter().any(|block| block.contains(facts.address))

@@ -46,18 +46,41 @@ pub fn check(path: &str) -> Result<(), Ambiguity> {
         return Err(Ambiguity::NotAbsolute);
     }
     check_bytes(bytes)?;
-    let trimmed = path.trim_end_matches('/');
-    for segment in trimmed.split('/').skip(1) {
-        match segment {
-            "" => return Err(Ambiguity::EmptySegment),
-            "." | ".." => return Err(Ambiguity::DotSegment),
-            _ => {}
+    let named = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == b'/').count();
+    // What may be wrong with a segment shows where a slash or a dot follows a slash.
+    for at in 0..named.saturating_sub(1) {
+        if bytes[at] == b'/' && matches!(bytes[at + 1], b'/' | b'.') {
+            check_segment(&bytes[at + 1..named])?;
         }
     }
     Ok(())
 }
 
+/// The segment that `rest` begins with.
+fn check_segment(rest: &[u8]) -> Result<(), Ambiguity> {
+    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+    match &rest[..end] {
+        b"" => Err(Ambiguity::EmptySegment),
+        b"." | b".." => Err(Ambiguity::DotSegment),
+        _ => Ok(()),
+    }
+}
+
+/// What [`is_path_byte`] says of each byte.
+const PATH_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_path_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
 fn check_bytes(bytes: &[u8]) -> Result<(), Ambiguity> {
+    // Most paths have no escape, and then nothing has to be decoded.
+    let Some(first) = bytes.iter().position(|byte| !PATH_BYTES[usize::from(*byte)]) else { return Ok(()) };
+    let bytes = &bytes[first..];
     let mut utf8 = Utf8Run::default();
     let mut at = 0;
     while at < bytes.len() {

@@ -18,8 +18,8 @@ pub struct Principal {
 
 impl Principal {
     /// The only constructor; `verify` has checked the record against the credential and the clock.
-    pub(crate) fn of(record: &Record) -> Self {
-        let fence = record.fence.as_deref();
+    pub(crate) fn of(record: &Record<'_>) -> Self {
+        let fence = record.fence;
         Self {
             kind: record.kind,
             environment: record.environment,

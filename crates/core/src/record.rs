@@ -18,11 +18,11 @@ pub struct Organization {
     pub limit: RateLimit,
 }
 
-/// One secret's record. A key in rotation has two.
-#[derive(Debug)]
-pub struct Record {
+/// One secret's record, as a look-up shows it. A key in rotation has two.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'r> {
     /// Whose it is.
-    pub organization: Arc<Organization>,
+    pub organization: &'r Organization,
     /// What it grants: of a key, its own; of a session, its member's role.
     pub scopes: ScopeSet,
     /// The id of the key, session or visitor session, without its prefix.
@@ -36,7 +36,7 @@ pub struct Record {
     /// Revoked, ended or withdrawn; for good.
     pub revoked: bool,
     /// What only some credentials have.
-    pub fence: Option<Box<Fence>>,
+    pub fence: Option<&'r Fence>,
 }
 
 /// Restrictions and ties that plain secret keys do not have; kept apart so that those stay small.

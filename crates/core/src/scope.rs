@@ -23,6 +23,16 @@ impl ScopeSet {
     /// No scope.
     pub const EMPTY: Self = Self(0);
 
+    /// The set as bits, by [`Scope::index`]; for tables.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// From [`ScopeSet::bits`].
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// This set and one more.
     pub const fn with(self, scope: Scope) -> Self {
         Self(self.0 | 1 << scope.0)

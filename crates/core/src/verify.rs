@@ -6,7 +6,7 @@ use crate::{CredentialKind, Denial, Presented, Principal, Record, Timestamp};
 ///
 /// The kind and, where its kind says one, the environment the secret claims must be the record's: a secret body under another prefix is unknown, not
 /// merely wrong. Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
-pub fn verify(presented: &Presented<'_>, record: &Record, now: Timestamp) -> Result<Principal, Denial> {
+pub fn verify(presented: &Presented<'_>, record: &Record<'_>, now: Timestamp) -> Result<Principal, Denial> {
     let other_environment = record.kind.has_environment() && presented.environment() != record.environment;
     if presented.kind() != record.kind || other_environment {
         return Err(Denial::InvalidCredential);
@@ -17,7 +17,7 @@ pub fn verify(presented: &Presented<'_>, record: &Record, now: Timestamp) -> Res
     if record.revoked {
         return Err(Denial::CredentialRevoked);
     }
-    let idle_end = record.fence.as_deref().and_then(|fence| fence.idle.as_ref()).map(|idle| idle.ends_at());
+    let idle_end = record.fence.and_then(|fence| fence.idle.as_ref()).map(|idle| idle.ends_at());
     if now >= record.expires_at || idle_end.is_some_and(|end| now >= end) {
         return Err(Denial::CredentialExpired);
     }

@@ -4,7 +4,7 @@
 //! the replica's table, verify, authorize. Keys are asked for in random order, so that a large table costs what it costs.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
-use flowyte::replica::{Table, Ties};
+use flowyte::replica::{Known, Ties};
 use flowyte_core::credential::{Secret, present, random_indices};
 use flowyte_core::facts::Field;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
@@ -38,7 +38,7 @@ fn main() {
 
 fn measure(contract: &Contract, size: usize) {
     let pepper = Pepper::new([7; 32]);
-    let table = Table::new(contract.scopes().clone(), 60_000);
+    let table = Known::new(contract.scopes().clone(), 60_000);
     let mut ties = Ties::default();
     let before = Region::new(ALLOCATOR);
     for number in 0..size {
@@ -65,6 +65,9 @@ fn measure(contract: &Contract, size: usize) {
         }));
         allocations += region.change().allocations;
     }
+    if std::env::var_os("PARTS").is_some() {
+        parts(contract, &table, &pepper, &headers);
+    }
     let (decision, hash) = (median(decisions), median(hashes));
     println!(
         "{size}\t{decision:.0}\t{hash:.0}\t{:.1}\t{}\t{bytes_per_key:.0}",
@@ -73,7 +76,7 @@ fn measure(contract: &Contract, size: usize) {
     );
 }
 
-fn ask(contract: &Contract, table: &Table, pepper: &Pepper, header: &str) -> bool {
+fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> bool {
     let facts = RequestFacts {
         method: "GET",
         path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
@@ -90,6 +93,60 @@ fn ask(contract: &Contract, table: &Table, pepper: &Pepper, header: &str) -> boo
     table
         .with(&pepper.digest(&presented), |found| decide(&matched, Some(&presented), found, &facts, NOW))
         .is_ok()
+}
+
+/// What each part costs by itself, nanoseconds.
+fn parts(contract: &Contract, table: &Known, pepper: &Pepper, headers: &[String]) {
+    let facts = |header| RequestFacts {
+        method: "GET",
+        path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
+        query: None,
+        authorization: Field::One(header),
+        session_cookie: Field::None,
+        origin: Field::None,
+        fetch_site: Field::None,
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        public_origin: "https://flowyte.example",
+    };
+    let matched = contract.find("GET", facts("").path).ok().unwrap();
+    let path = timed(|| {
+        headers.iter().for_each(|_| {
+            let _ = black_box(flowyte_core::path::check(black_box(facts("").path)));
+        })
+    });
+    let find = timed(|| {
+        headers.iter().for_each(|_| {
+            black_box(contract.find(black_box("GET"), facts("").path).is_ok());
+        })
+    });
+    let read = timed(|| {
+        headers.iter().for_each(|header| {
+            black_box(present(brand(), matched.operation, &facts(header)).is_ok());
+        })
+    });
+    let tokens: Vec<_> = headers.iter().map(|it| brand().parse(&it[7..]).unwrap()).collect();
+    let digest = timed(|| {
+        tokens.iter().for_each(|token| {
+            black_box(pepper.digest(token));
+        })
+    });
+    let digests: Vec<_> = tokens.iter().map(|it| pepper.digest(it)).collect();
+    let find_record = timed(|| {
+        digests.iter().for_each(|digest| {
+            black_box(
+                table.with(digest, |found| matches!(found, flowyte_core::Lookup::Found(it) if it.revoked)),
+            );
+        })
+    });
+    let decided = timed(|| {
+        digests.iter().zip(&tokens).zip(headers).for_each(|((digest, token), header)| {
+            let facts = facts(header);
+            black_box(table.with(digest, |found| decide(&matched, Some(token), found, &facts, NOW).is_ok()));
+        })
+    });
+    println!(
+        "path {path:.0}, find {find:.0}, read {read:.0}, digest {digest:.0}, look-up {find_record:.0}, look-up and decide {decided:.0}"
+    );
 }
 
 fn brand() -> &'static Brand {

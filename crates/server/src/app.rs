@@ -14,6 +14,7 @@ use flowyte_core::credential::{Secret, random_indices};
 use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
+use flowyte_platform::answerer::Answerer;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct App {
     pub browser_keys: Meter,
     /// Counts calls.
     pub usage: Usage,
+    /// Answers visitors.
+    pub answerer: Box<dyn Answerer>,
     /// The time.
     pub clock: Box<dyn Clock>,
     /// Randomness.
@@ -55,12 +58,14 @@ const LOGIN_WINDOW: i64 = 15 * MINUTE;
 
 impl App {
     /// Puts the parts together; the contract and the handlers must name the same operations.
+    #[allow(clippy::too_many_arguments)] // Each is a part that tests replace.
     pub fn new(
         config: Config,
         api: Api,
         store: Arc<dyn Store>,
         replica: Arc<Replica>,
         peppers: Peppers,
+        answerer: Box<dyn Answerer>,
         clock: Box<dyn Clock>,
         entropy: Box<dyn Entropy>,
     ) -> Result<Arc<Self>, Vec<String>> {
@@ -72,6 +77,7 @@ impl App {
             failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
             browser_keys: Meter::new(1, DAY),
             usage: Usage::default(),
+            answerer,
             config,
             api,
             handlers,

@@ -325,18 +325,18 @@ fn judge(
     nobody(decide(matched, presented, Lookup::Unknown, facts, now))
 }
 
-fn whose(record: &Record) -> Whose {
+fn whose(record: &Record<'_>) -> Whose {
     Whose { organization: record.organization.id, kind: record.kind, id: record.id }
 }
 
-fn lists(record: &Record, facts: &RequestFacts<'_>) -> bool {
-    let origins = record.fence.as_deref().map_or(&[][..], |fence| &fence.origins);
+fn lists(record: &Record<'_>, facts: &RequestFacts<'_>) -> bool {
+    let origins = record.fence.map_or(&[][..], |fence| &fence.origins);
     facts.origin.one().is_some_and(|origin| origins.iter().any(|listed| listed.matches(origin)))
 }
 
 /// Takes one request from the key's limit and the organization's, and moves a session's idle clock.
-fn charge_limits(record: &Record, now: Timestamp) -> Result<Quota, Limited> {
-    let fence = record.fence.as_deref();
+fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota, Limited> {
+    let fence = record.fence;
     if let Some(idle) = fence.and_then(|it| it.idle.as_ref()) {
         idle.touch(now);
     }

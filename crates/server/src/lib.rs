@@ -20,6 +20,7 @@ pub mod replica;
 pub mod seal;
 pub mod serve;
 pub mod site;
+pub mod table;
 pub mod upkeep;
 pub mod usage;
 pub mod wire;

@@ -3,20 +3,20 @@
 //! Readers take no lock and allocate nothing: one look-up in a concurrent map finds everything. There is one writer, which
 //! applies whole states in the log's order; applying a state twice changes nothing.
 
+use crate::table::{Entry, OrganizationNumber, Table};
 use async_trait::async_trait;
 use flowyte_core::id::{AgentId, Id, OrganizationId, PublishableKeyId, SessionId, UserId, VisitorId};
 use flowyte_core::limit::RateLimit;
 use flowyte_core::record::Idle;
 use flowyte_core::time::DAY;
 use flowyte_core::{
-    CredentialKind, Digest, Environment, Fence, Lookup, Organization, Origin, Record, Role, ScopeSet,
-    ScopeTable, Timestamp,
+    CredentialKind, Digest, Environment, Fence, Lookup, Organization, Origin, Role, ScopeSet, ScopeTable,
+    Timestamp,
 };
 use flowyte_store::accounts::SESSION_IDLE;
 use flowyte_store::publishable::VISITOR_IDLE;
 use flowyte_store::{Follower, Revision, State, Store, StoreError};
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -29,27 +29,9 @@ const LEASE: i64 = 2_000_000_000;
 /// How long to wait before the store is asked again after it failed.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Digests are as good as random already, so hashing them again buys nothing.
-#[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-}
-
-/// Every secret this node knows, found by digest.
-pub struct Table {
-    secrets: papaya::HashMap<u128, Record, BuildHasherDefault<DigestHasher>>,
+/// Every secret this node knows, with what is needed to make entries of states.
+pub struct Known {
+    secrets: Table,
     /// How many working publishable keys list an origin.
     origins: papaya::HashMap<Box<str>, usize>,
     scopes: ScopeTable,
@@ -59,7 +41,7 @@ pub struct Table {
 /// What only the writer needs: which records hang on what.
 #[derive(Default)]
 pub struct Ties {
-    organizations: HashMap<OrganizationId, Arc<Organization>>,
+    organizations: HashMap<OrganizationId, OrganizationNumber>,
     roles: HashMap<(OrganizationId, UserId), Role>,
     sessions: HashMap<SessionId, State>,
     sessions_of: HashMap<(OrganizationId, UserId), HashSet<SessionId>>,
@@ -81,7 +63,7 @@ struct PublishableKey {
 
 /// The table with the store it follows.
 pub struct Replica {
-    table: Table,
+    table: Known,
     /// Whether everything the store acknowledged is applied, as far as this process knows.
     fresh: AtomicBool,
     /// Until when, by a clock that also runs while the machine sleeps; the end of time where nobody else can write.
@@ -101,7 +83,7 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Arc<Self>, StoreError> {
         let replica = Arc::new(Self {
-            table: Table::new(scopes, organization_rpm),
+            table: Known::new(scopes, organization_rpm),
             fresh: AtomicBool::new(false),
             lease: AtomicI64::new(if shared { 0 } else { i64::MAX }),
             store: store.clone(),
@@ -202,21 +184,15 @@ impl Replica {
     }
 }
 
-impl Table {
+impl Known {
     /// An empty table for a contract's scopes. `organization_rpm`: requests a minute that each organization may make.
     pub fn new(scopes: ScopeTable, organization_rpm: u32) -> Self {
-        Self {
-            secrets: papaya::HashMap::default(),
-            origins: papaya::HashMap::new(),
-            scopes,
-            organization_rpm,
-        }
+        Self { secrets: Table::default(), origins: papaya::HashMap::new(), scopes, organization_rpm }
     }
 
     /// Answers with what is known of a digest. The record is borrowed for the call only.
     pub fn with<T>(&self, digest: &Digest, decide: impl FnOnce(Lookup<'_>) -> T) -> T {
-        let secrets = self.secrets.pin();
-        decide(secrets.get(&digest.key()).map_or(Lookup::Unknown, Lookup::Found))
+        self.secrets.with(digest, decide)
     }
 
     /// How many secrets it knows.
@@ -233,8 +209,10 @@ impl Table {
     pub fn apply(&self, writer: &mut Ties, state: State) {
         match state {
             State::Organization { id, suspended } => {
-                let known = writer.organizations.entry(id).or_insert_with(|| self.new_organization(id));
-                known.suspended.store(suspended, Ordering::Relaxed);
+                let number = self.organization(writer, id);
+                if let Some(known) = self.secrets.organization(number) {
+                    known.suspended.store(suspended, Ordering::Relaxed);
+                }
             }
             State::Member { organization, user, role } => {
                 match role {
@@ -269,15 +247,13 @@ impl Table {
                 let unreadable = addresses.is_err();
                 let addresses = addresses.unwrap_or_default();
                 for (digest, secret_ends) in secrets {
-                    let fence = (limit.is_some() || !addresses.is_empty()).then(|| {
-                        Box::new(Fence {
-                            addresses: addresses.clone(),
-                            limit: limit.clone(),
-                            ..Default::default()
-                        })
+                    let fence = (limit.is_some() || !addresses.is_empty()).then(|| Fence {
+                        addresses: addresses.clone(),
+                        limit: limit.clone(),
+                        ..Default::default()
                     });
-                    let record = Record {
-                        organization: organization.clone(),
+                    let entry = Entry {
+                        organization,
                         scopes: granted,
                         id: *id.as_bytes(),
                         expires_at: expires_at.min(secret_ends),
@@ -286,7 +262,7 @@ impl Table {
                         revoked: revoked || unreadable,
                         fence,
                     };
-                    self.secrets.pin().insert(digest.key(), record);
+                    self.secrets.insert(&digest, entry);
                 }
             }
             State::Session {
@@ -300,11 +276,8 @@ impl Table {
                 ended,
             } => {
                 let role = writer.roles.get(&(organization, user)).copied();
-                let secrets = self.secrets.pin();
-                let known = secrets
-                    .get(&digest.key())
-                    .and_then(|it| Some(it.fence.as_ref()?.idle.as_ref()?.last_used()));
-                let record = Record {
+                let known = self.last_used(&digest);
+                let entry = Entry {
                     organization: self.organization(writer, organization),
                     scopes: role.map_or(ScopeSet::EMPTY, |role| self.scopes.role(role)),
                     id: *id.as_bytes(),
@@ -312,14 +285,14 @@ impl Table {
                     kind: CredentialKind::Session,
                     environment: Environment::Live,
                     revoked: ended || role.is_none(),
-                    fence: Some(Box::new(Fence {
+                    fence: Some(Fence {
                         user: role.map(|role| (user, role)),
                         idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), SESSION_IDLE)),
                         signed_in_at: Some(signed_in_at),
                         ..Default::default()
-                    })),
+                    }),
                 };
-                secrets.insert(digest.key(), record);
+                self.secrets.insert(&digest, entry);
                 let of_member = writer.sessions_of.entry((organization, user)).or_default();
                 if ended {
                     of_member.remove(&id);
@@ -359,7 +332,7 @@ impl Table {
                     self.count_origins(&old.origins, -1);
                 }
                 for (digest, secret_ends) in secrets {
-                    let record = Record {
+                    let entry = Entry {
                         organization: self.organization(writer, organization),
                         scopes: self.scopes.publishable_keys(),
                         id: *id.as_bytes(),
@@ -367,14 +340,14 @@ impl Table {
                         kind: CredentialKind::PublishableKey,
                         environment,
                         revoked,
-                        fence: Some(Box::new(Fence {
+                        fence: Some(Fence {
                             origins: origins.clone(),
                             agent: Some(agent),
                             limit: limit.clone(),
                             ..Default::default()
-                        })),
+                        }),
                     };
-                    self.secrets.pin().insert(digest.key(), record);
+                    self.secrets.insert(&digest, entry);
                 }
                 let visitors = writer.visitors_of.get(&id).cloned().unwrap_or_default();
                 let states: Vec<State> =
@@ -385,11 +358,8 @@ impl Table {
                 let of = writer.keys.get(&key).cloned();
                 let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
                 let origins: Vec<Origin> = origins.cloned().collect();
-                let secrets = self.secrets.pin();
-                let known = secrets
-                    .get(&digest.key())
-                    .and_then(|it| Some(it.fence.as_ref()?.idle.as_ref()?.last_used()));
-                let record = Record {
+                let known = self.last_used(&digest);
+                let entry = Entry {
                     organization: self.organization(writer, organization),
                     scopes: self.scopes.publishable_keys(),
                     id: *id.as_bytes(),
@@ -398,15 +368,15 @@ impl Table {
                     environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
                     // A key that is revoked, or not known, lists no origin.
                     revoked: of.as_ref().is_none_or(|it| it.origins.is_empty()),
-                    fence: Some(Box::new(Fence {
+                    fence: Some(Fence {
                         origins,
                         agent: of.as_ref().map(|it| it.agent),
                         limit: of.and_then(|it| it.limit),
                         idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), VISITOR_IDLE)),
                         ..Default::default()
-                    })),
+                    }),
                 };
-                secrets.insert(digest.key(), record);
+                self.secrets.insert(&digest, entry);
                 writer.visitors_of.entry(key).or_default().insert(id);
                 writer.visitors.insert(id, state);
             }
@@ -431,13 +401,12 @@ impl Table {
 
     fn sweep(&self, writer: &mut Ties, now: Timestamp) {
         let over = now.plus(-DAY);
-        let secrets = self.secrets.pin();
         writer.visitors.retain(|id, state| {
             let State::Visitor { key, digest, expires_at, .. } = state else { return false };
             if *expires_at >= over {
                 return true;
             }
-            secrets.remove(&digest.key());
+            self.secrets.remove(digest);
             if let Some(of_key) = writer.visitors_of.get_mut(key) {
                 of_key.remove(id);
             }
@@ -448,7 +417,7 @@ impl Table {
             if *expires_at >= over {
                 return true;
             }
-            secrets.remove(&digest.key());
+            self.secrets.remove(digest);
             if let Some(of_member) = writer.sessions_of.get_mut(&(*organization, *user)) {
                 of_member.remove(id);
             }
@@ -456,13 +425,19 @@ impl Table {
         });
     }
 
-    fn new_organization(&self, id: OrganizationId) -> Arc<Organization> {
-        let limit = RateLimit::per_minute(self.organization_rpm);
-        Arc::new(Organization { id, suspended: AtomicBool::new(false), limit })
+    fn organization(&self, writer: &mut Ties, id: OrganizationId) -> OrganizationNumber {
+        *writer.organizations.entry(id).or_insert_with(|| {
+            let limit = RateLimit::per_minute(self.organization_rpm);
+            self.secrets.add_organization(Organization { id, suspended: AtomicBool::new(false), limit })
+        })
     }
 
-    fn organization(&self, writer: &mut Ties, id: OrganizationId) -> Arc<Organization> {
-        writer.organizations.entry(id).or_insert_with(|| self.new_organization(id)).clone()
+    /// The idle clock of a session runs in this process only, so a new state does not set it back.
+    fn last_used(&self, digest: &Digest) -> Option<Timestamp> {
+        self.secrets.with(digest, |lookup| match lookup {
+            Lookup::Found(record) => Some(record.fence?.idle.as_ref()?.last_used()),
+            Lookup::Unknown | Lookup::Unavailable => None,
+        })
     }
 }
 

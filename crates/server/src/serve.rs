@@ -10,6 +10,7 @@ use crate::{accept, gate, ops};
 use anyhow::{Context, bail};
 use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
+use flowyte_platform::answerer::Embedded;
 use flowyte_store::{Postgres, Sqlite, Store};
 use hyper::service::service_fn;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -136,8 +137,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if shared {
         replica.renew().await;
     }
-    let app = App::new(config, api, store.clone(), replica, peppers, Box::new(System), Box::new(System))
-        .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
+    let app = App::new(
+        config,
+        api,
+        store.clone(),
+        replica,
+        peppers,
+        Box::new(Embedded),
+        Box::new(System),
+        Box::new(System),
+    )
+    .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics can't be recorded")?;
     let listen = |address| async move {
         TcpListener::bind(address).await.with_context(|| {

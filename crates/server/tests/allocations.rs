@@ -1,7 +1,7 @@
 //! A decision allocates nothing, permit or denial. One test in this file: another thread's allocations would count.
 #![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
 
-use flowyte::replica::{Table, Ties};
+use flowyte::replica::{Known, Ties};
 use flowyte_core::credential::present;
 use flowyte_core::facts::Field;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
@@ -17,7 +17,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn a_decision_allocates_nothing() {
     let api = flowyte_contract::compile(include_str!("../../../contracts/flowyte.yaml")).ok().unwrap();
     let (contract, pepper, brand) = (api.contract(), Pepper::new([7; 32]), Brand::default());
-    let table = Table::new(contract.scopes().clone(), 60_000);
+    let table = Known::new(contract.scopes().clone(), 60_000);
     let secret = brand.format(CredentialKind::SecretKey, Environment::Live, &[5; 30]);
     let state = State::SecretKey {
         organization: OrganizationId::from_bytes([1; 16]),

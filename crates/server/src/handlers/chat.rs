@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::{CredentialKind, Digest, Environment, Timestamp};
 use flowyte_platform::agents::{Agents, Version};
-use flowyte_platform::answerer::{Answerer, Embedded, Question};
+use flowyte_platform::answerer::Question;
 use flowyte_platform::conversations::{Conversations, Message, Speaker};
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
 use futures_util::StreamExt;
@@ -102,7 +102,7 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let said =
         Message { id: call.app.id(call.now)?, speaker: Speaker::User, text: body.content, at: call.now };
     let first = Conversations(call.store()).say(organization, conversation, &said).await?;
-    let pieces = Embedded.answer(&Question { config: &version.config, text: &said.text, first });
+    let pieces = call.app.answerer.answer(&Question { config: &version.config, text: &said.text, first });
     let (events, received) = mpsc::channel(16);
     let digest = or_internal(call.digest, "a visitor has no digest")?;
     let at = call.now.plus(1_000); // Ids order by milliseconds, and an answer comes after its question.

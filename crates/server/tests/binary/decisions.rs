@@ -16,16 +16,19 @@ use flowyte_core::id::{
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
 use flowyte_platform::agents::{Agent, Agents, Version};
+use flowyte_platform::answerer::{Answerer, Embedded, Question};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
 use flowyte_store::{Actor, By, Mode, Sqlite, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 const CASES: &str = include_str!("../../../../tests/decisions/order.yaml");
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+/// The id of the publishable key.
+const WIDGET: [u8; 16] = [0xbb; 16];
 const PEPPER: [u8; 32] = [7; 32];
 
 #[derive(serde::Deserialize)]
@@ -52,15 +55,22 @@ impl Clock for Fixed {
     }
 }
 
-static NEXT: AtomicU8 = AtomicU8::new(1);
+static NEXT: AtomicU16 = AtomicU16::new(1);
+
+fn unique() -> [u8; 2] {
+    NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes()
+}
 
 fn fresh<I: Id>() -> I {
-    I::generate(NOW, [NEXT.fetch_add(1, Ordering::Relaxed); 10])
+    let [high, low] = unique();
+    I::generate(NOW, [high, low, high, low, high, low, high, low, high, low])
 }
 
 fn secret(kind: CredentialKind) -> (Secret, NewSecret) {
-    let secret =
-        Brand::default().format(kind, Environment::Live, &[NEXT.fetch_add(1, Ordering::Relaxed) % 62; 30]);
+    let [high, low] = unique();
+    let mut random = [low % 62; 30];
+    (random[0], random[1]) = (low / 62, high);
+    let secret = Brand::default().format(kind, Environment::Live, &random);
     let pepper = Pepper::new(PEPPER);
     let stored = NewSecret {
         digest: pepper.digest_body(secret.body()),
@@ -164,7 +174,7 @@ async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static st
     Agents(store).publish(organization, agent, fresh(), None, None, &by(), &seal).await.unwrap();
     let (widget, stored) = secret(CredentialKind::PublishableKey);
     let new = NewPublishableKey {
-        id: fresh::<PublishableKeyId>(),
+        id: PublishableKeyId::from_bytes(WIDGET),
         name: "site".into(),
         environment: Environment::Live,
         key_public: widget.expose().into(),
@@ -187,7 +197,7 @@ async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static st
 }
 
 /// Serves the store on a port of its own. `shared`: as if others might write and nothing proved that it is fresh.
-async fn serve(file: &std::path::Path, shared: bool) -> u16 {
+async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>) -> (u16, Arc<App>) {
     let store = Sqlite::open(file).await.unwrap();
     let api = flowyte::serve::contract().unwrap();
     let replica =
@@ -198,17 +208,19 @@ async fn serve(file: &std::path::Path, shared: bool) -> u16 {
     }
     let config = given.finish().ok().unwrap();
     let peppers = Peppers::new(vec![PEPPER]).unwrap();
-    let app = App::new(config, api, store, replica, peppers, Box::new(Fixed), Box::new(System)).ok().unwrap();
+    let app = App::new(config, api, store, replica, peppers, answerer, Box::new(Fixed), Box::new(System))
+        .ok()
+        .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let refusing = app.clone();
+    let (refusing, serving) = (app.clone(), app.clone());
     let refuse: accept::Refuse = Arc::new(move |refusal, peer| gate::refuse(&refusing, refusal, peer));
     let service_for = move |peer| {
-        let app = app.clone();
+        let app = serving.clone();
         hyper::service::service_fn(move |request| gate::serve(app.clone(), request, peer))
     };
     tokio::spawn(accept::serve(listener, Limits::default(), refuse, service_for, std::future::pending()));
-    port
+    (port, app)
 }
 
 fn ask(port: u16, case: &Case, callers: &BTreeMap<&str, Secret>) -> String {
@@ -269,7 +281,8 @@ fn http_answers_what_core_decides() {
         let store = Sqlite::open(&file).await.unwrap();
         let callers = callers(&*store, every).await;
         store.close().await;
-        (callers, serve(&file, false).await, serve(&file, true).await)
+        let fresh = serve(&file, false, Box::new(Embedded)).await.0;
+        (callers, fresh, serve(&file, true, Box::new(Embedded)).await.0)
     });
     let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
     let wrong: Vec<String> = cases
@@ -280,4 +293,62 @@ fn http_answers_what_core_decides() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(cases.len() > 60);
+}
+
+/// Answers a word every tenth of a second, for a minute.
+struct Slow;
+
+impl Answerer for Slow {
+    fn answer(&self, _: &Question<'_>) -> futures_util::stream::BoxStream<'static, String> {
+        use futures_util::StreamExt;
+        let word = |n| async move {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            format!("word{n} ")
+        };
+        futures_util::stream::iter(0..600).then(word).boxed()
+    }
+}
+
+#[test]
+fn an_open_stream_ends_within_two_seconds_of_the_revocation() {
+    use std::io::{Read, Write};
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flowyte.db");
+    let (widget, port, app) = runtime.block_on(async {
+        let store = Sqlite::open(&file).await.unwrap();
+        let mut callers = callers(&*store, vec![]).await;
+        store.close().await;
+        let (port, app) = serve(&file, false, Box::new(Slow)).await;
+        (callers.remove("widget").unwrap(), port, app)
+    });
+    let ask = |credential: &str, path: &str, body: &str| {
+        format!(
+            "POST /api/v1/chat/widget/{path} HTTP/1.1\r\nHost: flowyte.example\r\nConnection: close\r\nAuthorization: Bearer {credential}\r\n\
+             Origin: https://shop.example\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let opened = raw(port, ask(widget.expose(), "sessions", "{}").as_bytes()).unwrap().data();
+    let visitor = opened["visitorToken"].as_str().unwrap();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(ask(visitor, "messages", r#"{"content":"go on"}"#).as_bytes()).unwrap();
+    let mut said = String::new();
+    let mut chunk = [0; 4096];
+    while !said.contains("word3") {
+        let read = stream.read(&mut chunk).unwrap();
+        said.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    }
+    let (agent, key) = (AgentId::from_bytes([0xaa; 16]), PublishableKeyId::from_bytes(WIDGET));
+    let organizations = runtime.block_on(app.store.organizations()).unwrap();
+    let revoke =
+        |of: &OrganizationId| runtime.block_on(app.store.revoke_publishable_key(*of, agent, key, &by()));
+    assert_eq!(organizations.iter().filter(|of| revoke(of).is_ok()).count(), 1);
+    let revoked = std::time::Instant::now();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(revoked.elapsed() < std::time::Duration::from_secs(2), "{:?}", revoked.elapsed());
+    assert!(
+        said.contains("event: error") && said.contains("credential_revoked") && !said.contains("event: done"),
+        "{said}"
+    );
 }

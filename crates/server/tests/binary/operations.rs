@@ -1,6 +1,6 @@
 //! Every operation × every caller, generated from the contract: the answer that the contract says.
 
-use crate::support::{Got, SHOP, World};
+use crate::support::{Got, SHOP, World, worlds};
 use flowyte_core::{CredentialKind, Operation, Requirement};
 use serde_json::{Value, json};
 
@@ -153,79 +153,83 @@ fn bare(got: &Got) -> (u16, Vec<(String, String)>, String) {
 /// Rows: TX-01 TX-02 MI-21 RT-27 AU-05.
 #[test]
 fn elsewhere_and_nowhere_are_one_answer() {
-    let world = World::new(&[]);
-    let other_member = {
-        let members = world.server.as_member(&world.other_owner, "GET", "/api/v1/members", None).data();
-        members[0]["id"].as_str().unwrap().to_owned()
-    };
-    let other_session = {
-        let sessions =
-            world.server.as_member(&world.other_owner, "GET", "/api/v1/auth/sessions", None).data();
-        sessions[0]["id"].as_str().unwrap().to_owned()
-    };
-    let invite = json!({"email": "new@beta.example", "role": "viewer"});
-    let other_invite =
-        world.server.as_member(&world.other_owner, "POST", "/api/v1/invites", Some(&invite)).data();
-    let other_invite = other_invite["id"].as_str().unwrap().to_owned();
-    let before =
-        world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
-    let api = contract();
-    let mut compared = 0;
-    for operation in api.contract.operations().iter().filter(|it| !it.reserved && it.template.contains('{')) {
-        let theirs = |name: &str| match (name, operation.id.as_str()) {
-            ("agentId", _) => world.other_agent.clone(),
-            ("versionId", _) => world.other_version.clone(),
-            (_, "endSession") => other_session.clone(),
-            (_, "updateMember" | "removeMember") => other_member.clone(),
-            (_, "withdrawInvite") => other_invite.clone(),
-            (_, id) if id.contains("ApiKey") => world.other_key_id.clone(),
-            (_, id) if id.contains("PublishableKey") => world.other_pk_id.clone(),
-            _ => world.other_agent.clone(),
+    for world in worlds(&[]) {
+        let other_member = {
+            let members = world.server.as_member(&world.other_owner, "GET", "/api/v1/members", None).data();
+            members[0]["id"].as_str().unwrap().to_owned()
         };
-        let names: Vec<&str> =
-            operation.template.split('{').skip(1).map(|it| it.split('}').next().unwrap()).collect();
-        let elsewhere: Vec<(&str, String)> = names.iter().map(|name| (*name, theirs(name))).collect();
-        let unknown = |it: &(&str, String)| format!("{}_{UNKNOWN}", it.1.split('_').next().unwrap());
-        let gone: Vec<(&str, String)> = elsewhere.iter().map(|it| (it.0, unknown(it))).collect();
-        fn pairs<'a>(all: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
-            all.iter().map(|(name, value)| (*name, value.as_str())).collect()
-        }
-        let body = body(&operation.id, &world);
-        let session = [format!("Cookie: {}", world.owner), "Sec-Fetch-Site: same-origin".to_owned()];
-        let key = [format!("Authorization: Bearer {}", world.all)];
-        for (kind, headers) in
-            [(CredentialKind::Session, &session[..]), (CredentialKind::SecretKey, &key[..])]
+        let other_session = {
+            let sessions =
+                world.server.as_member(&world.other_owner, "GET", "/api/v1/auth/sessions", None).data();
+            sessions[0]["id"].as_str().unwrap().to_owned()
+        };
+        let invite = json!({"email": "new@beta.example", "role": "viewer"});
+        let other_invite =
+            world.server.as_member(&world.other_owner, "POST", "/api/v1/invites", Some(&invite)).data();
+        let other_invite = other_invite["id"].as_str().unwrap().to_owned();
+        let before =
+            world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
+        let api = contract();
+        let mut compared = 0;
+        for operation in
+            api.contract.operations().iter().filter(|it| !it.reserved && it.template.contains('{'))
         {
-            if !operation.takes(kind) {
-                continue;
-            }
-            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-            let ask = |values: &[(&str, String)]| {
-                world.server.send(
-                    &operation.method,
-                    &path(operation, &pairs(values)),
-                    &headers,
-                    body.as_ref(),
-                )
+            let theirs = |name: &str| match (name, operation.id.as_str()) {
+                ("agentId", _) => world.other_agent.clone(),
+                ("versionId", _) => world.other_version.clone(),
+                (_, "endSession") => other_session.clone(),
+                (_, "updateMember" | "removeMember") => other_member.clone(),
+                (_, "withdrawInvite") => other_invite.clone(),
+                (_, id) if id.contains("ApiKey") => world.other_key_id.clone(),
+                (_, id) if id.contains("PublishableKey") => world.other_pk_id.clone(),
+                _ => world.other_agent.clone(),
             };
-            let (there, nowhere) = (ask(&elsewhere), ask(&gone));
-            assert_eq!(
-                (there.status, there.code().as_str()),
-                (404, "not_found"),
-                "{}: {there:?}",
-                operation.id
-            );
-            assert_eq!(bare(&there), bare(&nowhere), "{}", operation.id);
-            compared += 1;
+            let names: Vec<&str> =
+                operation.template.split('{').skip(1).map(|it| it.split('}').next().unwrap()).collect();
+            let elsewhere: Vec<(&str, String)> = names.iter().map(|name| (*name, theirs(name))).collect();
+            let unknown = |it: &(&str, String)| format!("{}_{UNKNOWN}", it.1.split('_').next().unwrap());
+            let gone: Vec<(&str, String)> = elsewhere.iter().map(|it| (it.0, unknown(it))).collect();
+            fn pairs<'a>(all: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+                all.iter().map(|(name, value)| (*name, value.as_str())).collect()
+            }
+            let body = body(&operation.id, &world);
+            let session = [format!("Cookie: {}", world.owner), "Sec-Fetch-Site: same-origin".to_owned()];
+            let key = [format!("Authorization: Bearer {}", world.all)];
+            for (kind, headers) in
+                [(CredentialKind::Session, &session[..]), (CredentialKind::SecretKey, &key[..])]
+            {
+                if !operation.takes(kind) {
+                    continue;
+                }
+                let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+                let ask = |values: &[(&str, String)]| {
+                    world.server.send(
+                        &operation.method,
+                        &path(operation, &pairs(values)),
+                        &headers,
+                        body.as_ref(),
+                    )
+                };
+                let (there, nowhere) = (ask(&elsewhere), ask(&gone));
+                assert_eq!(
+                    (there.status, there.code().as_str()),
+                    (404, "not_found"),
+                    "{}: {there:?}",
+                    operation.id
+                );
+                assert_eq!(bare(&there), bare(&nowhere), "{}", operation.id);
+                compared += 1;
+            }
         }
+        assert!(compared >= 40, "only {compared} operations were compared");
+        let after =
+            world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
+        assert_eq!(before, after, "the other organization sees something of it");
+        assert_eq!(world.server.as_key(&world.other_all, "GET", "/api/v1/whoami", None).status, 200);
+        let usage = format!("/api/v1/api-keys/{}/usage", world.all_id);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let usage = world.server.as_member(&world.owner, "GET", &usage, None).data().to_string();
+        assert!(usage.contains("\"not_found\""), "{usage}");
+        assert!(!usage.contains(&world.other_organization));
     }
-    assert!(compared >= 40, "only {compared} operations were compared");
-    let after = world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
-    assert_eq!(before, after, "the other organization sees something of it");
-    assert_eq!(world.server.as_key(&world.other_all, "GET", "/api/v1/whoami", None).status, 200);
-    let usage = format!("/api/v1/api-keys/{}/usage", world.all_id);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    let usage = world.server.as_member(&world.owner, "GET", &usage, None).data().to_string();
-    assert!(usage.contains("\"not_found\""), "{usage}");
-    assert!(!usage.contains(&world.other_organization));
 }

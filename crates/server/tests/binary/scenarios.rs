@@ -1,6 +1,6 @@
 //! Attacks that take more than one request. Each test names the rows of the list that it checks.
 
-use crate::support::{Got, PASSWORD, SHOP, Server, World, raw, text};
+use crate::support::{Got, PASSWORD, SHOP, Server, World, raw, text, worlds};
 use flowyte_core::CredentialKind;
 use flowyte_store::{Mode, Sqlite};
 use serde_json::{Value, json};
@@ -36,62 +36,65 @@ fn behind_its_back(server: &mut Server, sql: &[&'static str]) {
 /// Rows: LC-01 LC-09 LC-10 LC-13 LC-14 LC-22 LC-06 SC-17.
 #[test]
 fn a_key_through_its_life() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let owner = &world.owner;
-    let whoami = |secret: &str| answer(&server.as_key(secret, "GET", "/api/v1/whoami", None));
-    let fine = (200, String::new());
-    let revoked = refused(401, "credential_revoked");
-    let expired = refused(401, "credential_expired");
-    let mint =
-        |name: &str| server.mint(owner, json!({"name": name, "scopes": ["agents:read", "agents:write"]}));
-    let act = |method: &str, path: &str, body: Value| {
-        server.as_member(owner, method, &format!("/api/v1/api-keys/{path}"), Some(&body))
-    };
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let owner = &world.owner;
+        let whoami = |secret: &str| answer(&server.as_key(secret, "GET", "/api/v1/whoami", None));
+        let fine = (200, String::new());
+        let revoked = refused(401, "credential_revoked");
+        let expired = refused(401, "credential_expired");
+        let mint =
+            |name: &str| server.mint(owner, json!({"name": name, "scopes": ["agents:read", "agents:write"]}));
+        let act = |method: &str, path: &str, body: Value| {
+            server.as_member(owner, method, &format!("/api/v1/api-keys/{path}"), Some(&body))
+        };
 
-    // Rotation: both through the grace, the old one not after it was cut short; a second rotation ends the oldest.
-    let (id, first) = mint("rotated");
-    let second = text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 3600})).data()["secret"]);
-    assert_eq!((whoami(&first), whoami(&second)), (fine.clone(), fine.clone()));
-    let third = text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 3600})).data()["secret"]);
-    assert_eq!(
-        (whoami(&first), whoami(&second), whoami(&third)),
-        (expired.clone(), fine.clone(), fine.clone())
-    );
-    let longer = act("PATCH", &id, json!({"graceEndsAt": "2099-01-01T00:00:00Z"}));
-    assert_eq!(answer(&longer), refused(409, "conflict"));
-    act("PATCH", &id, json!({"graceEndsAt": "2020-01-01T00:00:00Z"})).data();
-    assert_eq!((whoami(&second), whoami(&third)), (expired.clone(), fine.clone()));
-    let fourth = text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 0})).data()["secret"]);
-    assert_eq!((whoami(&third), whoami(&fourth)), (expired.clone(), fine.clone()));
+        // Rotation: both through the grace, the old one not after it was cut short; a second rotation ends the oldest.
+        let (id, first) = mint("rotated");
+        let second =
+            text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 3600})).data()["secret"]);
+        assert_eq!((whoami(&first), whoami(&second)), (fine.clone(), fine.clone()));
+        let third =
+            text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 3600})).data()["secret"]);
+        assert_eq!(
+            (whoami(&first), whoami(&second), whoami(&third)),
+            (expired.clone(), fine.clone(), fine.clone())
+        );
+        let longer = act("PATCH", &id, json!({"graceEndsAt": "2099-01-01T00:00:00Z"}));
+        assert_eq!(answer(&longer), refused(409, "conflict"));
+        act("PATCH", &id, json!({"graceEndsAt": "2020-01-01T00:00:00Z"})).data();
+        assert_eq!((whoami(&second), whoami(&third)), (expired.clone(), fine.clone()));
+        let fourth = text(&act("POST", &format!("{id}/rotate"), json!({"graceSeconds": 0})).data()["secret"]);
+        assert_eq!((whoami(&third), whoami(&fourth)), (expired.clone(), fine.clone()));
 
-    // Narrowed while it is used.
-    assert_eq!(server.as_key(&fourth, "POST", "/api/v1/agents", Some(&json!({"name": "x"}))).status, 201);
-    act("PATCH", &id, json!({"scopes": ["agents:read"]})).data();
-    let narrowed = server.as_key(&fourth, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
-    assert_eq!(answer(&narrowed), refused(403, "insufficient_scope"));
+        // Narrowed while it is used.
+        assert_eq!(server.as_key(&fourth, "POST", "/api/v1/agents", Some(&json!({"name": "x"}))).status, 201);
+        act("PATCH", &id, json!({"scopes": ["agents:read"]})).data();
+        let narrowed = server.as_key(&fourth, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
+        assert_eq!(answer(&narrowed), refused(403, "insufficient_scope"));
 
-    // Revoked: at once, every secret, again the same; nothing brings it back.
-    let gone = act("DELETE", &id, Value::Null).data();
-    assert_eq!((whoami(&fourth), whoami(&third)), (revoked.clone(), revoked.clone()));
-    let again = act("DELETE", &id, Value::Null).data();
-    assert_eq!((&gone["revokedAt"], again["status"].as_str()), (&again["revokedAt"], Some("revoked")));
-    for (method, path, body) in
-        [("POST", format!("{id}/rotate"), json!({})), ("PATCH", id.clone(), json!({"name": "back"}))]
-    {
-        assert_eq!(answer(&act(method, &path, body)), refused(409, "conflict"));
+        // Revoked: at once, every secret, again the same; nothing brings it back.
+        let gone = act("DELETE", &id, Value::Null).data();
+        assert_eq!((whoami(&fourth), whoami(&third)), (revoked.clone(), revoked.clone()));
+        let again = act("DELETE", &id, Value::Null).data();
+        assert_eq!((&gone["revokedAt"], again["status"].as_str()), (&again["revokedAt"], Some("revoked")));
+        for (method, path, body) in
+            [("POST", format!("{id}/rotate"), json!({})), ("PATCH", id.clone(), json!({"name": "back"}))]
+        {
+            assert_eq!(answer(&act(method, &path, body)), refused(409, "conflict"));
+        }
+
+        // Expiry, which no grace outlives.
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1200);
+        let (short, old) = server
+            .mint(owner, json!({"name": "short", "scopes": ["agents:read"], "expiresAt": soon.to_string()}));
+        let new =
+            text(&act("POST", &format!("{short}/rotate"), json!({"graceSeconds": 604800})).data()["secret"]);
+        assert_eq!((whoami(&old), whoami(&new)), (fine.clone(), fine));
+        sleep(Duration::from_millis(1300));
+        assert_eq!((whoami(&old), whoami(&new)), (expired.clone(), expired));
+        assert_eq!(answer(&act("POST", &format!("{short}/rotate"), json!({}))), refused(409, "conflict"));
     }
-
-    // Expiry, which no grace outlives.
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1200);
-    let (short, old) = server
-        .mint(owner, json!({"name": "short", "scopes": ["agents:read"], "expiresAt": soon.to_string()}));
-    let new =
-        text(&act("POST", &format!("{short}/rotate"), json!({"graceSeconds": 604800})).data()["secret"]);
-    assert_eq!((whoami(&old), whoami(&new)), (fine.clone(), fine));
-    sleep(Duration::from_millis(1300));
-    assert_eq!((whoami(&old), whoami(&new)), (expired.clone(), expired));
-    assert_eq!(answer(&act("POST", &format!("{short}/rotate"), json!({}))), refused(409, "conflict"));
 }
 
 /// Rows: LC-07 SC-02 SC-04 SE-16 SE-20 KF-13.
@@ -156,31 +159,32 @@ fn rows_that_say_nothing_sensible_grant_nothing() {
 /// Rows: LC-19.
 #[test]
 fn a_deleted_agent_leaves_its_keys_with_nothing() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    assert_eq!(
-        server.as_key(&world.all, "DELETE", &format!("/api/v1/agents/{}", world.agent), None).status,
-        200
-    );
-    let gone = refused(404, "not_found");
-    assert_eq!(answer(&server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None)), gone);
-    assert_eq!(answer(&server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", None)), gone);
-    let said = server.as_widget(
-        &world.visitor,
-        "POST",
-        "/api/v1/chat/widget/messages",
-        Some(&json!({"content": "x"})),
-    );
-    assert_eq!(answer(&said), gone);
-    assert_eq!(
-        answer(&server.as_key(
-            &world.all,
-            "GET",
-            &format!("/api/v1/agents/{}/publishable-keys", world.agent),
-            None
-        )),
-        gone
-    );
+    for world in worlds(&[]) {
+        let server = &world.server;
+        assert_eq!(
+            server.as_key(&world.all, "DELETE", &format!("/api/v1/agents/{}", world.agent), None).status,
+            200
+        );
+        let gone = refused(404, "not_found");
+        assert_eq!(answer(&server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None)), gone);
+        assert_eq!(answer(&server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", None)), gone);
+        let said = server.as_widget(
+            &world.visitor,
+            "POST",
+            "/api/v1/chat/widget/messages",
+            Some(&json!({"content": "x"})),
+        );
+        assert_eq!(answer(&said), gone);
+        assert_eq!(
+            answer(&server.as_key(
+                &world.all,
+                "GET",
+                &format!("/api/v1/agents/{}/publishable-keys", world.agent),
+                None
+            )),
+            gone
+        );
+    }
 }
 
 /// Rows: LC-24.
@@ -203,254 +207,276 @@ fn a_key_works_while_its_use_can_not_be_written() {
 /// Rows: TX-04 TX-06 TX-11 TX-17 TX-26.
 #[test]
 fn nothing_leads_into_another_organization() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let rollback = |version: &str| {
-        let path = format!("/api/v1/agents/{}/rollback", world.agent);
-        answer(&server.as_key(&world.all, "POST", &path, Some(&json!({"versionId": version}))))
-    };
-    assert_eq!(rollback(&world.other_version), refused(404, "not_found"));
-    assert_eq!(rollback("ver_01938f2c5a007b3e8d41000000000fff"), refused(404, "not_found"));
-    let key_in_path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.other_pk_id);
-    assert_eq!(answer(&server.as_key(&world.all, "DELETE", &key_in_path, None)), refused(404, "not_found"));
-    let log_in = json!({"email": "ada@alpha.example", "password": PASSWORD, "organizationId": world.other_organization});
-    assert_eq!(
-        answer(&server.send("POST", "/api/v1/auth/login", &[], Some(&log_in))),
-        refused(404, "not_found")
-    );
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let rollback = |version: &str| {
+            let path = format!("/api/v1/agents/{}/rollback", world.agent);
+            answer(&server.as_key(&world.all, "POST", &path, Some(&json!({"versionId": version}))))
+        };
+        assert_eq!(rollback(&world.other_version), refused(404, "not_found"));
+        assert_eq!(rollback("ver_01938f2c5a007b3e8d41000000000fff"), refused(404, "not_found"));
+        let key_in_path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.other_pk_id);
+        assert_eq!(
+            answer(&server.as_key(&world.all, "DELETE", &key_in_path, None)),
+            refused(404, "not_found")
+        );
+        let log_in = json!({"email": "ada@alpha.example", "password": PASSWORD, "organizationId": world.other_organization});
+        assert_eq!(
+            answer(&server.send("POST", "/api/v1/auth/login", &[], Some(&log_in))),
+            refused(404, "not_found")
+        );
 
-    // One organization's use is not another's.
-    for _ in 0..50 {
-        server.as_key(&world.key, "GET", "/api/v1/agents", None).data();
-    }
-    let left =
-        server.as_key(&world.other_all, "GET", "/api/v1/whoami", None).data()["rateLimit"]["remaining"]
-            .as_u64()
-            .unwrap();
-    assert!(left > 59_990, "{left}");
+        // One organization's use is not another's.
+        for _ in 0..50 {
+            server.as_key(&world.key, "GET", "/api/v1/agents", None).data();
+        }
+        let left =
+            server.as_key(&world.other_all, "GET", "/api/v1/whoami", None).data()["rateLimit"]["remaining"]
+                .as_u64()
+                .unwrap();
+        assert!(left > 59_990, "{left}");
 
-    // A repeated request is known by who repeats it, not by the secret they repeat it with.
-    let (id, first) = server.mint(&world.owner, json!({"name": "repeats", "scopes": ["agents:write"]}));
-    let create = |secret: &str| {
-        let headers =
-            [format!("Authorization: Bearer {secret}"), "Idempotency-Key: the-same-one-twice".to_owned()];
+        // A repeated request is known by who repeats it, not by the secret they repeat it with.
+        let (id, first) = server.mint(&world.owner, json!({"name": "repeats", "scopes": ["agents:write"]}));
+        let create = |secret: &str| {
+            let headers =
+                [format!("Authorization: Bearer {secret}"), "Idempotency-Key: the-same-one-twice".to_owned()];
+            server
+                .send("POST", "/api/v1/agents", &[&headers[0], &headers[1]], Some(&json!({"name": "Once"})))
+                .data()
+        };
+        let once = create(&first);
+        let rotated = server.as_member(
+            &world.owner,
+            "POST",
+            &format!("/api/v1/api-keys/{id}/rotate"),
+            Some(&json!({})),
+        );
+        assert_eq!(create(&text(&rotated.data()["secret"])), once);
+
+        // Secondary surfaces and pages of a list.
+        let audit =
+            server.as_member(&world.owner, "GET", "/api/v1/audit-events?limit=100", None).data().to_string();
+        for theirs in [&world.other_organization, &world.other_agent, &world.other_key_id, &world.other_pk_id]
+        {
+            assert!(!audit.contains(theirs.as_str()));
+        }
+        for n in 0..5 {
+            server
+                .as_key(&world.all, "POST", "/api/v1/agents", Some(&json!({"name": format!("a{n}")})))
+                .data();
+        }
+        let page = server.as_key(&world.all, "GET", "/api/v1/agents?limit=2", None).json();
+        let cursor = text(&page["pagination"]["nextCursor"]);
         server
-            .send("POST", "/api/v1/agents", &[&headers[0], &headers[1]], Some(&json!({"name": "Once"})))
-            .data()
-    };
-    let once = create(&first);
-    let rotated =
-        server.as_member(&world.owner, "POST", &format!("/api/v1/api-keys/{id}/rotate"), Some(&json!({})));
-    assert_eq!(create(&text(&rotated.data()["secret"])), once);
-
-    // Secondary surfaces and pages of a list.
-    let audit =
-        server.as_member(&world.owner, "GET", "/api/v1/audit-events?limit=100", None).data().to_string();
-    for theirs in [&world.other_organization, &world.other_agent, &world.other_key_id, &world.other_pk_id] {
-        assert!(!audit.contains(theirs.as_str()));
-    }
-    for n in 0..5 {
-        server.as_key(&world.all, "POST", "/api/v1/agents", Some(&json!({"name": format!("a{n}")}))).data();
-    }
-    let page = server.as_key(&world.all, "GET", "/api/v1/agents?limit=2", None).json();
-    let cursor = text(&page["pagination"]["nextCursor"]);
-    server
-        .as_key(&world.all, "DELETE", &format!("/api/v1/agents/{}", text(&page["data"][1]["id"])), None)
-        .data();
-    let next =
-        server.as_key(&world.all, "GET", &format!("/api/v1/agents?limit=2&cursor={cursor}"), None).data();
-    assert_eq!(next.as_array().unwrap().len(), 2);
-    assert!(next.as_array().unwrap().iter().all(|it| it["organizationId"] == world.organization.as_str()));
-    for (key, path) in [(&world.other_all, "agents?limit=2"), (&world.all, "agents?limit=2&x=1")] {
-        let foreign = server.as_key(key, "GET", &format!("/api/v1/{path}&cursor={cursor}"), None);
-        assert_eq!(answer(&foreign), refused(400, "validation_error"), "{path}");
+            .as_key(&world.all, "DELETE", &format!("/api/v1/agents/{}", text(&page["data"][1]["id"])), None)
+            .data();
+        let next =
+            server.as_key(&world.all, "GET", &format!("/api/v1/agents?limit=2&cursor={cursor}"), None).data();
+        assert_eq!(next.as_array().unwrap().len(), 2);
+        assert!(
+            next.as_array().unwrap().iter().all(|it| it["organizationId"] == world.organization.as_str())
+        );
+        for (key, path) in [(&world.other_all, "agents?limit=2"), (&world.all, "agents?limit=2&x=1")] {
+            let foreign = server.as_key(key, "GET", &format!("/api/v1/{path}&cursor={cursor}"), None);
+            assert_eq!(answer(&foreign), refused(400, "validation_error"), "{path}");
+        }
     }
 }
 
 /// Rows: TX-20 TX-21 TX-23 TX-25 SE-17 SE-35 MI-06 MI-22.
 #[test]
 fn members_come_and_go() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let switch = |cookie: &str, to: &str| {
-        server.as_member(
-            cookie,
-            "POST",
-            "/api/v1/auth/session/organization",
-            Some(&json!({"organizationId": to})),
-        )
-    };
-    assert_eq!(answer(&switch(&world.owner, &world.other_organization)), refused(404, "not_found"));
-    let second = server
-        .as_member(&world.owner, "POST", "/api/v1/organizations", Some(&json!({"name": "Second"})))
-        .data();
-    let switched = switch(&world.owner, &text(&second["id"]));
-    let there = switched.cookie();
-    assert_eq!(switched.data()["organization"]["name"], "Second");
-    let stale = server.as_member(&world.owner, "GET", "/api/v1/auth/session", None);
-    assert_eq!(answer(&stale), refused(401, "credential_revoked"));
-    let path = format!("/api/v1/agents/{}", world.agent);
-    let saved = server.as_member(&there, "PATCH", &path, Some(&json!({"name": "stale tab"})));
-    assert_eq!(answer(&saved), refused(404, "not_found"));
-    let owner = switch(&there, &world.organization).cookie();
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let switch = |cookie: &str, to: &str| {
+            server.as_member(
+                cookie,
+                "POST",
+                "/api/v1/auth/session/organization",
+                Some(&json!({"organizationId": to})),
+            )
+        };
+        assert_eq!(answer(&switch(&world.owner, &world.other_organization)), refused(404, "not_found"));
+        let second = server
+            .as_member(&world.owner, "POST", "/api/v1/organizations", Some(&json!({"name": "Second"})))
+            .data();
+        let switched = switch(&world.owner, &text(&second["id"]));
+        let there = switched.cookie();
+        assert_eq!(switched.data()["organization"]["name"], "Second");
+        let stale = server.as_member(&world.owner, "GET", "/api/v1/auth/session", None);
+        assert_eq!(answer(&stale), refused(401, "credential_revoked"));
+        let path = format!("/api/v1/agents/{}", world.agent);
+        let saved = server.as_member(&there, "PATCH", &path, Some(&json!({"name": "stale tab"})));
+        assert_eq!(answer(&saved), refused(404, "not_found"));
+        let owner = switch(&there, &world.organization).cookie();
 
-    // The last owner stays; only owners make owners.
-    let members = server.as_member(&owner, "GET", "/api/v1/members", None).data();
-    let member = |email: &str| {
-        let found = members.as_array().unwrap().iter().find(|it| it["email"] == email);
-        text(&found.unwrap_or_else(|| panic!("{email}"))["id"])
-    };
-    let set_role = |cookie: &str, who: &str, role: &str| {
-        server.as_member(
-            cookie,
-            "PATCH",
-            &format!("/api/v1/members/{}", member(who)),
-            Some(&json!({"role": role})),
-        )
-    };
-    assert_eq!(answer(&set_role(&owner, "ada@alpha.example", "admin")), refused(409, "conflict"));
-    let remove = |cookie: &str, who: &str| {
-        server.as_member(cookie, "DELETE", &format!("/api/v1/members/{}", member(who)), None)
-    };
-    assert_eq!(answer(&remove(&owner, "ada@alpha.example")), refused(409, "conflict"));
-    for role in ["owner", "viewer"] {
-        let who = if role == "owner" { "viewer@alpha.example" } else { "ada@alpha.example" };
-        assert_eq!(answer(&set_role(&world.admin, who, role)), refused(403, "scope_not_grantable"));
+        // The last owner stays; only owners make owners.
+        let members = server.as_member(&owner, "GET", "/api/v1/members", None).data();
+        let member = |email: &str| {
+            let found = members.as_array().unwrap().iter().find(|it| it["email"] == email);
+            text(&found.unwrap_or_else(|| panic!("{email}"))["id"])
+        };
+        let set_role = |cookie: &str, who: &str, role: &str| {
+            server.as_member(
+                cookie,
+                "PATCH",
+                &format!("/api/v1/members/{}", member(who)),
+                Some(&json!({"role": role})),
+            )
+        };
+        assert_eq!(answer(&set_role(&owner, "ada@alpha.example", "admin")), refused(409, "conflict"));
+        let remove = |cookie: &str, who: &str| {
+            server.as_member(cookie, "DELETE", &format!("/api/v1/members/{}", member(who)), None)
+        };
+        assert_eq!(answer(&remove(&owner, "ada@alpha.example")), refused(409, "conflict"));
+        for role in ["owner", "viewer"] {
+            let who = if role == "owner" { "viewer@alpha.example" } else { "ada@alpha.example" };
+            assert_eq!(answer(&set_role(&world.admin, who, role)), refused(403, "scope_not_grantable"));
+        }
+        let invite = |cookie: &str, role: &str| {
+            server.as_member(
+                cookie,
+                "POST",
+                "/api/v1/invites",
+                Some(&json!({"email": "new@alpha.example", "role": role})),
+            )
+        };
+        assert_eq!(answer(&invite(&world.admin, "owner")), refused(403, "scope_not_grantable"));
+
+        // A lower role at the very next request; what was minted before stays and says by whom.
+        let (key_id, key) =
+            server.mint(&world.developer, json!({"name": "theirs", "scopes": ["agents:read"]}));
+        set_role(&owner, "developer@alpha.example", "viewer").data();
+        let body = json!({"name": "x", "scopes": ["agents:read"]});
+        let demoted = server.as_member(&world.developer, "POST", "/api/v1/api-keys", Some(&body));
+        assert_eq!(answer(&demoted), refused(403, "insufficient_scope"));
+        remove(&owner, "developer@alpha.example").data();
+        let removed = server.as_member(&world.developer, "GET", "/api/v1/auth/session", None);
+        assert_eq!(answer(&removed), refused(401, "credential_revoked"));
+        assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
+        let listed = server.as_member(&owner, "GET", &format!("/api/v1/api-keys/{key_id}"), None).data();
+        assert_eq!(listed["createdBy"]["name"], "Grace");
+
+        // Invites: once, by the one who is meant, not after withdrawal.
+        let accept = |body: Value| server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body));
+        let invited = invite(&owner, "viewer").data();
+        let body = json!({"token": invited["token"], "name": "New", "password": PASSWORD});
+        assert_eq!(answer(&accept(json!({"token": invited["token"]}))), refused(400, "validation_error"));
+        assert_eq!(accept(body.clone()).status, 201);
+        assert_eq!(answer(&accept(body)), refused(404, "not_found"));
+        let withdrawn = invite(&owner, "viewer");
+        assert_eq!(answer(&withdrawn), refused(409, "conflict"), "a member already");
+        let withdrawn = server
+            .as_member(
+                &owner,
+                "POST",
+                "/api/v1/invites",
+                Some(&json!({"email": "late@alpha.example", "role": "viewer"})),
+            )
+            .data();
+        server
+            .as_member(&owner, "DELETE", &format!("/api/v1/invites/{}", text(&withdrawn["id"])), None)
+            .data();
+        let body = json!({"token": withdrawn["token"], "name": "Late", "password": PASSWORD});
+        assert_eq!(answer(&accept(body)), refused(404, "not_found"));
+        // Somebody who is known already proves it with their own password, wherever else they are a member.
+        let known = server
+            .as_member(
+                &owner,
+                "POST",
+                "/api/v1/invites",
+                Some(&json!({"email": "bob@beta.example", "role": "viewer"})),
+            )
+            .data();
+        let with =
+            |password: &str| accept(json!({"token": known["token"], "name": "Bob", "password": password}));
+        assert_eq!(answer(&with("not-the-password-of-bob")), refused(401, "login_failed"));
+        assert_eq!(with(PASSWORD).data()["organizations"].as_array().unwrap().len(), 2);
     }
-    let invite = |cookie: &str, role: &str| {
-        server.as_member(
-            cookie,
-            "POST",
-            "/api/v1/invites",
-            Some(&json!({"email": "new@alpha.example", "role": role})),
-        )
-    };
-    assert_eq!(answer(&invite(&world.admin, "owner")), refused(403, "scope_not_grantable"));
-
-    // A lower role at the very next request; what was minted before stays and says by whom.
-    let (key_id, key) = server.mint(&world.developer, json!({"name": "theirs", "scopes": ["agents:read"]}));
-    set_role(&owner, "developer@alpha.example", "viewer").data();
-    let body = json!({"name": "x", "scopes": ["agents:read"]});
-    let demoted = server.as_member(&world.developer, "POST", "/api/v1/api-keys", Some(&body));
-    assert_eq!(answer(&demoted), refused(403, "insufficient_scope"));
-    remove(&owner, "developer@alpha.example").data();
-    let removed = server.as_member(&world.developer, "GET", "/api/v1/auth/session", None);
-    assert_eq!(answer(&removed), refused(401, "credential_revoked"));
-    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
-    let listed = server.as_member(&owner, "GET", &format!("/api/v1/api-keys/{key_id}"), None).data();
-    assert_eq!(listed["createdBy"]["name"], "Grace");
-
-    // Invites: once, by the one who is meant, not after withdrawal.
-    let accept = |body: Value| server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body));
-    let invited = invite(&owner, "viewer").data();
-    let body = json!({"token": invited["token"], "name": "New", "password": PASSWORD});
-    assert_eq!(answer(&accept(json!({"token": invited["token"]}))), refused(400, "validation_error"));
-    assert_eq!(accept(body.clone()).status, 201);
-    assert_eq!(answer(&accept(body)), refused(404, "not_found"));
-    let withdrawn = invite(&owner, "viewer");
-    assert_eq!(answer(&withdrawn), refused(409, "conflict"), "a member already");
-    let withdrawn = server
-        .as_member(
-            &owner,
-            "POST",
-            "/api/v1/invites",
-            Some(&json!({"email": "late@alpha.example", "role": "viewer"})),
-        )
-        .data();
-    server.as_member(&owner, "DELETE", &format!("/api/v1/invites/{}", text(&withdrawn["id"])), None).data();
-    let body = json!({"token": withdrawn["token"], "name": "Late", "password": PASSWORD});
-    assert_eq!(answer(&accept(body)), refused(404, "not_found"));
-    // Somebody who is known already proves it with their own password, wherever else they are a member.
-    let known = server
-        .as_member(
-            &owner,
-            "POST",
-            "/api/v1/invites",
-            Some(&json!({"email": "bob@beta.example", "role": "viewer"})),
-        )
-        .data();
-    let with = |password: &str| accept(json!({"token": known["token"], "name": "Bob", "password": password}));
-    assert_eq!(answer(&with("not-the-password-of-bob")), refused(401, "login_failed"));
-    assert_eq!(with(PASSWORD).data()["organizations"].as_array().unwrap().len(), 2);
 }
 
 /// Rows: SE-01 SE-02 SE-03 SE-13 SE-14 SE-18 SE-28 SE-29.
 #[test]
 fn sessions_begin_and_end() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let log_in = |cookie: &str, email: &str| {
-        let body = json!({"email": email, "password": PASSWORD});
-        server.send("POST", "/api/v1/auth/login", &[&format!("Cookie: {cookie}")], Some(&body))
-    };
-    let session = |cookie: &str| server.as_member(cookie, "GET", "/api/v1/auth/session", None);
-    // What a cookie held before is not what it holds after, and whose it was is not changed.
-    let fixed = log_in(&world.viewer, "ada@alpha.example");
-    assert_ne!(fixed.cookie(), world.viewer);
-    assert_eq!(session(&world.viewer).data()["user"]["email"], "viewer@alpha.example");
-    assert_eq!(session(&fixed.cookie()).data()["user"]["email"], "ada@alpha.example");
-    let attributes: Vec<&str> = fixed.header("set-cookie").unwrap().split("; ").skip(1).collect();
-    assert_eq!(attributes, ["Max-Age=2592000", "Path=/", "HttpOnly", "SameSite=Strict"]);
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let log_in = |cookie: &str, email: &str| {
+            let body = json!({"email": email, "password": PASSWORD});
+            server.send("POST", "/api/v1/auth/login", &[&format!("Cookie: {cookie}")], Some(&body))
+        };
+        let session = |cookie: &str| server.as_member(cookie, "GET", "/api/v1/auth/session", None);
+        // What a cookie held before is not what it holds after, and whose it was is not changed.
+        let fixed = log_in(&world.viewer, "ada@alpha.example");
+        assert_ne!(fixed.cookie(), world.viewer);
+        assert_eq!(session(&world.viewer).data()["user"]["email"], "viewer@alpha.example");
+        assert_eq!(session(&fixed.cookie()).data()["user"]["email"], "ada@alpha.example");
+        let attributes: Vec<&str> = fixed.header("set-cookie").unwrap().split("; ").skip(1).collect();
+        assert_eq!(attributes, ["Max-Age=2592000", "Path=/", "HttpOnly", "SameSite=Strict"]);
 
-    // Reading changes nothing.
-    let head = || server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify", None).data();
-    let before = head();
-    for path in [
-        "auth/session",
-        "auth/sessions",
-        "api-keys",
-        "agents",
-        "members",
-        "invites",
-        "organization",
-        "audit-events",
-    ] {
-        for method in ["GET", "HEAD"] {
-            assert_eq!(
-                server.as_member(&world.owner, method, &format!("/api/v1/{path}"), None).status,
-                200,
-                "{path}"
-            );
+        // Reading changes nothing.
+        let head = || server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify", None).data();
+        let before = head();
+        for path in [
+            "auth/session",
+            "auth/sessions",
+            "api-keys",
+            "agents",
+            "members",
+            "invites",
+            "organization",
+            "audit-events",
+        ] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(
+                    server.as_member(&world.owner, method, &format!("/api/v1/{path}"), None).status,
+                    200,
+                    "{path}"
+                );
+            }
         }
-    }
-    assert_eq!(head(), before);
+        assert_eq!(head(), before);
 
-    // Signing out ends it here, whatever the browser keeps; pages are not cached.
-    let out = server.as_member(&fixed.cookie(), "POST", "/api/v1/auth/logout", None);
-    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
-    assert_eq!(answer(&session(&fixed.cookie())), refused(401, "credential_revoked"));
-    assert_eq!(session(&world.owner).header("cache-control"), Some("no-store"));
+        // Signing out ends it here, whatever the browser keeps; pages are not cached.
+        let out = server.as_member(&fixed.cookie(), "POST", "/api/v1/auth/logout", None);
+        assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
+        assert_eq!(answer(&session(&fixed.cookie())), refused(401, "credential_revoked"));
+        assert_eq!(session(&world.owner).header("cache-control"), Some("no-store"));
 
-    // A new password ends every other session.
-    let change = |cookie: &str, new: &str| {
-        let body = json!({"currentPassword": PASSWORD, "newPassword": new});
-        server.as_member(cookie, "POST", "/api/v1/auth/password", Some(&body))
-    };
-    for weak in ["passwordpassword", "flowyteflowyte1", "viewer@alpha.example"] {
-        assert_eq!(answer(&change(&world.viewer, weak)), refused(400, "validation_error"), "{weak}");
-    }
-    let elsewhere = log_in("", "viewer@alpha.example").cookie();
-    let changed = change(&world.viewer, "copper-lantern-vivid-19");
-    for ended in [&elsewhere, &world.viewer] {
-        assert_eq!(answer(&session(ended)), refused(401, "credential_revoked"));
-    }
-    assert_eq!(session(&changed.cookie()).status, 200);
+        // A new password ends every other session.
+        let change = |cookie: &str, new: &str| {
+            let body = json!({"currentPassword": PASSWORD, "newPassword": new});
+            server.as_member(cookie, "POST", "/api/v1/auth/password", Some(&body))
+        };
+        for weak in ["passwordpassword", "flowyteflowyte1", "viewer@alpha.example"] {
+            assert_eq!(answer(&change(&world.viewer, weak)), refused(400, "validation_error"), "{weak}");
+        }
+        let elsewhere = log_in("", "viewer@alpha.example").cookie();
+        let changed = change(&world.viewer, "copper-lantern-vivid-19");
+        for ended in [&elsewhere, &world.viewer] {
+            assert_eq!(answer(&session(ended)), refused(401, "credential_revoked"));
+        }
+        assert_eq!(session(&changed.cookie()).status, 200);
 
-    // Whoever can't sign in gets one answer, whatever the reason.
-    let bare = |got: Got| {
-        let mut document = got.json();
-        document["requestId"] = Value::Null;
-        let headers: Vec<_> =
-            got.headers.into_iter().filter(|(name, _)| name != "x-request-id" && name != "date").collect();
-        (got.status, headers, document)
-    };
-    let unknown = bare(server.log_in("nobody@alpha.example", "mountain-kettle-orbit-72"));
-    assert_eq!(unknown, bare(server.log_in("viewer@alpha.example", PASSWORD)), "wrong password");
-    assert_eq!((unknown.0, unknown.2["code"].as_str()), (401, Some("login_failed")));
-    for _ in 0..10 {
-        server.log_in("admin@alpha.example", "mountain-kettle-orbit-72");
+        // Whoever can't sign in gets one answer, whatever the reason.
+        let bare = |got: Got| {
+            let mut document = got.json();
+            document["requestId"] = Value::Null;
+            let headers: Vec<_> = got
+                .headers
+                .into_iter()
+                .filter(|(name, _)| name != "x-request-id" && name != "date")
+                .collect();
+            (got.status, headers, document)
+        };
+        let unknown = bare(server.log_in("nobody@alpha.example", "mountain-kettle-orbit-72"));
+        assert_eq!(unknown, bare(server.log_in("viewer@alpha.example", PASSWORD)), "wrong password");
+        assert_eq!((unknown.0, unknown.2["code"].as_str()), (401, Some("login_failed")));
+        for _ in 0..10 {
+            server.log_in("admin@alpha.example", "mountain-kettle-orbit-72");
+        }
+        assert_eq!(unknown, bare(server.log_in("admin@alpha.example", PASSWORD)), "throttled");
     }
-    assert_eq!(unknown, bare(server.log_in("admin@alpha.example", PASSWORD)), "throttled");
 }
 
 /// Rows: SE-19.
@@ -472,174 +498,188 @@ fn a_person_has_so_many_sessions_and_the_oldest_ends() {
 /// Rows: MI-02 MI-09 MI-10 MI-13 MI-16 MI-17 AU-04.
 #[test]
 fn minting_in_every_wrong_way() {
-    let world = World::new(&[("KEYS_PER_ORGANIZATION", "60")]);
-    let server = &world.server;
-    let mint = |cookie: &str, key: Option<&str>, body: &Value| {
-        let mut headers = vec![format!("Cookie: {cookie}"), "Sec-Fetch-Site: same-origin".to_owned()];
-        headers.extend(key.map(|key| format!("Idempotency-Key: {key}")));
-        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-        server.send("POST", "/api/v1/api-keys", &headers, Some(body))
-    };
-    // Nobody grants what they do not hold, on any path.
-    let wide = json!({"name": "wide", "scopes": ["billing:write"]});
-    assert_eq!(answer(&mint(&world.developer, None, &wide)), refused(403, "scope_not_grantable"));
-    let patch = |cookie: &str, id: &str, body: Value| {
-        server.as_member(cookie, "PATCH", &format!("/api/v1/api-keys/{id}"), Some(&body))
-    };
-    let widened = patch(&world.developer, &world.key_id, json!({"scopes": ["agents:read", "billing:write"]}));
-    assert_eq!(answer(&widened), refused(403, "scope_not_grantable"));
-    let rotated = server.as_member(
-        &world.developer,
-        "POST",
-        &format!("/api/v1/api-keys/{}/rotate", world.all_id),
-        Some(&json!({})),
-    );
-    assert_eq!(answer(&rotated), refused(403, "scope_not_grantable"));
+    for world in worlds(&[("KEYS_PER_ORGANIZATION", "60")]) {
+        let server = &world.server;
+        let mint = |cookie: &str, key: Option<&str>, body: &Value| {
+            let mut headers = vec![format!("Cookie: {cookie}"), "Sec-Fetch-Site: same-origin".to_owned()];
+            headers.extend(key.map(|key| format!("Idempotency-Key: {key}")));
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            server.send("POST", "/api/v1/api-keys", &headers, Some(body))
+        };
+        // Nobody grants what they do not hold, on any path.
+        let wide = json!({"name": "wide", "scopes": ["billing:write"]});
+        assert_eq!(answer(&mint(&world.developer, None, &wide)), refused(403, "scope_not_grantable"));
+        let patch = |cookie: &str, id: &str, body: Value| {
+            server.as_member(cookie, "PATCH", &format!("/api/v1/api-keys/{id}"), Some(&body))
+        };
+        let widened =
+            patch(&world.developer, &world.key_id, json!({"scopes": ["agents:read", "billing:write"]}));
+        assert_eq!(answer(&widened), refused(403, "scope_not_grantable"));
+        let rotated = server.as_member(
+            &world.developer,
+            "POST",
+            &format!("/api/v1/api-keys/{}/rotate", world.all_id),
+            Some(&json!({})),
+        );
+        assert_eq!(answer(&rotated), refused(403, "scope_not_grantable"));
 
-    // One Idempotency-Key: one key, however many ask at once; another request under it is refused.
-    let body = json!({"name": "once", "scopes": ["agents:read"]});
-    let barrier = Barrier::new(32);
-    let answers: Vec<Got> = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..32)
-            .map(|_| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    mint(&world.owner, Some("one-key-for-all-of-them"), &body)
+        // One Idempotency-Key: one key, however many ask at once; another request under it is refused.
+        let body = json!({"name": "once", "scopes": ["agents:read"]});
+        let barrier = Barrier::new(32);
+        let answers: Vec<Got> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..32)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        mint(&world.owner, Some("one-key-for-all-of-them"), &body)
+                    })
                 })
-            })
-            .collect();
-        all.into_iter().map(|it| it.join().unwrap()).collect()
-    });
-    assert!(answers.iter().all(|it| it.status == 201 && it.body == answers[0].body), "{answers:?}");
-    assert_eq!(answers[0].data()["secret"].as_str().map(str::len), Some(52));
-    let other = json!({"name": "twice", "scopes": ["agents:read"]});
-    assert_eq!(
-        answer(&mint(&world.owner, Some("one-key-for-all-of-them"), &other)),
-        refused(409, "idempotency_key_reused")
-    );
-    for wrong in ["short", &"x".repeat(256), "has a space in the middle"] {
-        assert_eq!(answer(&mint(&world.owner, Some(wrong), &body)), refused(400, "validation_error"));
-    }
+                .collect();
+            all.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert!(answers.iter().all(|it| it.status == 201 && it.body == answers[0].body), "{answers:?}");
+        assert_eq!(answers[0].data()["secret"].as_str().map(str::len), Some(52));
+        let other = json!({"name": "twice", "scopes": ["agents:read"]});
+        assert_eq!(
+            answer(&mint(&world.owner, Some("one-key-for-all-of-them"), &other)),
+            refused(409, "idempotency_key_reused")
+        );
+        for wrong in ["short", &"x".repeat(256), "has a space in the middle"] {
+            assert_eq!(answer(&mint(&world.owner, Some(wrong), &body)), refused(400, "validation_error"));
+        }
 
-    // Shown once: no other answer carries it.
-    let secret = text(&answers[0].data()["secret"]);
-    for path in [
-        "api-keys?limit=100".to_owned(),
-        format!("api-keys/{}", text(&answers[0].data()["id"])),
-        "audit-events?limit=100".to_owned(),
-    ] {
-        let got = server.as_member(&world.owner, "GET", &format!("/api/v1/{path}"), None);
-        assert!(got.status == 200 && !got.body.contains(&secret), "{path}");
-    }
+        // Shown once: no other answer carries it.
+        let secret = text(&answers[0].data()["secret"]);
+        for path in [
+            "api-keys?limit=100".to_owned(),
+            format!("api-keys/{}", text(&answers[0].data()["id"])),
+            "audit-events?limit=100".to_owned(),
+        ] {
+            let got = server.as_member(&world.owner, "GET", &format!("/api/v1/{path}"), None);
+            assert!(got.status == 200 && !got.body.contains(&secret), "{path}");
+        }
 
-    // A client that goes away leaves a key or none, and no lock.
-    let text = body.to_string();
-    let request = format!(
-        "POST /api/v1/api-keys HTTP/1.1\r\nHost: localhost:{}\r\nCookie: {}\r\nSec-Fetch-Site: same-origin\r\n\
+        // A client that goes away leaves a key or none, and no lock.
+        let text = body.to_string();
+        let request = format!(
+            "POST /api/v1/api-keys HTTP/1.1\r\nHost: localhost:{}\r\nCookie: {}\r\nSec-Fetch-Site: same-origin\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
-        server.port,
-        world.owner,
-        text.len()
-    );
-    for _ in 0..5 {
-        use std::io::Write;
-        std::net::TcpStream::connect(("127.0.0.1", server.port))
-            .unwrap()
-            .write_all(request.as_bytes())
-            .unwrap();
-    }
+            server.port,
+            world.owner,
+            text.len()
+        );
+        for _ in 0..5 {
+            use std::io::Write;
+            std::net::TcpStream::connect(("127.0.0.1", server.port))
+                .unwrap()
+                .write_all(request.as_bytes())
+                .unwrap();
+        }
 
-    // So many keys and no more, whoever is first; and the chain of what happened has no gap and no fork.
-    let results: Vec<u16> = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..64).map(|_| scope.spawn(|| mint(&world.owner, None, &body).status)).collect();
-        all.into_iter().map(|it| it.join().unwrap()).collect()
-    });
-    assert!(results.iter().all(|status| matches!(status, 201 | 409)), "{results:?}");
-    sleep(Duration::from_millis(300));
-    let active = server.as_member(&world.owner, "GET", "/api/v1/api-keys?limit=100", None).data();
-    assert_eq!(active.as_array().unwrap().len(), 60);
-    assert_eq!(answer(&mint(&world.owner, None, &body)), refused(409, "conflict"));
-    assert_eq!(
-        server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"],
-        true
-    );
+        // So many keys and no more, whoever is first; and the chain of what happened has no gap and no fork.
+        let results: Vec<u16> = std::thread::scope(|scope| {
+            let all: Vec<_> =
+                (0..64).map(|_| scope.spawn(|| mint(&world.owner, None, &body).status)).collect();
+            all.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert!(results.iter().all(|status| matches!(status, 201 | 409)), "{results:?}");
+        sleep(Duration::from_millis(300));
+        let active = server.as_member(&world.owner, "GET", "/api/v1/api-keys?limit=100", None).data();
+        assert_eq!(active.as_array().unwrap().len(), 60);
+        assert_eq!(answer(&mint(&world.owner, None, &body)), refused(409, "conflict"));
+        assert_eq!(
+            server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"],
+            true
+        );
+    }
 }
 
 /// Rows: PK-16 PK-17 PK-18 PK-19 PK-20 PK-25 PK-33.
 #[test]
 fn browsers_are_told_what_they_may_read() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let preflight = |path: &str, origin: &str, method: &str| {
-        let origin = format!("Origin: {origin}");
-        let method = format!("Access-Control-Request-Method: {method}");
-        let headers = [
-            &origin,
-            &method,
-            "Access-Control-Request-Headers: authorization",
-            "Access-Control-Request-Private-Network: true",
-        ];
-        server.send("OPTIONS", path, &headers, None)
-    };
-    let allowed = preflight("/api/v1/chat/widget/messages", SHOP, "POST");
-    assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (204, Some(SHOP)));
-    assert_eq!(allowed.header("access-control-allow-methods"), Some("POST"));
-    assert_eq!(allowed.header("access-control-max-age"), Some("600"));
-    assert!(allowed.header("access-control-allow-headers").unwrap().contains("authorization"));
-    assert_eq!(allowed.header("access-control-allow-private-network"), None);
-    let bare = |got: Got| {
-        let headers: Vec<_> =
-            got.headers.into_iter().filter(|(name, _)| name != "x-request-id" && name != "date").collect();
-        (got.status, headers)
-    };
-    let nothing = bare(preflight("/api/v1/chat/widget/messages", "https://evil.example", "POST"));
-    assert!(nothing.1.iter().all(|(name, _)| !name.starts_with("access-control")), "{nothing:?}");
-    for (path, origin, method) in [
-        ("/api/v1/nothing", SHOP, "POST"),
-        ("/api/v1/agents", SHOP, "GET"),
-        ("/api/v1/chat/widget/messages", SHOP, "DELETE"),
-        ("/api/v1/widget/bootstrap", "null", "GET"),
-    ] {
-        assert_eq!(bare(preflight(path, origin, method)), nothing, "{path} {origin} {method}");
-    }
-
-    // No answer on any route names a hostile origin, whoever asks.
-    let api = flowyte_contract::compile(include_str!("../../../../contracts/flowyte.yaml")).ok().unwrap();
-    let credentials = [
-        String::new(),
-        format!("Authorization: Bearer {}", world.all),
-        format!("Cookie: {}", world.viewer),
-        format!("Authorization: Bearer {}", world.pk),
-    ];
-    for operation in api.contract.operations() {
-        let path = operation.template.replace(['{', '}'], "x");
-        for credential in &credentials {
-            let mut headers = vec!["Origin: https://evil.example"];
-            headers.extend((!credential.is_empty()).then_some(credential.as_str()));
-            let got = server.send(&operation.method, &path, &headers, None);
-            got.check_invariants(&operation.id);
-            assert_eq!(got.header("access-control-allow-origin"), None, "{} {}", operation.id, got.status);
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let preflight = |path: &str, origin: &str, method: &str| {
+            let origin = format!("Origin: {origin}");
+            let method = format!("Access-Control-Request-Method: {method}");
+            let headers = [
+                &origin,
+                &method,
+                "Access-Control-Request-Headers: authorization",
+                "Access-Control-Request-Private-Network: true",
+            ];
+            server.send("OPTIONS", path, &headers, None)
+        };
+        let allowed = preflight("/api/v1/chat/widget/messages", SHOP, "POST");
+        assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (204, Some(SHOP)));
+        assert_eq!(allowed.header("access-control-allow-methods"), Some("POST"));
+        assert_eq!(allowed.header("access-control-max-age"), Some("600"));
+        assert!(allowed.header("access-control-allow-headers").unwrap().contains("authorization"));
+        assert_eq!(allowed.header("access-control-allow-private-network"), None);
+        let bare = |got: Got| {
+            let headers: Vec<_> = got
+                .headers
+                .into_iter()
+                .filter(|(name, _)| name != "x-request-id" && name != "date")
+                .collect();
+            (got.status, headers)
+        };
+        let nothing = bare(preflight("/api/v1/chat/widget/messages", "https://evil.example", "POST"));
+        assert!(nothing.1.iter().all(|(name, _)| !name.starts_with("access-control")), "{nothing:?}");
+        for (path, origin, method) in [
+            ("/api/v1/nothing", SHOP, "POST"),
+            ("/api/v1/agents", SHOP, "GET"),
+            ("/api/v1/chat/widget/messages", SHOP, "DELETE"),
+            ("/api/v1/widget/bootstrap", "null", "GET"),
+        ] {
+            assert_eq!(bare(preflight(path, origin, method)), nothing, "{path} {origin} {method}");
         }
-    }
 
-    // A page that may talk to us may also read why not; a forged origin outside a browser meets the limits.
-    let wrong =
-        server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", Some(&json!({"nothing": 1})));
-    assert_eq!((wrong.status, wrong.header("access-control-allow-origin")), (400, Some(SHOP)));
-    let path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.pk_id);
-    server.as_key(&world.all, "PATCH", &path, Some(&json!({"rateLimitRpm": 3}))).data();
-    let statuses: Vec<u16> =
-        (0..5).map(|_| server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None).status).collect();
-    assert_eq!(statuses, [200, 200, 200, 429, 429]);
-    let limited = server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None);
-    assert_eq!(limited.header("access-control-allow-origin"), Some(SHOP));
-    assert!(limited.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
-    assert_eq!(limited.header("ratelimit-policy"), Some("\"default\";q=3;w=60"));
-    // Revoking it ends its visitors too.
-    server.as_key(&world.all, "DELETE", &path, None).data();
-    for credential in [&world.pk, &world.visitor] {
-        let got = server.as_widget(credential, "GET", "/api/v1/chat/widget/messages", None);
-        assert_eq!(answer(&got), refused(401, "credential_revoked"));
+        // No answer on any route names a hostile origin, whoever asks.
+        let api = flowyte_contract::compile(include_str!("../../../../contracts/flowyte.yaml")).ok().unwrap();
+        let credentials = [
+            String::new(),
+            format!("Authorization: Bearer {}", world.all),
+            format!("Cookie: {}", world.viewer),
+            format!("Authorization: Bearer {}", world.pk),
+        ];
+        for operation in api.contract.operations() {
+            let path = operation.template.replace(['{', '}'], "x");
+            for credential in &credentials {
+                let mut headers = vec!["Origin: https://evil.example"];
+                headers.extend((!credential.is_empty()).then_some(credential.as_str()));
+                let got = server.send(&operation.method, &path, &headers, None);
+                got.check_invariants(&operation.id);
+                assert_eq!(
+                    got.header("access-control-allow-origin"),
+                    None,
+                    "{} {}",
+                    operation.id,
+                    got.status
+                );
+            }
+        }
+
+        // A page that may talk to us may also read why not; a forged origin outside a browser meets the limits.
+        let wrong =
+            server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", Some(&json!({"nothing": 1})));
+        assert_eq!((wrong.status, wrong.header("access-control-allow-origin")), (400, Some(SHOP)));
+        let path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.pk_id);
+        server.as_key(&world.all, "PATCH", &path, Some(&json!({"rateLimitRpm": 3}))).data();
+        let statuses: Vec<u16> = (0..5)
+            .map(|_| server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None).status)
+            .collect();
+        assert_eq!(statuses, [200, 200, 200, 429, 429]);
+        let limited = server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None);
+        assert_eq!(limited.header("access-control-allow-origin"), Some(SHOP));
+        assert!(limited.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+        assert_eq!(limited.header("ratelimit-policy"), Some("\"default\";q=3;w=60"));
+        // Revoking it ends its visitors too.
+        server.as_key(&world.all, "DELETE", &path, None).data();
+        for credential in [&world.pk, &world.visitor] {
+            let got = server.as_widget(credential, "GET", "/api/v1/chat/widget/messages", None);
+            assert_eq!(answer(&got), refused(401, "credential_revoked"));
+        }
     }
 }
 
@@ -647,43 +687,47 @@ fn browsers_are_told_what_they_may_read() {
 #[test]
 fn visitors_who_must_be_identified_are() {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-    let world = World::new(&[]);
-    let server = &world.server;
-    let path = format!("/api/v1/agents/{}/publishable-keys", world.agent);
-    let body = json!({"name": "known", "env": "live", "allowedOrigins": [SHOP], "requireIdentityVerification": true});
-    let key = server.as_key(&world.all, "POST", &path, Some(&body)).data();
-    let (pk, secret) = (text(&key["keyPublic"]), text(&key["identitySecret"]));
-    let open = |pk: &str, body: Value| {
-        answer(&server.as_widget(pk, "POST", "/api/v1/chat/widget/sessions", Some(&body)))
-    };
-    let now = jiff::Timestamp::now().as_second();
-    let sign = |algorithm, claims: Value| {
-        encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
-    };
-    let good = json!({"sub": "visitor", "aud": world.agent, "exp": now + 300});
-    assert_eq!(open(&pk, json!({"identityToken": sign(Algorithm::HS256, good.clone())})).0, 201);
-    let identity_required = refused(403, "identity_required");
-    assert_eq!(open(&pk, json!({})), identity_required);
-    assert_eq!(open(&pk, json!({"identityToken": sign(Algorithm::HS512, good.clone())})), identity_required);
-    assert_eq!(
-        open(
-            &pk,
-            json!({"identityToken": sign(Algorithm::HS256, json!({"sub": "visitor", "aud": world.other_agent, "exp": now + 300}))})
-        ),
-        identity_required
-    );
-    assert_eq!(
-        open(
-            &pk,
-            json!({"identityToken": sign(Algorithm::HS256, json!({"sub": "visitor", "aud": world.agent, "exp": now + 3600}))})
-        ),
-        identity_required
-    );
-    assert_eq!(open(&pk, json!({"identityToken": world.visitor})), identity_required);
-    // A key that asks for none ignores what it is sent.
-    assert_eq!(open(&world.pk, json!({"identityToken": "nonsense"})).0, 201);
-    let listed = server.as_key(&world.all, "GET", &path, None).data().to_string();
-    assert!(!listed.contains(&secret));
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let path = format!("/api/v1/agents/{}/publishable-keys", world.agent);
+        let body = json!({"name": "known", "env": "live", "allowedOrigins": [SHOP], "requireIdentityVerification": true});
+        let key = server.as_key(&world.all, "POST", &path, Some(&body)).data();
+        let (pk, secret) = (text(&key["keyPublic"]), text(&key["identitySecret"]));
+        let open = |pk: &str, body: Value| {
+            answer(&server.as_widget(pk, "POST", "/api/v1/chat/widget/sessions", Some(&body)))
+        };
+        let now = jiff::Timestamp::now().as_second();
+        let sign = |algorithm, claims: Value| {
+            encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+        };
+        let good = json!({"sub": "visitor", "aud": world.agent, "exp": now + 300});
+        assert_eq!(open(&pk, json!({"identityToken": sign(Algorithm::HS256, good.clone())})).0, 201);
+        let identity_required = refused(403, "identity_required");
+        assert_eq!(open(&pk, json!({})), identity_required);
+        assert_eq!(
+            open(&pk, json!({"identityToken": sign(Algorithm::HS512, good.clone())})),
+            identity_required
+        );
+        assert_eq!(
+            open(
+                &pk,
+                json!({"identityToken": sign(Algorithm::HS256, json!({"sub": "visitor", "aud": world.other_agent, "exp": now + 300}))})
+            ),
+            identity_required
+        );
+        assert_eq!(
+            open(
+                &pk,
+                json!({"identityToken": sign(Algorithm::HS256, json!({"sub": "visitor", "aud": world.agent, "exp": now + 3600}))})
+            ),
+            identity_required
+        );
+        assert_eq!(open(&pk, json!({"identityToken": world.visitor})), identity_required);
+        // A key that asks for none ignores what it is sent.
+        assert_eq!(open(&world.pk, json!({"identityToken": "nonsense"})).0, 201);
+        let listed = server.as_key(&world.all, "GET", &path, None).data().to_string();
+        assert!(!listed.contains(&secret));
+    }
 }
 
 /// Rows: VI-10.
@@ -762,50 +806,53 @@ fn keys_that_were_never_minted_cost_nothing() {
 /// Rows: AU-06 PK-28.
 #[test]
 fn each_refusal_is_counted_once_for_the_keys_owner() {
-    let world = World::new(&[]);
-    let server = &world.server;
-    let (id, key) =
-        server.mint(&world.owner, json!({"name": "counted", "scopes": ["agents:read"], "rateLimitRpm": 5}));
-    let origin = format!("Authorization: Bearer {key}");
-    server.send("GET", "/api/v1/agents", &[&origin, "Origin: https://shop.example"], None).data();
-    for (method, path, status) in [
-        ("POST", "/api/v1/agents", 403),
-        ("GET", "/api/v1/webhooks", 403),
-        ("GET", "/api/v1/api-keys", 403),
-        ("GET", "/api/v1/agents/agent_01938f2c5a007b3e8d41000000000fff", 404),
-        ("GET", "/api/v1/agents", 200),
-        ("GET", "/api/v1/agents", 200),
-        ("GET", "/api/v1/agents", 200),
-        ("GET", "/api/v1/agents", 429),
-    ] {
-        assert_eq!(server.as_key(&key, method, path, None).status, status, "{method} {path}");
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let (id, key) = server
+            .mint(&world.owner, json!({"name": "counted", "scopes": ["agents:read"], "rateLimitRpm": 5}));
+        let origin = format!("Authorization: Bearer {key}");
+        server.send("GET", "/api/v1/agents", &[&origin, "Origin: https://shop.example"], None).data();
+        for (method, path, status) in [
+            ("POST", "/api/v1/agents", 403),
+            ("GET", "/api/v1/webhooks", 403),
+            ("GET", "/api/v1/api-keys", 403),
+            ("GET", "/api/v1/agents/agent_01938f2c5a007b3e8d41000000000fff", 404),
+            ("GET", "/api/v1/agents", 200),
+            ("GET", "/api/v1/agents", 200),
+            ("GET", "/api/v1/agents", 200),
+            ("GET", "/api/v1/agents", 429),
+        ] {
+            assert_eq!(server.as_key(&key, method, path, None).status, status, "{method} {path}");
+        }
+        sleep(Duration::from_millis(1500));
+        let usage =
+            server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/usage"), None).data();
+        let operations = usage["days"][0]["operations"].as_array().unwrap();
+        let of = |id: &str| {
+            operations.iter().find(|it| it["operationId"] == id).unwrap_or_else(|| panic!("{id}: {usage}"))
+        };
+        assert_eq!(of("createAgent")["denied"], json!({"insufficient_scope": 1}));
+        assert_eq!(of("listApiKeys")["denied"], json!({"credential_not_allowed": 1}));
+        assert_eq!(of("getAgent")["denied"], json!({"not_found": 1}));
+        assert_eq!(
+            (&of("listAgents")["allowed"], &of("listAgents")["denied"]),
+            (&json!(4), &json!({"rate_limited": 1}))
+        );
+        assert_eq!(usage["total"], 9);
+        let advice = server
+            .as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/scope-advice"), None)
+            .data();
+        assert_eq!((&advice["proposed"], &advice["unused"]), (&json!(["agents:read"]), &json!([])));
+        let seen = server
+            .as_member(&world.owner, "GET", "/api/v1/audit-events?action=api_key.used_in_browser", None)
+            .data();
+        assert_eq!(seen.as_array().unwrap().len(), 1, "{seen}");
+        let row = server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}"), None).data();
+        assert_eq!(
+            (row["lastUsedOperation"].as_str(), row["lastUsedAddress"].as_str()),
+            (Some("listAgents"), Some("127.0.0.1"))
+        );
     }
-    sleep(Duration::from_millis(1500));
-    let usage = server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/usage"), None).data();
-    let operations = usage["days"][0]["operations"].as_array().unwrap();
-    let of = |id: &str| {
-        operations.iter().find(|it| it["operationId"] == id).unwrap_or_else(|| panic!("{id}: {usage}"))
-    };
-    assert_eq!(of("createAgent")["denied"], json!({"insufficient_scope": 1}));
-    assert_eq!(of("listApiKeys")["denied"], json!({"credential_not_allowed": 1}));
-    assert_eq!(of("getAgent")["denied"], json!({"not_found": 1}));
-    assert_eq!(
-        (&of("listAgents")["allowed"], &of("listAgents")["denied"]),
-        (&json!(4), &json!({"rate_limited": 1}))
-    );
-    assert_eq!(usage["total"], 9);
-    let advice =
-        server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/scope-advice"), None).data();
-    assert_eq!((&advice["proposed"], &advice["unused"]), (&json!(["agents:read"]), &json!([])));
-    let seen = server
-        .as_member(&world.owner, "GET", "/api/v1/audit-events?action=api_key.used_in_browser", None)
-        .data();
-    assert_eq!(seen.as_array().unwrap().len(), 1, "{seen}");
-    let row = server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}"), None).data();
-    assert_eq!(
-        (row["lastUsedOperation"].as_str(), row["lastUsedAddress"].as_str()),
-        (Some("listAgents"), Some("127.0.0.1"))
-    );
 }
 
 /// Rows: SX-02 SX-09 SX-15.
@@ -958,8 +1005,16 @@ async fn secrets_are_never_shown_twice_or_made_without_randomness() {
     let replica = flowyte::replica::Replica::load(store.clone(), scopes, 60_000, false, now).await.unwrap();
     let config = flowyte::config::Given::default().finish().ok().unwrap();
     let peppers = flowyte::pepper::Peppers::new(vec![[7; 32]]).unwrap();
-    let app =
-        flowyte::app::App::new(config, api, store, replica, peppers, Box::new(System), Box::new(Breakable));
+    let app = flowyte::app::App::new(
+        config,
+        api,
+        store,
+        replica,
+        peppers,
+        Box::new(flowyte_platform::answerer::Embedded),
+        Box::new(System),
+        Box::new(Breakable),
+    );
     let app = app.ok().unwrap();
     let mut seen = std::collections::HashSet::new();
     for _ in 0..50_000 {

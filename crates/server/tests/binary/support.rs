@@ -1,11 +1,13 @@
 //! Starts servers, speaks HTTP/1.1 byte by byte, and sets up two organizations with every kind of caller.
 
+use flowyte_contract::Api;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// A password that the server takes.
@@ -213,7 +215,7 @@ impl Server {
         raw(self.port, bytes)
     }
 
-    /// A request in good order. `headers`: `name: value`.
+    /// A request in good order. `headers`: `name: value`. The answer must be one that the contract declares.
     pub fn send(&self, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Got {
         let mut text =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n", self.port);
@@ -227,7 +229,9 @@ impl Server {
         }
         text.push_str("\r\n");
         text.push_str(body.as_deref().unwrap_or(""));
-        self.raw(text.as_bytes()).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+        let got = self.raw(text.as_bytes()).unwrap_or_else(|| panic!("no answer to {method} {path}"));
+        conforms(method, path, &got);
+        got
     }
 
     pub fn as_key(&self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Got {
@@ -291,6 +295,45 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The contract, compiled and as a document.
+pub fn contract() -> &'static Api {
+    static API: LazyLock<Api> = LazyLock::new(|| flowyte::serve::contract().unwrap());
+    &API
+}
+
+/// Checks an answer against the contract's schema for its operation and status.
+fn conforms(method: &str, path: &str, got: &Got) {
+    static SCHEMAS: LazyLock<Mutex<BTreeMap<String, Arc<jsonschema::Validator>>>> =
+        LazyLock::new(Mutex::default);
+    let path = path.split('?').next().unwrap();
+    let Ok(matched) = contract().contract.find(method, path) else { return };
+    let json = got.header("content-type").is_some_and(|it| it.ends_with("json"));
+    if !json || got.body.is_empty() {
+        return;
+    }
+    let schema = match got.status {
+        400.. => json!({"$ref": "#/components/schemas/Problem"}),
+        status => {
+            let template = matched.operation.template.strip_prefix("/api/v1").unwrap();
+            let operation = &contract().document["paths"][template][method.to_ascii_lowercase()];
+            let response = &operation["responses"][status.to_string()];
+            assert!(!response.is_null(), "{method} {path} answers {status}, which it does not declare");
+            response["content"]["application/json"]["schema"].clone()
+        }
+    };
+    let mut whole = schema.clone();
+    whole["components"] = contract().document["components"].clone();
+    let compile = || Arc::new(jsonschema::options().should_validate_formats(true).build(&whole).unwrap());
+    let validator = SCHEMAS.lock().unwrap().entry(schema.to_string()).or_insert_with(compile).clone();
+    let wrong: Vec<String> =
+        validator.iter_errors(&got.json()).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(
+        wrong.is_empty(),
+        "{method} {path} answers what its schema does not allow: {wrong:?}\n{}",
+        got.body
+    );
 }
 
 pub fn text(value: &Value) -> String {
@@ -358,6 +401,18 @@ fn dechunk(mut rest: &[u8]) -> Vec<u8> {
         rest = &rest[line + 2 + size + 2..];
     }
     body
+}
+
+/// The same world on SQLite and on PostgreSQL. Neither is ever left out.
+pub fn worlds(settings: &'static [(&'static str, &'static str)]) -> impl Iterator<Item = World> {
+    [false, true].into_iter().map(move |postgres| match postgres {
+        false => World::new(settings),
+        true => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let url = runtime.block_on(crate::postgres::empty_database());
+            World::new(&[settings, &[("DATABASE", &url)]].concat())
+        }
+    })
 }
 
 /// Two organizations with every kind of caller.
