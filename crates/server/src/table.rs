@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 /// Lines of the first array.
 const FEWEST: usize = 64;
 /// A fuller array than this, in percent, is replaced by a larger one.
-const FULLEST: usize = 70;
+const FULLEST: usize = 65;
 /// How full the larger one is then, in percent.
-const AFTER_GROWTH: usize = 50;
+const AFTER_GROWTH: usize = 45;
 
 /// The number of an organization in its table.
 pub type OrganizationNumber = u32;
