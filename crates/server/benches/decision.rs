@@ -48,8 +48,13 @@ fn measure(contract: &Contract, size: usize) {
     let bytes_per_key = (grown.bytes_allocated as f64 - grown.bytes_deallocated as f64) / size as f64;
 
     // A fixed walk through the keys that visits them in no order.
-    let headers: Vec<String> =
+    // Their headers lie one after the other, as a header just read from a socket is in the cache.
+    let all: String =
         (0..CALLS).map(|call| format!("Bearer {}", secret(scatter(call) % size).expose())).collect();
+    let width = all.len() / CALLS;
+    let headers: Vec<&str> = (0..CALLS).map(|call| &all[call * width..(call + 1) * width]).collect();
+    // A thread's first look at the table makes its place in the reader's list; from then on nothing is allocated.
+    assert!(ask(contract, &table, &pepper, headers[0]));
     let (mut decisions, mut hashes, mut allocations) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         hashes.push(timed(|| {
@@ -96,18 +101,20 @@ fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> boo
 }
 
 /// What each part costs by itself, nanoseconds.
-fn parts(contract: &Contract, table: &Known, pepper: &Pepper, headers: &[String]) {
-    let facts = |header| RequestFacts {
-        method: "GET",
-        path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
-        query: None,
-        authorization: Field::One(header),
-        session_cookie: Field::None,
-        origin: Field::None,
-        fetch_site: Field::None,
-        address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        public_origin: "https://flowyte.example",
-    };
+fn parts(contract: &Contract, table: &Known, pepper: &Pepper, headers: &[&str]) {
+    fn facts(header: &str) -> RequestFacts<'_> {
+        RequestFacts {
+            method: "GET",
+            path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
+            query: None,
+            authorization: Field::One(header),
+            session_cookie: Field::None,
+            origin: Field::None,
+            fetch_site: Field::None,
+            address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            public_origin: "https://flowyte.example",
+        }
+    }
     let matched = contract.find("GET", facts("").path).ok().unwrap();
     let path = timed(|| {
         headers.iter().for_each(|_| {

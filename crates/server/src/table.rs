@@ -153,7 +153,7 @@ fn lines(count: usize) -> Box<[Line]> {
 
 /// Where the search for a tag begins: its first bits as a fraction of the array.
 fn begin(tag: Tag, count: usize) -> usize {
-    (u128::from(tag.0) * count as u128 >> 64) as usize
+    ((u128::from(tag.0) * count as u128) >> 64) as usize
 }
 
 /// The line that holds a tag, or the first that was never used.
