@@ -25,7 +25,10 @@ compiler:
 	@command -v cargo >/dev/null || { echo "Rust 1.95 is needed: https://rustup.rs" >&2; exit 1; }
 	@tools/install cc build-essential
 
-# The tests start a PostgreSQL of their own in a temporary folder; they need its server programs, and pgrep to hang it.
+# The tests start a PostgreSQL of their own in a temporary folder; they need its server programs, pgrep to hang
+# it, and what the README uses.
 postgres:
 	@tools/install '/usr/lib/postgresql/*/bin/initdb' postgresql-15
 	@tools/install pgrep procps
+	@tools/install curl curl
+	@tools/install python3 python3

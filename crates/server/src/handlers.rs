@@ -114,3 +114,31 @@ pub fn bind(contract: &Contract) -> Result<Vec<Option<Handler>>, Vec<String>> {
 pub(crate) fn effective(begun: std::time::Instant) -> serde_json::Value {
     serde_json::json!({"nodes": 1, "waitedMs": begun.elapsed().as_millis() as u64})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowyte_core::{Operation, Requirement, ScopeTable};
+
+    #[test]
+    fn a_handler_too_many_or_too_few_is_named() {
+        let api = crate::serve::contract().unwrap();
+        assert!(bind(api.contract()).is_ok());
+        let mut operations = api.contract().operations().to_vec();
+        operations.retain(|it| it.id != "mintApiKey");
+        if let Some(whoami) = operations.iter_mut().find(|it| it.id == "whoami") {
+            whoami.reserved = true;
+        }
+        operations.push(Operation::new("nobodyServesThis", "GET", "/x", Requirement::Public));
+        let contract = Contract::new(operations, ScopeTable::default()).ok().unwrap();
+        let wrong = bind(&contract).err().unwrap();
+        for part in [
+            "mintApiKey, which the contract does not declare",
+            "whoami is reserved",
+            "nobodyServesThis has no handler",
+        ] {
+            assert!(wrong.iter().any(|it| it.contains(part)), "{part}: {wrong:?}");
+        }
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+    }
+}

@@ -296,21 +296,11 @@ impl Known {
                 let of_member = writer.sessions_of.entry((organization, user)).or_default();
                 if ended {
                     of_member.remove(&id);
-                    writer.sessions.remove(&id);
                 } else {
                     of_member.insert(id);
-                    let state = State::Session {
-                        organization,
-                        id,
-                        user,
-                        digest,
-                        signed_in_at,
-                        last_seen_at,
-                        expires_at,
-                        ended,
-                    };
-                    writer.sessions.insert(id, state);
                 }
+                // Kept although it ended, until the sweep forgets it: until then it is told apart from one never known.
+                writer.sessions.insert(id, state);
             }
             State::PublishableKey {
                 organization,

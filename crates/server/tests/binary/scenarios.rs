@@ -1029,3 +1029,201 @@ async fn secrets_are_never_shown_twice_or_made_without_randomness() {
     let failed = app.secret(CredentialKind::SecretKey, Environment::Live).map(|_| ()).unwrap_err();
     assert_eq!(Problem::from(failed).code().as_str(), "dependency_unavailable");
 }
+
+#[test]
+fn every_kind_of_caller_has_a_limit_that_says_when_to_return() {
+    let limited = |got: &Got| {
+        let seconds: u32 = got.header("retry-after").and_then(|it| it.parse().ok()).unwrap_or(0);
+        got.status == 429 && got.code() == "rate_limited" && seconds >= 1
+    };
+    // Somebody unknown: invalid credentials are counted, and nobody else at the address suffers for it.
+    let world = World::new(&[("STRANGER_RPM", "5")]);
+    let nonsense = || world.server.as_key("nonsense", "GET", "/api/v1/agents", None);
+    assert!((0..5).all(|_| nonsense().status == 401));
+    assert!(limited(&nonsense()));
+    assert_eq!(world.server.as_key(&world.key, "GET", "/api/v1/agents", None).status, 200);
+
+    // A key has its own limit, and its organization one that all of its credentials share.
+    let (_, slow) = world
+        .server
+        .mint(&world.owner, json!({"name": "slow", "scopes": ["agents:read"], "rateLimitRpm": 2}));
+    let ask = |server: &Server, key: &str| server.as_key(key, "GET", "/api/v1/agents", None);
+    let first = ask(&world.server, &slow);
+    assert_eq!(
+        (first.header("ratelimit-policy"), first.header("ratelimit")),
+        (Some("\"default\";q=2;w=60"), Some("\"default\";r=1;t=30"))
+    );
+    assert_eq!(ask(&world.server, &slow).status, 200);
+    assert!(limited(&ask(&world.server, &slow)));
+    assert_eq!(ask(&world.server, &world.key).status, 200);
+
+    let server =
+        Server::start(&[("ORGANIZATION_RPM", "40"), ("SIGNUP", "open"), ("LOGIN_FAILURES_PER_ADDRESS", "3")]);
+    let owner = server.set_up("ada@alpha.example");
+    let (_, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    let other = server.sign_up("Beta", "bob@beta.example");
+    let answers: Vec<Got> = (0..50).map(|_| ask(&server, &key)).collect();
+    assert!(answers.iter().any(limited), "the organization has no limit");
+    assert!(limited(&server.as_member(&owner, "GET", "/api/v1/auth/session", None)));
+    assert_eq!(server.as_member(&other, "GET", "/api/v1/auth/session", None).status, 200);
+
+    // Whoever fails to sign in too often waits, and the address is told so. (Signing up took one of the three.)
+    for _ in 0..2 {
+        assert_eq!(server.log_in("nobody@alpha.example", "not-a-password-of-anybody").status, 401);
+    }
+    assert!(limited(&server.log_in("ada@alpha.example", PASSWORD)));
+}
+
+#[test]
+fn an_agent_through_its_life() {
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let ask = |method: &str, path: &str, body: Option<Value>| {
+            server.as_key(&world.all, method, &format!("/api/v1/agents{path}"), body.as_ref())
+        };
+        let made =
+            ask("POST", "", Some(json!({"name": "Desk", "tone": "warm", "goals": ["Book appointments"]})))
+                .data();
+        assert_eq!(
+            (made["version"].as_i64(), made["status"].as_str(), made["isActive"].as_bool()),
+            (Some(1), Some("draft"), Some(false))
+        );
+        assert_eq!(made["createdBy"]["name"], "all");
+        let id = text(&made["id"]);
+        let report = ask("GET", &format!("/{id}/prepublish-report"), None).data();
+        assert_eq!(
+            (report["ready"].as_bool(), report["willAnswer"][1].as_str()),
+            (Some(true), Some("Book appointments"))
+        );
+        let first = ask("POST", &format!("/{id}/publish"), Some(json!({"note": "first"}))).data();
+        assert_eq!(first["compiledConfig"]["tone"], "warm");
+
+        // If-Match: the version that was read, or the answer says how it is now.
+        let patch = |version: &str, body: Value| {
+            let headers = [format!("Authorization: Bearer {}", world.all), format!("If-Match: {version}")];
+            server.send("PATCH", &format!("/api/v1/agents/{id}"), &[&headers[0], &headers[1]], Some(&body))
+        };
+        let changed = patch("1", json!({"tone": "brisk", "name": "Front desk"})).data();
+        assert_eq!((changed["version"].as_i64(), changed["status"].as_str()), (Some(2), Some("published")));
+        let stale = patch("\"1\"", json!({"tone": "lost"}));
+        assert_eq!(answer(&stale), refused(409, "stale_version"));
+        assert_eq!(stale.json()["current"]["tone"], "brisk");
+        assert_eq!(answer(&patch("nonsense", json!({"tone": "x"}))), refused(400, "validation_error"));
+        assert_eq!(patch("\"2\"", json!({"greeting": "Good day!"})).data()["version"], 3);
+
+        let diff = ask("GET", &format!("/{id}/versions/{}/diff", text(&first["id"])), None).data();
+        let fields: Vec<&str> =
+            diff["changes"].as_array().unwrap().iter().map(|it| it["field"].as_str().unwrap()).collect();
+        assert_eq!(fields, ["name", "tone", "greeting"]);
+        let second = ask("POST", &format!("/{id}/publish"), None).data();
+        assert_eq!(second["version"], 3);
+        let versions = ask("GET", &format!("/{id}/versions"), None).data();
+        assert_eq!(versions.as_array().unwrap().len(), 2);
+        ask("POST", &format!("/{id}/rollback"), Some(json!({"versionId": first["id"]}))).data();
+        assert_eq!(ask("GET", &format!("/{id}"), None).data()["publishedVersionId"], first["id"]);
+
+        // Its widget, and the line that embeds it.
+        let widget = json!({"theme": {"primaryColor": "#0b5fff"}, "copy": {"title": "Ask us"}, "behavior": {"openOnLoad": false}});
+        assert_eq!(ask("GET", &format!("/{id}/widget"), None).data()["theme"], json!({}));
+        assert_eq!(ask("PUT", &format!("/{id}/widget"), Some(widget.clone())).data()["copy"], widget["copy"]);
+        assert_eq!(
+            answer(&ask("GET", &format!("/{id}/widget/embed"), None)),
+            refused(404, "not_found"),
+            "no key yet"
+        );
+        let key = json!({"name": "site", "env": "test", "allowedOrigins": ["http://localhost:3000", SHOP]});
+        let key = ask("POST", &format!("/{id}/publishable-keys"), Some(key)).data();
+        let pk = text(&key["keyPublic"]);
+        let embed = ask("GET", &format!("/{id}/widget/embed"), None).data();
+        assert!(
+            embed["scriptSnippet"].as_str().unwrap().contains(&format!("data-flowyte-key=\"{pk}\"")),
+            "{embed}"
+        );
+        let bootstrap = server.as_widget(&pk, "GET", "/api/v1/widget/bootstrap", None).data();
+        assert_eq!(
+            (bootstrap["agentMeta"]["name"].as_str(), &bootstrap["theme"]),
+            (Some("Desk"), &widget["theme"])
+        );
+        // The greeting is the published version's, which had none.
+        assert_eq!(bootstrap["agentMeta"]["greeting"], "Hello, this is Desk.");
+
+        // A publishable key turns: the old text lives through the grace, and what it opened goes on.
+        let path = format!("/{id}/publishable-keys/{}", text(&key["id"]));
+        let visitor =
+            text(&server.as_widget(&pk, "POST", "/api/v1/chat/widget/sessions", None).data()["visitorToken"]);
+        let newer = text(
+            &ask("POST", &format!("{path}/rotate"), Some(json!({"graceSeconds": 0}))).data()["keyPublic"],
+        );
+        assert_eq!(
+            server.as_widget(&pk, "GET", "/api/v1/widget/bootstrap", None).code(),
+            "credential_expired"
+        );
+        assert_eq!(server.as_widget(&newer, "GET", "/api/v1/widget/bootstrap", None).status, 200);
+        assert_eq!(server.as_widget(&visitor, "GET", "/api/v1/chat/widget/messages", None).status, 200);
+        // An origin that is taken off the list takes its visitors with it.
+        ask("PATCH", &path, Some(json!({"allowedOrigins": ["http://localhost:3000"]}))).data();
+        assert_eq!(
+            server.as_widget(&visitor, "GET", "/api/v1/chat/widget/messages", None).code(),
+            "origin_not_allowed"
+        );
+
+        assert_eq!(ask("DELETE", &format!("/{id}"), None).data(), Value::Null);
+        assert_eq!(answer(&ask("GET", &format!("/{id}"), None)), refused(404, "not_found"));
+        let unpublished = text(&ask("POST", "", Some(json!({"name": "Never"}))).data()["id"]);
+        let key = json!({"name": "site", "env": "live", "allowedOrigins": [SHOP]});
+        let pk =
+            text(&ask("POST", &format!("/{unpublished}/publishable-keys"), Some(key)).data()["keyPublic"]);
+        let opened = server.as_widget(&pk, "POST", "/api/v1/chat/widget/sessions", None);
+        assert_eq!(answer(&opened), refused(409, "no_published_version"));
+        assert_eq!(
+            server.as_widget(&pk, "GET", "/api/v1/widget/bootstrap", None).data()["agentMeta"]["greeting"],
+            ""
+        );
+    }
+}
+
+#[test]
+fn the_organizations_key_policy_is_kept() {
+    let world = World::new(&[]);
+    let server = &world.server;
+    let policy = json!({"keyPolicy": {"maxTtlDays": 30, "requireExpiry": true}});
+    let changed = server.as_member(&world.owner, "PATCH", "/api/v1/organization", Some(&policy)).data();
+    assert_eq!(changed["keyPolicy"], policy["keyPolicy"]);
+    let mint = |more: Value| {
+        let mut body = json!({"name": "x", "scopes": ["agents:read"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.as_member(&world.owner, "POST", "/api/v1/api-keys", Some(&body))
+    };
+    assert_eq!(answer(&mint(json!({"expiresAt": null}))), refused(400, "validation_error"));
+    let day = 86_400;
+    let at = |days: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(days * day)).to_string();
+    assert_eq!(answer(&mint(json!({"expiresAt": at(31)}))), refused(400, "validation_error"));
+    assert_eq!(mint(json!({"expiresAt": at(29)})).status, 201);
+    let expires: jiff::Timestamp = text(&mint(json!({})).data()["expiresAt"]).parse().unwrap();
+    let days = (expires.as_second() - jiff::Timestamp::now().as_second()) / day;
+    assert!((29..=30).contains(&days), "{days}");
+    let lifted = json!({"keyPolicy": {"maxTtlDays": null, "requireExpiry": false}});
+    server.as_member(&world.owner, "PATCH", "/api/v1/organization", Some(&lifted)).data();
+    assert_eq!(mint(json!({"expiresAt": null})).data()["expiresAt"], Value::Null);
+}
+
+#[test]
+fn sign_up_is_closed_unless_the_operator_opens_it() {
+    let body =
+        json!({"organizationName": "X", "name": "Eve", "email": "eve@x.example", "password": PASSWORD});
+    let sign_up = |server: &Server| answer(&server.send("POST", "/api/v1/auth/signup", &[], Some(&body)));
+    let closed = Server::start(&[]);
+    assert_eq!(sign_up(&closed), refused(403, "signup_closed"));
+    closed.set_up("ada@x.example");
+    assert_eq!(sign_up(&closed), refused(403, "signup_closed"));
+    let open = Server::start(&[("SIGNUP", "open")]);
+    // Before the set-up whoever came first would own the installation.
+    assert_eq!(sign_up(&open), refused(403, "signup_closed"));
+    open.set_up("ada@x.example");
+    assert_eq!(sign_up(&open).0, 201);
+    assert_eq!(sign_up(&open), refused(409, "conflict"));
+    // The set-up is over: neither the used token nor another opens it again.
+    let token = json!({"token": "flowyte_it_000000000000000000000000000000000000", "organizationName": "X", "name": "Eve", "email": "e@x.example", "password": PASSWORD});
+    let again = open.send("POST", "/api/v1/auth/setup", &[], Some(&token));
+    assert_eq!(answer(&again), refused(401, "invalid_credential"));
+}

@@ -141,3 +141,38 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
     assert_eq!(server.send("GET", "/errors/nothing", &[], None).code(), "not_found");
 }
+
+/// The README's first five minutes, as they stand there.
+#[test]
+fn the_first_five_minutes_are_true() {
+    let readme = include_str!("../../../../README.md");
+    let script = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let server = Server::start(&[]);
+    let script = script
+        .replace("http://localhost:8080", &server.url())
+        .replace("flowyte-data", server.folder.to_str().unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ran = std::process::Command::new("bash")
+        .args(["-euc", &script])
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    let expected = [
+        r#""role":"owner""#,
+        r#""data":[]"#,
+        r#""kind":"secret_key""#,
+        r#""missingScopes":["agents:write"]"#,
+        "operation_reserved",
+        r#""status":"revoked""#,
+        "credential_revoked",
+        "event: done",
+        "origin_not_allowed",
+    ];
+    let mut rest = &said[..];
+    for part in expected {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part} is missing or out of order: {said}"));
+        rest = &rest[at..];
+    }
+}
