@@ -81,8 +81,8 @@ fn measure(contract: &Contract, size: usize) {
     );
 }
 
-fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> bool {
-    let facts = RequestFacts {
+fn facts(header: &str) -> RequestFacts<'_> {
+    RequestFacts {
         method: "GET",
         path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
         query: None,
@@ -92,7 +92,11 @@ fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> boo
         fetch_site: Field::None,
         address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
         public_origin: "https://flowyte.example",
-    };
+    }
+}
+
+fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> bool {
+    let facts = facts(header);
     let Ok(matched) = contract.find(facts.method, facts.path) else { return false };
     let Ok(Some(presented)) = present(brand(), matched.operation, &facts) else { return false };
     table
@@ -102,19 +106,6 @@ fn ask(contract: &Contract, table: &Known, pepper: &Pepper, header: &str) -> boo
 
 /// What each part costs by itself, nanoseconds.
 fn parts(contract: &Contract, table: &Known, pepper: &Pepper, headers: &[&str]) {
-    fn facts(header: &str) -> RequestFacts<'_> {
-        RequestFacts {
-            method: "GET",
-            path: black_box("/api/v1/agents/agent_019abcdef0197abcdef0197abcdef019"),
-            query: None,
-            authorization: Field::One(header),
-            session_cookie: Field::None,
-            origin: Field::None,
-            fetch_site: Field::None,
-            address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-            public_origin: "https://flowyte.example",
-        }
-    }
     let matched = contract.find("GET", facts("").path).ok().unwrap();
     let path = timed(|| {
         headers.iter().for_each(|_| {

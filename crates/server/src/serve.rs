@@ -125,6 +125,7 @@ pub async fn open_peppers(
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
+    keep_to_itself()?;
     let max_connections = raise_descriptors(config.max_connections)?;
     let _lock = open_folder(&config.data)?;
     let store = open_store(&config).await?;
@@ -203,6 +204,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the process writes is for its user alone, and its memory, which holds peppers, never becomes a core file.
+fn keep_to_itself() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit, umask};
+    umask(rustix::fs::Mode::from_raw_mode(0o077));
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .context("core files can't be switched off")
 }
 
 /// Connections need descriptors; the soft limit is raised as far as the hard one allows.

@@ -176,3 +176,27 @@ fn the_first_five_minutes_are_true() {
         rest = &rest[at..];
     }
 }
+
+#[test]
+fn a_stop_loses_no_count_and_leaves_nothing_readable() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut server = Server::start(&[]);
+    let owner = server.set_up("ada@example.com");
+    let (id, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    for _ in 0..25 {
+        server.as_key(&key, "GET", "/api/v1/agents", None).data();
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let core: Vec<&str> =
+        limits.lines().find(|it| it.starts_with("Max core file size")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{core:?}");
+    assert!(server.terminate().success());
+    for entry in std::fs::read_dir(&server.folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+    }
+    assert_eq!(server.folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    server.kill_and_restart();
+    let usage = server.as_member(&owner, "GET", &format!("/api/v1/api-keys/{id}/usage"), None).data();
+    assert_eq!(usage["total"], 25, "{usage}");
+}
