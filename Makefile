@@ -1,16 +1,32 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test lint run bench fuzz compiler postgres
+.PHONY: test lint run web screenshots browser bench fuzz compiler postgres
 
-test: compiler postgres lint
+test: compiler postgres browser web lint
 	cargo test --workspace --locked
+	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
 
 lint:
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # Settings are variables: FLOWYTE_LISTEN=127.0.0.1:9000 make run
-run: compiler
+run: compiler web
 	cargo run --release --locked -p flowyte-server -- serve
+
+# The dashboard, which the binary embeds. Node is brought into .tools where it is missing.
+DASHBOARD := $(shell find web/dashboard \( -name node_modules -o -name dist \) -prune -o -type f ! -name contract.d.ts -print)
+web: web/dashboard/dist/index.html
+web/dashboard/dist/index.html: $(DASHBOARD) contracts/flowyte.yaml tools/node
+	cd web/dashboard && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
+	touch crates/server/build.rs
+
+# Every page of the dashboard in light, dark and on a phone, as pictures to look at.
+screenshots: compiler browser web
+	cargo build --locked -p flowyte-server
+	cd web/dashboard && ../../tools/node npm run screenshots -- ../../target/screenshots
+
+browser:
+	@tools/install chromium chromium
 
 # One decision beside one SHA-256 in the same run. Sizes may be given: make bench SIZES="1000 1000000"
 bench: compiler

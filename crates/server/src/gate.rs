@@ -149,7 +149,7 @@ async fn answer(
     if parts.method == Method::OPTIONS && is_preflight(&parts.headers) {
         return Ok(preflight(app, raw_path, &parts.headers));
     }
-    if let Some(page) = site::find(app, &parts.method, raw_path) {
+    if let Some(page) = site::find(app, &parts.method, raw_path, &parts.headers) {
         return page;
     }
     let cookies = cookies(&parts.headers, app.cookie_name());
@@ -359,7 +359,8 @@ fn stranger(app: &App, denial: &Denial, address: IpAddr, now: Timestamp, problem
 /// A secret key that comes from a web page is in every visitor's hands: its owner should know.
 fn note_browser_key(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, address: IpAddr, now: Timestamp) {
     let Some(caller) = permit.caller().filter(|it| it.kind() == CredentialKind::SecretKey) else { return };
-    let from_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-mode");
+    // Some backends' fetch sends Sec-Fetch-Mode as well; only browsers say from which site.
+    let from_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     if !from_browser || app.browser_keys.take(caller.credential(), now).is_err() {
         return;
     }
@@ -482,7 +483,7 @@ fn dress<B>(response: &mut Response<B>, trace: &Trace, request_id: &str) {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    headers.entry(header::VARY).or_insert(HeaderValue::from_static("Origin"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Some(quota) = trace.quota {

@@ -5,8 +5,11 @@ use crate::app::App;
 use crate::problem::{Code, Outcome, Problem};
 use bytes::Bytes;
 use flowyte_core::{CredentialKind, Operation, Requirement};
-use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, X_FRAME_OPTIONS};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue, VARY,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, Method};
 use std::fmt::Write;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -19,14 +22,64 @@ const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("site/style.css");
 const DOCS_SCRIPT: &str = include_str!("site/docs.js");
 
+/// The dashboard as `make run` built it. Without Node it is not there, and plain pages say what to call instead.
+#[derive(rust_embed::Embed)]
+#[folder = "../../web/dashboard/dist"]
+#[allow_missing = true]
+struct Dashboard;
+
+/// First segments of the dashboard's own paths: its one page finds out the rest.
+const DASHBOARD: &[&str] =
+    &["", "setup", "signin", "signup", "invite", "developer", "agents", "members", "audit", "sessions"];
+
 /// The document at a path; `None` where there is none.
-pub fn find(app: &App, method: &Method, path: &str) -> Option<Outcome<Answer>> {
-    let answer = document(app, path)?;
+pub fn find(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Option<Outcome<Answer>> {
+    let answer = dashboard(path, headers).or_else(|| document(app, path))?;
     if !matches!(*method, Method::GET | Method::HEAD) {
         let problem = Problem::new(Code::MethodNotAllowed, "This path takes GET, HEAD.");
         return Some(Err(problem.allow("GET, HEAD".into())));
     }
     Some(Ok(answer))
+}
+
+/// A file of the dashboard, compressed for whoever takes gzip. Its assets have their content's hash in their name.
+fn dashboard(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let name = path.strip_prefix('/')?;
+    let page = DASHBOARD.contains(&name.split('/').next().unwrap_or(name));
+    let name = if page { "index.html" } else { name };
+    if !page && !name.starts_with("assets/") || name.ends_with(".gz") {
+        return None;
+    }
+    let takes_gzip = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .any(|coding| matches!(coding.trim().split_once(';').unwrap_or((coding.trim(), "")), ("gzip", rest) if rest.trim() != "q=0"));
+    let plain = Dashboard::get(name)?;
+    let packed = Dashboard::get(&format!("{name}.gz")).filter(|_| takes_gzip);
+    let content_type = match name.rsplit('.').next() {
+        Some("html") => HTML,
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    let bytes = |file: rust_embed::EmbeddedFile| match file.data {
+        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let caching = if page { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let answer = match packed {
+        Some(packed) => Answer::document(content_type, bytes(packed))
+            .header(CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+        None => Answer::document(content_type, bytes(plain)),
+    };
+    Some(
+        guarded(answer)
+            .header(CACHE_CONTROL, HeaderValue::from_static(caching))
+            .header(VARY, HeaderValue::from_static("Origin, Accept-Encoding")),
+    )
 }
 
 fn document(app: &App, path: &str) -> Option<Answer> {
@@ -62,7 +115,11 @@ fn asset(content_type: &'static str, bytes: Bytes) -> Answer {
 }
 
 fn html(text: String) -> Answer {
-    plain(HTML, text)
+    guarded(plain(HTML, text))
+}
+
+fn guarded(answer: Answer) -> Answer {
+    answer
         .header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
         .header(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"))
 }

@@ -1,0 +1,205 @@
+// What people do, in a real browser, against the real binary.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { AxeBuilder } from '@axe-core/playwright';
+import { gunzipSync } from 'node:zlib';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { PASSWORD, Product, launch, mint, setUp, visit } from './support.ts';
+
+let browser: Browser;
+let product: Product;
+let ada: Page;
+let wrong: string[];
+
+before(async () => {
+  browser = await launch();
+  product = await Product.start();
+  ({ page: ada, wrong } = await visit(browser));
+});
+
+after(async () => {
+  await browser.close();
+  product.stop();
+});
+
+async function accessible(page: Page, what: string): Promise<void> {
+  for (const theme of ['light', 'dark']) {
+    await page.evaluate((it) => (document.documentElement.dataset.theme = it), theme);
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    const found = violations.map((it) => `${it.id}: ${it.nodes.map((node) => node.html).join(' ')}`);
+    assert.deepEqual(found, [], `${what}, ${theme}`);
+  }
+  await page.evaluate(() => (document.documentElement.dataset.theme = 'light'));
+}
+
+describe('the dashboard', { concurrency: false }, () => {
+  it('goes from the printed link to the first call received', async () => {
+    await ada.goto(product.setUpLink);
+    assert.equal(new URL(ada.url()).hash, '', 'the token stays in the address bar');
+    await accessible(ada, 'set-up');
+    // Beside the field, what is wrong with it.
+    await ada.getByLabel('Organization').fill('Alpha');
+    await ada.getByLabel('Your name').fill('Ada');
+    await ada.getByLabel('E-mail').fill('ada@alpha.example');
+    await ada.getByLabel('Password').fill('passwordpassword');
+    await ada.getByRole('button', { name: 'Set up' }).click();
+    await ada.getByText(/too easy to guess/).first().waitFor();
+    await ada.getByLabel('Password').fill(PASSWORD);
+    await ada.getByRole('button', { name: 'Set up' }).click();
+    await ada.getByRole('heading', { name: 'Developer' }).waitFor();
+    await accessible(ada, 'no keys');
+    const secret = await mint(ada, 'first');
+    await accessible(ada, 'the secret');
+    await ada.keyboard.press('Escape');
+    await ada.getByText('Waiting for the first call…').waitFor();
+    await ada.getByRole('button', { name: 'Copy' }).first().click();
+    assert.equal(await ada.evaluate(() => navigator.clipboard.readText()), secret);
+    assert.equal((await product.call('/agents', secret)).status, 200);
+    await ada.getByText(/Received: listAgents from/).waitFor();
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    // Nothing keeps the secret: not the page, not storage, not the address.
+    const kept = await ada.evaluate(() => document.documentElement.outerHTML + JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + location.href + JSON.stringify(history.state));
+    assert.ok(!kept.includes(secret.slice(16)));
+    await accessible(ada, 'keys');
+  });
+
+  it('rotates with a grace, cuts it short, and revokes for good', async () => {
+    await ada.goto(`${product.url}/developer`);
+    const old = await mint(ada, 'turns');
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    await ada.getByRole('link', { name: 'turns' }).click();
+    await ada.getByRole('button', { name: 'Rotate' }).click();
+    await ada.getByRole('dialog').getByRole('button', { name: 'Rotate' }).click();
+    const fresh = (await ada.getByLabel('Secret key', { exact: true }).textContent()) ?? '';
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    const status = async (key: string) => (await product.call('/whoami', key)).status;
+    assert.deepEqual([await status(old), await status(fresh)], [200, 200]);
+    await accessible(ada, 'a key in its grace');
+    await ada.getByRole('button', { name: 'End it now' }).click();
+    await ada.getByText(/The old secret/).waitFor({ state: 'detached' });
+    assert.deepEqual([await status(old), await status(fresh)], [401, 200]);
+    await ada.getByRole('button', { name: 'Revoke' }).click();
+    const revoke = ada.getByRole('button', { name: 'Revoke for good' });
+    assert.ok(await revoke.isDisabled());
+    await accessible(ada, 'revoking');
+    await ada.getByLabel('Type turns to go on').fill('turns');
+    await revoke.click();
+    await ada.getByText(/The one node confirmed within \d+ ms/).waitFor();
+    assert.equal(((await (await product.call('/whoami', fresh)).json()) as { code: string }).code, 'credential_revoked');
+  });
+
+  it('shows a developer what the role may, and nothing more', async () => {
+    await ada.goto(`${product.url}/members`);
+    await ada.getByRole('button', { name: 'Invite somebody' }).click();
+    await ada.getByLabel('E-mail').fill('dev@alpha.example');
+    await ada.getByRole('button', { name: 'Invite', exact: true }).click();
+    const link = (await ada.getByLabel('Invite link', { exact: true }).textContent()) ?? '';
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    const { page: dev, wrong: devWrong, context } = await visit(browser);
+    await dev.goto(link);
+    await accessible(dev, 'an invite');
+    await dev.getByLabel('Your name').fill('Grace');
+    await dev.getByLabel('Choose a password').fill(PASSWORD);
+    await dev.getByRole('button', { name: 'Join' }).click();
+    await dev.getByRole('heading', { name: 'Developer' }).waitFor();
+    assert.equal(await dev.getByRole('navigation').getByRole('link', { name: 'Members' }).count(), 0);
+    await dev.getByRole('button', { name: 'Mint a key' }).click();
+    assert.ok(await dev.getByRole('checkbox', { name: /^billing:write / }).isDisabled());
+    assert.ok(await dev.getByRole('checkbox', { name: /^agents:write / }).isEnabled());
+    await accessible(dev, 'minting');
+    assert.deepEqual(devWrong, []);
+    await context.close();
+    await ada.reload();
+    await ada.getByRole('cell', { name: 'Grace' }).waitFor();
+    await accessible(ada, 'members');
+  });
+
+  it('keeps two organizations in two browsers apart', async () => {
+    const { page: bob, wrong: bobWrong, context } = await visit(browser, 'dark');
+    await bob.goto(`${product.url}/signup`);
+    await accessible(bob, 'sign-up');
+    await bob.getByLabel('Organization').fill('Beta');
+    await bob.getByLabel('Your name').fill('Bob');
+    await bob.getByLabel('E-mail').fill('bob@beta.example');
+    await bob.getByLabel('Password').fill(PASSWORD);
+    await bob.getByRole('button', { name: 'Sign up' }).click();
+    await bob.getByText('No keys yet').waitFor();
+    // A link of the other organization leads to nothing.
+    await ada.goto(`${product.url}/developer`);
+    await ada.getByRole('link', { name: 'first' }).click();
+    await ada.getByRole('heading', { name: 'first' }).waitFor();
+    await bob.goto(ada.url());
+    await bob.getByText('There is nothing here by this name.').waitFor();
+    assert.deepEqual(bobWrong, []);
+    await context.close();
+  });
+
+  it('publishes an agent and mints a key for a page', async () => {
+    await ada.goto(`${product.url}/agents`);
+    await ada.getByRole('button', { name: 'New agent' }).click();
+    await ada.getByLabel('Name').fill('Front desk');
+    await ada.getByRole('button', { name: 'Make it' }).click();
+    await ada.getByLabel('Greeting').fill('Good day!');
+    await ada.getByRole('button', { name: 'Save the draft' }).click();
+    await ada.getByRole('heading', { name: 'Draft, version 2' }).waitFor();
+    await ada.getByRole('button', { name: 'Publish the draft' }).click();
+    await ada.getByText(/channels serve version 2/).waitFor();
+    await ada.getByRole('button', { name: 'New key' }).click();
+    const dialog = ada.getByRole('dialog');
+    await dialog.getByLabel('Name').fill('Web site');
+    await dialog.getByLabel('Origins').fill('https://*.example.com');
+    await dialog.getByText(/Wildcards are not possible/).waitFor();
+    assert.ok(await dialog.getByRole('button', { name: 'Mint' }).isDisabled());
+    await dialog.getByLabel('Origins').fill('https://shop.example');
+    await dialog.getByRole('button', { name: 'Mint' }).click();
+    const pk = (await ada.getByLabel('Publishable key', { exact: true }).textContent()) ?? '';
+    await ada.getByRole('button', { name: 'Close' }).click();
+    const answer = await fetch(`${product.url}/api/v1/widget/bootstrap`, { headers: { authorization: `Bearer ${pk}`, origin: 'https://shop.example' } });
+    const { data } = (await answer.json()) as { data: { agentMeta: { greeting: string } } };
+    assert.equal(data.agentMeta.greeting, 'Good day!');
+    await accessible(ada, 'an agent');
+  });
+
+  it('shows the audit log whole, and sessions to end', async () => {
+    await ada.goto(`${product.url}/audit`);
+    await ada.getByRole('button', { name: 'Check the chain' }).click();
+    await ada.getByText(/The chain is whole/).waitFor();
+    await accessible(ada, 'the audit log');
+    const { page: second, context } = await visit(browser);
+    await second.goto(`${product.url}/signin`);
+    await accessible(second, 'sign-in');
+    await second.getByLabel('E-mail').fill('ada@alpha.example');
+    await second.getByLabel('Password').fill(PASSWORD);
+    await second.getByRole('button', { name: 'Sign in' }).click();
+    await second.getByRole('heading', { name: 'Developer' }).waitFor();
+    await ada.goto(`${product.url}/sessions`);
+    await accessible(ada, 'sessions');
+    await ada.getByRole('button', { name: 'End all others' }).click();
+    await ada.getByRole('button', { name: 'End all others' }).waitFor({ state: 'detached' });
+    // Whoever was thrown out signs in and is back where they were.
+    await second.getByRole('navigation').getByRole('link', { name: 'Agents' }).click();
+    await second.getByText(/Your session has ended/).waitFor();
+    await second.getByLabel('E-mail').fill('ada@alpha.example');
+    await second.getByLabel('Password').fill(PASSWORD);
+    await second.getByRole('button', { name: 'Sign in' }).click();
+    await second.getByRole('heading', { name: 'Agents' }).waitFor();
+    await context.close();
+  });
+
+  it('runs nothing but its own files, and little of it', async () => {
+    const answer = await fetch(`${product.url}/developer`);
+    const policy = answer.headers.get('content-security-policy') ?? '';
+    assert.ok(policy.includes("frame-ancestors 'none'") && !policy.includes('unsafe'), policy);
+    assert.equal(answer.headers.get('referrer-policy'), 'no-referrer');
+    const folder = join(import.meta.dirname, '../dist/assets');
+    const scripts = readdirSync(folder).filter((it) => it.endsWith('.js.gz'));
+    const packed = scripts.map((it) => readFileSync(join(folder, it)));
+    assert.ok(packed.reduce((sum, it) => sum + it.length, 0) <= 200 * 1024);
+    assert.ok(packed.every((it) => gunzipSync(it).length > 0));
+    const asset = await fetch(`${product.url}/assets/${scripts[0]?.replace('.gz', '')}`);
+    assert.match(asset.headers.get('cache-control') ?? '', /immutable/);
+    assert.deepEqual(wrong, []);
+  });
+});

@@ -1,0 +1,52 @@
+// Pictures of every page, light, dark and on a phone: node e2e/screenshots.ts FOLDER
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Product, launch, mint, setUp, visit } from './support.ts';
+
+const folder = process.argv[2] ?? 'screenshots';
+mkdirSync(folder, { recursive: true });
+const browser = await launch();
+const product = await Product.start();
+const { page } = await visit(browser);
+
+async function shoot(name: string): Promise<void> {
+  for (const [look, width, theme] of [['light', 1280, 'light'], ['dark', 1280, 'dark'], ['phone', 390, 'light']] as const) {
+    await page.setViewportSize({ width, height: 860 });
+    await page.evaluate((it) => (document.documentElement.dataset.theme = it), theme);
+    await page.screenshot({ path: join(folder, `${name}-${look}.png`), fullPage: true });
+  }
+  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.evaluate(() => (document.documentElement.dataset.theme = 'light'));
+}
+
+await page.goto(product.setUpLink);
+await shoot('setup');
+await setUp(page, product);
+await shoot('developer-empty');
+const secret = await mint(page, 'Booking backend of the dental practice at the very long corner');
+await product.call('/agents', secret);
+await page.getByText(/Received/).waitFor();
+await shoot('secret');
+await page.getByRole('button', { name: 'I have copied it' }).click();
+await mint(page, 'nightly');
+await page.getByRole('button', { name: 'I have copied it' }).click();
+await shoot('developer');
+await page.getByRole('button', { name: 'Mint a key' }).click();
+await shoot('mint');
+await page.keyboard.press('Escape');
+await page.getByRole('link', { name: /Booking/ }).click();
+await page.getByText('listAgents').first().waitFor();
+await shoot('key');
+await page.goto(`${product.url}/agents`);
+await page.getByRole('button', { name: 'New agent' }).click();
+await page.getByLabel('Name').fill('Front desk');
+await page.getByRole('button', { name: 'Make it' }).click();
+await page.getByRole('heading', { name: 'Draft, version 1' }).waitFor();
+await shoot('agent');
+for (const name of ['agents', 'members', 'audit', 'sessions']) {
+  await page.goto(`${product.url}/${name}`);
+  await page.locator('.bone').first().waitFor({ state: 'detached' });
+  await shoot(name);
+}
+await browser.close();
+product.stop();

@@ -1,0 +1,78 @@
+// The public API, through a client whose types are generated from the contract. The session cookie is the credential.
+import createClient from 'openapi-fetch';
+import type { components, paths } from './contract';
+
+export type Schemas = components['schemas'];
+export type ApiKey = Schemas['ApiKey'];
+export type Agent = Schemas['Agent'];
+export type PublishableKey = Schemas['PublishableKey'];
+export type Session = Schemas['Session'];
+export type Problem = Schemas['Problem'];
+
+/** A refusal, with what the server said of each field. */
+export class Refusal extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail ?? problem.title);
+  }
+
+  /** What is wrong with a field of the form, if it is that field. */
+  field(name: string): string | undefined {
+    return this.problem.errors?.find((it) => it.field === name || it.field.startsWith(`${name}[`))?.message;
+  }
+}
+
+export const api = createClient<paths>({ baseUrl: `${window.location.origin}/api/v1` });
+
+/** Called when the session is over, wherever that is noticed. */
+let whenSignedOut: () => void = () => {};
+export function onSignedOut(act: () => void): void {
+  whenSignedOut = act;
+}
+
+type Body = { success: boolean; data?: unknown; pagination?: Schemas['Pagination'] };
+type Answer = { data?: Body; error?: unknown; response: Response };
+/** What stands in `data`; nothing where an answer only says that it is done. */
+type Of<A extends Answer> = NonNullable<A['data']> extends { data: infer T } ? T : null;
+
+async function settle(asked: Promise<Answer>): Promise<Body> {
+  let answer: Answer;
+  try {
+    answer = await asked;
+  } catch {
+    throw new Refusal(made('The server does not answer. Check the connection and try again.'));
+  }
+  if (answer.response.ok && answer.data !== undefined) return answer.data;
+  const problem = answer.error as Problem | undefined;
+  const said = problem && typeof problem === 'object' && 'code' in problem ? problem : made('The server answered something unexpected.');
+  if (answer.response.status === 401 && said.code !== 'login_failed' && said.code !== 'invalid_credential') whenSignedOut();
+  if (answer.response.status === 401 && said.code === 'invalid_credential' && !answer.response.url.includes('/auth/')) whenSignedOut();
+  throw new Refusal(said);
+}
+
+function made(detail: string): Problem {
+  return { type: 'about:blank', title: 'No answer', status: 500, code: 'dependency_unavailable', requestId: '', detail };
+}
+
+/** What a call answers, without its envelope. */
+export async function ask<A extends Answer>(asked: Promise<A>): Promise<Of<A>> {
+  return (await settle(asked)).data as Of<A>;
+}
+
+/** One page of a list, and where the next begins. */
+export async function page<A extends Answer>(asked: Promise<A>): Promise<{ items: Of<A>; next: string | null }> {
+  const answer = await settle(asked);
+  return { items: answer.data as Of<A>, next: answer.pagination?.nextCursor ?? null };
+}
+
+/** Every page of a list, up to a thousand rows. */
+export async function all<T>(more: (cursor: string | undefined) => Promise<{ items: T[]; next: string | null }>): Promise<T[]> {
+  const rows: T[] = [];
+  let cursor: string | undefined;
+  for (let pages = 0; pages < 10; pages += 1) {
+    const { items, next } = await more(cursor);
+    rows.push(...items);
+    if (next === null) break;
+    cursor = next;
+  }
+  return rows;
+}

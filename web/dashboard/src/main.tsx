@@ -1,0 +1,88 @@
+import './token';
+import { QueryClientProvider } from '@tanstack/react-query';
+import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, redirect } from '@tanstack/react-router';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { onSignedOut } from './api';
+import { AgentPage, AgentsPage } from './pages/agents';
+import { AuditPage } from './pages/audit';
+import { DeveloperPage } from './pages/developer';
+import { Invite, SetUp, SignIn, SignUp } from './pages/entry';
+import { KeyPage } from './pages/key';
+import { MembersPage } from './pages/members';
+import { SessionsPage } from './pages/sessions';
+import { NotFound, Shell } from './pages/shell';
+import { queries, session } from './queries';
+import { startTheme } from './theme';
+import './style.css';
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
+const inside = createRoute({
+  getParentRoute: () => root,
+  id: 'inside',
+  component: Shell,
+  beforeLoad: async ({ location }) => {
+    try {
+      await queries.ensureQueryData(session);
+    } catch {
+      throw redirect({ to: '/signin', search: location.href === '/' ? {} : { next: location.href } });
+    }
+  },
+});
+const page = <P extends string>(path: P, component: () => React.ReactNode) =>
+  createRoute({ getParentRoute: () => inside, path, component });
+const entry = <P extends string>(path: P, component: () => React.ReactNode) =>
+  createRoute({ getParentRoute: () => root, path, component });
+
+const router = createRouter({
+  routeTree: root.addChildren([
+    entry('/setup', SetUp),
+    createRoute({
+      getParentRoute: () => root,
+      path: '/signin',
+      component: SignIn,
+      validateSearch: (search: Record<string, unknown>): { next?: string; ended?: boolean } => ({
+        ...(typeof search.next === 'string' ? { next: search.next } : {}),
+        ...(search.ended === true ? { ended: true } : {}),
+      }),
+    }),
+    entry('/signup', SignUp),
+    entry('/invite', Invite),
+    inside.addChildren([
+      createRoute({ getParentRoute: () => inside, path: '/', beforeLoad: () => { throw redirect({ to: '/developer' }); } }),
+      page('/developer', DeveloperPage),
+      page('/developer/$keyId', KeyPage),
+      page('/agents', AgentsPage),
+      page('/agents/$agentId', AgentPage),
+      page('/members', MembersPage),
+      page('/audit', AuditPage),
+      page('/sessions', SessionsPage),
+    ]),
+  ]),
+});
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router;
+  }
+}
+
+onSignedOut(() => {
+  const { href, pathname } = router.state.location;
+  if (['/signin', '/signup', '/setup', '/invite'].includes(pathname)) return;
+  const known = queries.getQueryData(session.queryKey) !== undefined;
+  queries.clear();
+  void router.navigate({ to: '/signin', search: { next: href, ...(known ? { ended: true } : {}) } });
+});
+
+startTheme();
+const place = document.getElementById('root');
+if (place) {
+  createRoot(place).render(
+    <StrictMode>
+      <QueryClientProvider client={queries}>
+        <RouterProvider router={router} />
+      </QueryClientProvider>
+    </StrictMode>,
+  );
+}

@@ -1,0 +1,333 @@
+// Secret keys: the table, minting, and the one time that a secret is shown.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { Link } from '@tanstack/react-router';
+import { useMemo, useState } from 'react';
+import { Refusal, api, ask, type ApiKey } from '../api';
+import { isNear } from '../format';
+import { holds, key as keyQuery, keys, queries, scopes as scopesQuery, session } from '../queries';
+import { Badge, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
+
+export function DeveloperPage() {
+  const { data: me } = useQuery(session);
+  const list = useQuery(keys);
+  const [search, setSearch] = useState('');
+  const [status, setStatus] = useState('');
+  const [minting, setMinting] = useState(false);
+  const [minted, setMinted] = useState<ApiKey>();
+  const shown = useMemo(() => {
+    const wanted = search.trim().toLowerCase();
+    return (list.data ?? []).filter(
+      (it) =>
+        (status === '' || it.status === status) &&
+        (wanted === '' || [it.name, it.id, it.last4, it.createdBy.name, ...it.scopes].some((text) => text.toLowerCase().includes(wanted))),
+    );
+  }, [list.data, search, status]);
+  const mayMint = holds(me, 'keys:write');
+  return (
+    <>
+      <Heading title="Developer">
+        {mayMint && (
+          <button type="button" className="primary" onClick={() => setMinting(true)}>
+            Mint a key
+          </button>
+        )}
+      </Heading>
+      <section className="card" aria-label="Secret keys">
+        <h2>Secret keys</h2>
+        <p className="quiet">For backends and agents. A key opens what its scopes say, in this organization only.</p>
+        <Trouble error={list.error} />
+        {list.isPending && <Loading />}
+        {list.data?.length === 0 && (
+          <Empty title="No keys yet">
+            <p>Mint one, and make the first call within a minute.</p>
+            {mayMint ? (
+              <button type="button" className="primary" onClick={() => setMinting(true)}>
+                Mint the first key
+              </button>
+            ) : (
+              <p>Your role can’t mint keys; an owner, admin or developer can.</p>
+            )}
+          </Empty>
+        )}
+        {list.data && list.data.length > 0 && (
+          <>
+            <div className="toolbar">
+              <Field label="Search">
+                {(props) => <input {...props} type="search" value={search} onChange={(event) => setSearch(event.target.value)} placeholder="Name, scope, last four…" />}
+              </Field>
+              <Field label="Status">
+                {(props) => (
+                  <select {...props} value={status} onChange={(event) => setStatus(event.target.value)}>
+                    <option value="">Any</option>
+                    <option value="active">Active</option>
+                    <option value="expired">Expired</option>
+                    <option value="revoked">Revoked</option>
+                  </select>
+                )}
+              </Field>
+            </div>
+            <div className="scroll" tabIndex={0} role="region" aria-label="Table of keys">
+              <table>
+                <thead>
+                  <tr>
+                    <th scope="col">Name</th>
+                    <th scope="col">Key</th>
+                    <th scope="col">Status</th>
+                    <th scope="col">Scopes</th>
+                    <th scope="col">Last used</th>
+                    <th scope="col">Expires</th>
+                    <th scope="col">Created by</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {shown.map((it) => (
+                    <tr key={it.id}>
+                      <td className="name">
+                        <Link to="/developer/$keyId" params={{ keyId: it.id }}>
+                          {it.name}
+                        </Link>
+                      </td>
+                      <td>
+                        <code>
+                          {it.prefix}…{it.last4}
+                        </code>
+                        {it.env === 'test' && (
+                          <>
+                            {' '}
+                            <Badge tone="plain">test</Badge>
+                          </>
+                        )}
+                      </td>
+                      <td>
+                        <Status of={it.status} />
+                      </td>
+                      <td title={it.scopes.join(', ')}>{it.scopes.length}</td>
+                      <td>
+                        <Time at={it.lastUsedAt} />
+                        {it.lastUsedOperation && (
+                          <div className="quiet small">
+                            {it.lastUsedOperation} from {it.lastUsedAddress}
+                          </div>
+                        )}
+                      </td>
+                      <td>
+                        <Time at={it.expiresAt} />
+                        {it.status === 'active' && isNear(it.expiresAt) && (
+                          <>
+                            {' '}
+                            <Badge tone="warn">soon</Badge>
+                          </>
+                        )}
+                      </td>
+                      <td>{it.createdBy.name}</td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+            {shown.length === 0 && <Empty title="No key fits the search" />}
+          </>
+        )}
+      </section>
+      {minting && (
+        <MintDialog
+          onClose={() => setMinting(false)}
+          onMinted={(made) => {
+            setMinting(false);
+            setMinted(made);
+            void queries.invalidateQueries({ queryKey: ['keys'], exact: true });
+          }}
+        />
+      )}
+      {minted?.secret && <SecretDialog made={minted} onClose={() => setMinted(undefined)} />}
+    </>
+  );
+}
+
+const PRESETS: [string, (scope: string) => boolean][] = [
+  ['Read everything', (scope) => scope.endsWith(':read')],
+  ['Run agents', (scope) => /^(agents|chat|knowledge|skills|widgets|pubkeys):/.test(scope)],
+  ['Nothing', () => false],
+];
+
+/** Scopes by resource. What the member does not hold is shown with the reason, and can't be chosen. */
+export function ScopePicker({ chosen, onChange, error }: { chosen: string[]; onChange: (scopes: string[]) => void; error?: string | undefined }) {
+  const { data: me } = useQuery(session);
+  const table = useQuery(scopesQuery);
+  const rows = (table.data ?? []).filter((it) => it.holders.includes('secret_key'));
+  const resources = [...new Set(rows.map((it) => it.scope.split(':')[0] ?? ''))];
+  const may = (scope: string) => holds(me, scope) || chosen.includes(scope);
+  return (
+    <fieldset aria-invalid={Boolean(error)}>
+      <legend>Scopes</legend>
+      <div className="actions">
+        {PRESETS.map(([name, wanted]) => (
+          <button key={name} type="button" className="small" onClick={() => onChange(rows.map((it) => it.scope).filter((it) => may(it) && wanted(it)))}>
+            {name}
+          </button>
+        ))}
+        <span className="quiet small" role="status">
+          {chosen.length} chosen
+        </span>
+      </div>
+      {error && (
+        <div className="error small" role="alert">
+          {error}
+        </div>
+      )}
+      {table.isPending && <Loading />}
+      <div className="scopes" tabIndex={0} role="group" aria-label="Scopes by resource">
+        {resources.map((resource) => (
+          <div key={resource}>
+            <h3>{resource}</h3>
+            {rows
+              .filter((it) => it.scope.startsWith(`${resource}:`))
+              .map((it) => {
+                const operations = it.operations.map((one) => `${one.method} ${one.path}${one.state === 'reserved' ? ' (reserved)' : ''}`);
+                return (
+                  <div className="check" key={it.scope}>
+                    <input
+                      type="checkbox"
+                      id={`scope-${it.scope}`}
+                      checked={chosen.includes(it.scope)}
+                      disabled={!may(it.scope)}
+                      aria-describedby={`about-${it.scope}`}
+                      onChange={(event) => onChange(event.target.checked ? [...chosen, it.scope] : chosen.filter((one) => one !== it.scope))}
+                    />
+                    <label htmlFor={`scope-${it.scope}`}>
+                      <code>{it.scope}</code>
+                      <div className="quiet small" id={`about-${it.scope}`}>
+                        {it.description} {!may(it.scope) && <em>Your role does not hold it, so you can’t grant it.</em>}
+                      </div>
+                      <details className="small">
+                        <summary>{operations.length} operations</summary>
+                        {operations.map((one) => (
+                          <div key={one}>
+                            <code>{one}</code>
+                          </div>
+                        ))}
+                      </details>
+                    </label>
+                  </div>
+                );
+              })}
+          </div>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+const LIVES: [string, number | null][] = [
+  ['30 days', 30],
+  ['90 days', 90],
+  ['1 year', 365],
+  ['Never', null],
+];
+
+function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (made: ApiKey) => void }) {
+  const [name, setName] = useState('');
+  const [env, setEnv] = useState<'live' | 'test'>('live');
+  const [days, setDays] = useState<number | null>(90);
+  const [chosen, setChosen] = useState<string[]>([]);
+  const [addresses, setAddresses] = useState('');
+  const [rpm, setRpm] = useState('');
+  // One key however often the button or the network repeats itself.
+  const [once] = useState(() => crypto.randomUUID());
+  const mint = useMutation({
+    mutationFn: () =>
+      ask(
+        api.POST('/api-keys', {
+          params: { header: { 'Idempotency-Key': once } },
+          body: {
+            name,
+            env,
+            scopes: chosen,
+            expiresAt: days === null ? null : new Date(Date.now() + days * 86_400_000).toISOString(),
+            allowedAddresses: addresses.split(/[\s,]+/).filter(Boolean),
+            rateLimitRpm: rpm === '' ? null : Number(rpm),
+          },
+        }),
+      ),
+    onSuccess: onMinted,
+  });
+  const refusal = mint.error instanceof Refusal ? mint.error : undefined;
+  return (
+    <Dialog title="Mint a secret key" onClose={onClose} wide>
+      <Form busy={mint.isPending} onSubmit={() => mint.mutate()}>
+        <Text label="Name" value={name} onChange={setName} error={refusal?.field('name')} required autoFocus maxLength={100} placeholder="Booking backend" hint="Who or what uses it." />
+        <div className="grid">
+          <Field label="Environment" hint="Test keys reach sandboxes only and debit nothing.">
+            {(props) => (
+              <select {...props} value={env} onChange={(event) => setEnv(event.target.value as 'live' | 'test')}>
+                <option value="live">Live</option>
+                <option value="test">Test</option>
+              </select>
+            )}
+          </Field>
+          <Field label="Expires" error={refusal?.field('expiresAt')}>
+            {(props) => (
+              <select {...props} value={days ?? ''} onChange={(event) => setDays(event.target.value === '' ? null : Number(event.target.value))}>
+                {LIVES.map(([text, value]) => (
+                  <option key={text} value={value ?? ''}>
+                    {text}
+                  </option>
+                ))}
+              </select>
+            )}
+          </Field>
+        </div>
+        <ScopePicker chosen={chosen} onChange={setChosen} error={refusal?.field('scopes')} />
+        <details>
+          <summary>Limits</summary>
+          <div className="grid">
+            <Text label="Allowed addresses" value={addresses} onChange={setAddresses} error={refusal?.field('allowedAddresses')} hint="Addresses or CIDR blocks, divided by spaces. Empty: from anywhere." placeholder="203.0.113.0/24" />
+            <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" error={refusal?.field('rateLimitRpm')} hint="Empty: no limit of its own." />
+          </div>
+        </details>
+        <Trouble error={mint.error} />
+        <div className="actions">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="primary" disabled={mint.isPending || chosen.length === 0}>
+            {mint.isPending ? 'Minting…' : chosen.length === 0 ? 'Choose a scope' : 'Mint'}
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+/** The one time the secret is seen. Escape does not close it, and nothing keeps it. */
+export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => void }) {
+  const secret = made.secret ?? '';
+  const before = made.lastUsedAt;
+  const current = useQuery({ ...keyQuery(made.id), refetchInterval: 1000 });
+  const used = current.data && current.data.lastUsedAt !== before ? current.data : undefined;
+  const path = made.scopes.includes('agents:read') ? 'agents' : 'whoami';
+  return (
+    <Dialog title={`Copy the secret of ${made.name}`} onClose={onClose} firm wide>
+      <Notice tone="warn">This is the only time that it is shown. Whoever has it can do what its scopes say.</Notice>
+      <Copy text={secret} label="Secret key" />
+      <h3>For an .env file</h3>
+      <Copy text={`FLOWYTE_API_KEY=${secret}`} label=".env line" />
+      <h3>The first call</h3>
+      <Copy text={`curl ${window.location.origin}/api/v1/${path} -H "Authorization: Bearer ${secret}"`} label="curl command" />
+      <div role="status" aria-live="polite">
+        {used ? (
+          <Notice tone="good">
+            Received: <code>{used.lastUsedOperation}</code> from {used.lastUsedAddress}, <Time at={used.lastUsedAt} />.
+          </Notice>
+        ) : (
+          <Notice tone="plain">Waiting for the first call…</Notice>
+        )}
+      </div>
+      <div className="actions">
+        <button type="button" className="primary" onClick={onClose}>
+          I have copied it
+        </button>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,175 @@
+// The ways in: set-up, sign-in, sign-up, accepting an invite.
+import { useMutation } from '@tanstack/react-query';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { useState, type ReactNode } from 'react';
+import { Refusal, api, ask } from '../api';
+import { ownPath } from '../format';
+import { queries } from '../queries';
+import { token } from '../token';
+import { Form, Heading, Text, Trouble } from '../ui';
+
+function Alone({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <main className="alone" id="main">
+      <div>
+        <Heading title={title} />
+        <div className="card">{children}</div>
+      </div>
+    </main>
+  );
+}
+
+function useField() {
+  const [values, setValues] = useState<Record<string, string>>({});
+  const value = (name: string) => values[name] ?? '';
+  const set = (name: string) => (text: string) => setValues((old) => ({ ...old, [name]: text }));
+  return { value, set };
+}
+
+const PASSWORD_HINT = 'At least 15 characters. Several unrelated words are good.';
+
+function useEntry<T>(send: () => Promise<T>, next = '/developer') {
+  const navigate = useNavigate();
+  return useMutation({
+    mutationFn: send,
+    onSuccess: (session) => {
+      queries.setQueryData(['session'], session);
+      void navigate({ to: next });
+    },
+  });
+}
+
+export function SetUp() {
+  const [typed, setTyped] = useState('');
+  const { value, set } = useField();
+  const entry = useEntry(() =>
+    ask(
+      api.POST('/auth/setup', {
+        body: {
+          token: token || typed.trim(),
+          organizationName: value('organizationName'),
+          name: value('name'),
+          email: value('email'),
+          password: value('password'),
+        },
+      }),
+    ),
+  );
+  const refusal = entry.error instanceof Refusal ? entry.error : undefined;
+  return (
+    <Alone title="Set up Flowyte">
+      <p>You are the first here. This makes your organization, with you as its owner.</p>
+      <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
+        {!token && (
+          <Text
+            label="Set-up token"
+            value={typed}
+            onChange={setTyped}
+            required
+            autoComplete="off"
+            hint="The server printed a link with it when it started; it is also in the file setup-token of the data folder."
+          />
+        )}
+        <Text label="Organization" value={value('organizationName')} onChange={set('organizationName')} error={refusal?.field('organizationName')} required autoFocus maxLength={100} autoComplete="organization" />
+        <Text label="Your name" value={value('name')} onChange={set('name')} error={refusal?.field('name')} required maxLength={100} autoComplete="name" />
+        <Text label="E-mail" type="email" value={value('email')} onChange={set('email')} error={refusal?.field('email')} required autoComplete="username" />
+        <Text label="Password" type="password" value={value('password')} onChange={set('password')} error={refusal?.field('password')} hint={PASSWORD_HINT} required autoComplete="new-password" />
+        <Trouble error={entry.error} />
+        <button className="primary" disabled={entry.isPending}>
+          {entry.isPending ? 'Setting up…' : 'Set up'}
+        </button>
+      </Form>
+    </Alone>
+  );
+}
+
+export function SignIn() {
+  const search = useSearch({ strict: false }) as { next?: string; ended?: boolean };
+  const { value, set } = useField();
+  const entry = useEntry(
+    () => ask(api.POST('/auth/login', { body: { email: value('email'), password: value('password') } })),
+    ownPath(search.next),
+  );
+  return (
+    <Alone title="Sign in">
+      {search.ended && <p className="quiet">Your session has ended. Sign in to go on where you were.</p>}
+      <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
+        <Text label="E-mail" type="email" value={value('email')} onChange={set('email')} required autoFocus autoComplete="username" />
+        <Text label="Password" type="password" value={value('password')} onChange={set('password')} required autoComplete="current-password" />
+        <Trouble error={entry.error} />
+        <button className="primary" disabled={entry.isPending}>
+          {entry.isPending ? 'Signing in…' : 'Sign in'}
+        </button>
+      </Form>
+      <p className="small quiet">
+        New here? <Link to="/signup">Make an organization</Link>, where the operator allows it, or ask a member for an invite.
+      </p>
+    </Alone>
+  );
+}
+
+export function SignUp() {
+  const { value, set } = useField();
+  const entry = useEntry(() =>
+    ask(
+      api.POST('/auth/signup', {
+        body: { organizationName: value('organizationName'), name: value('name'), email: value('email'), password: value('password') },
+      }),
+    ),
+  );
+  const refusal = entry.error instanceof Refusal ? entry.error : undefined;
+  return (
+    <Alone title="Make an organization">
+      <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
+        <Text label="Organization" value={value('organizationName')} onChange={set('organizationName')} error={refusal?.field('organizationName')} required autoFocus maxLength={100} autoComplete="organization" />
+        <Text label="Your name" value={value('name')} onChange={set('name')} error={refusal?.field('name')} required maxLength={100} autoComplete="name" />
+        <Text label="E-mail" type="email" value={value('email')} onChange={set('email')} error={refusal?.field('email')} required autoComplete="username" />
+        <Text label="Password" type="password" value={value('password')} onChange={set('password')} error={refusal?.field('password')} hint={PASSWORD_HINT} required autoComplete="new-password" />
+        <Trouble error={entry.error} />
+        <button className="primary" disabled={entry.isPending}>
+          {entry.isPending ? 'Signing up…' : 'Sign up'}
+        </button>
+      </Form>
+      <p className="small quiet">
+        Already here? <Link to="/signin">Sign in</Link>.
+      </p>
+    </Alone>
+  );
+}
+
+export function Invite() {
+  const [typed, setTyped] = useState('');
+  const [known, setKnown] = useState(false);
+  const { value, set } = useField();
+  const entry = useEntry(() => {
+    const name = known ? {} : { name: value('name') };
+    return ask(api.POST('/auth/invites/accept', { body: { token: token || typed.trim(), password: value('password'), ...name } }));
+  });
+  const refusal = entry.error instanceof Refusal ? entry.error : undefined;
+  return (
+    <Alone title="Accept an invite">
+      <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
+        {!token && <Text label="Invite token" value={typed} onChange={setTyped} required autoComplete="off" hint="The part of your link behind #token=" />}
+        <div className="check">
+          <input type="checkbox" id="known" checked={known} onChange={(event) => setKnown(event.target.checked)} />
+          <label htmlFor="known">I sign in here already with this e-mail address</label>
+        </div>
+        {!known && <Text label="Your name" value={value('name')} onChange={set('name')} error={refusal?.field('name')} required maxLength={100} autoComplete="name" />}
+        <Text
+          label={known ? 'Your password' : 'Choose a password'}
+          type="password"
+          value={value('password')}
+          onChange={set('password')}
+          error={refusal?.field('password')}
+          hint={known ? undefined : PASSWORD_HINT}
+          required
+          autoComplete={known ? 'current-password' : 'new-password'}
+        />
+        <Trouble error={entry.error} />
+        <button className="primary" disabled={entry.isPending}>
+          {entry.isPending ? 'Joining…' : 'Join'}
+        </button>
+      </Form>
+    </Alone>
+  );
+}

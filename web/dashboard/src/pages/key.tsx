@@ -1,0 +1,383 @@
+// One secret key: what it grants, what it is used for, and its end.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { Link, useParams } from '@tanstack/react-router';
+import { useState } from 'react';
+import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
+import { isNear } from '../format';
+import { advice as adviceQuery, holds, key as keyQuery, queries, session, usage as usageQuery } from '../queries';
+import { Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
+import { ScopePicker, SecretDialog } from './developer';
+
+const GRACES: [string, number][] = [
+  ['End the old secret now', 0],
+  ['1 hour', 3_600],
+  ['1 day', 86_400],
+  ['7 days', 604_800],
+];
+
+function changed(id: string): void {
+  void queries.invalidateQueries({ queryKey: ['keys'], exact: true });
+  void queries.invalidateQueries({ queryKey: ['keys', id] });
+}
+
+export function KeyPage() {
+  const { keyId } = useParams({ strict: false }) as { keyId: string };
+  const { data: me } = useQuery(session);
+  const found = useQuery({ ...keyQuery(keyId), refetchInterval: 5_000 });
+  const [open, setOpen] = useState<'' | 'rotate' | 'revoke' | 'edit'>('');
+  const [minted, setMinted] = useState<ApiKey>();
+  const [effective, setEffective] = useState<Schemas['Effective']>();
+  const it = found.data;
+  if (found.error) return <Trouble error={found.error} />;
+  if (!it) return <Loading rows={6} />;
+  const may = holds(me, 'keys:write') && it.status === 'active';
+  const lacking = it.scopes.filter((scope) => !holds(me, scope));
+  return (
+    <>
+      <p>
+        <Link to="/developer">← Secret keys</Link>
+      </p>
+      <Heading title={it.name}>
+        {may && (
+          <>
+            <button type="button" onClick={() => setOpen('edit')}>
+              Change
+            </button>
+            <button type="button" disabled={lacking.length > 0} title={lacking.length > 0 ? `You do not hold ${lacking.join(', ')}` : undefined} onClick={() => setOpen('rotate')}>
+              Rotate
+            </button>
+            <button type="button" className="danger" onClick={() => setOpen('revoke')}>
+              Revoke
+            </button>
+          </>
+        )}
+      </Heading>
+      {effective && (
+        <Notice tone="good">
+          Revoked. {effective.nodes === 1 ? 'The one node' : `All ${effective.nodes} nodes`} confirmed within {effective.waitedMs} ms; the key is accepted nowhere any more.
+        </Notice>
+      )}
+      {it.secrets.length > 1 && <Grace of={it} may={may} />}
+      <div className="grid">
+        <section className="card" aria-label="About this key">
+          <h2>About</h2>
+          <dl className="facts">
+            <dt>Key</dt>
+            <dd>
+              <code>
+                {it.prefix}…{it.last4}
+              </code>
+            </dd>
+            <dt>Status</dt>
+            <dd>
+              <Status of={it.status} /> {it.status === 'active' && isNear(it.expiresAt) && <Badge tone="warn">expires soon</Badge>}
+            </dd>
+            <dt>Environment</dt>
+            <dd>{it.env}</dd>
+            <dt>Expires</dt>
+            <dd>
+              <Time at={it.expiresAt} />
+            </dd>
+            <dt>Last used</dt>
+            <dd>
+              <Time at={it.lastUsedAt} /> {it.lastUsedOperation && <span className="quiet">{it.lastUsedOperation} from {it.lastUsedAddress}</span>}
+            </dd>
+            <dt>Created</dt>
+            <dd>
+              <Time at={it.createdAt} /> by {it.createdBy.name}
+            </dd>
+            {it.revokedAt && (
+              <>
+                <dt>Revoked</dt>
+                <dd>
+                  <Time at={it.revokedAt} />
+                </dd>
+              </>
+            )}
+            <dt>Addresses</dt>
+            <dd>{it.allowedAddresses.length > 0 ? it.allowedAddresses.join(', ') : <span className="quiet">any</span>}</dd>
+            <dt>Requests a minute</dt>
+            <dd>{it.rateLimitRpm ?? <span className="quiet">no limit of its own</span>}</dd>
+            <dt>Id</dt>
+            <dd>
+              <code>{it.id}</code>
+            </dd>
+          </dl>
+        </section>
+        <Advice of={it} may={may} />
+      </div>
+      <UsageCard id={it.id} />
+      {holds(me, 'audit:read') && <Trail id={it.id} />}
+      {open === 'edit' && <EditDialog of={it} onClose={() => setOpen('')} />}
+      {open === 'rotate' && (
+        <RotateDialog
+          of={it}
+          onClose={() => setOpen('')}
+          onRotated={(made) => {
+            setOpen('');
+            setMinted(made);
+          }}
+        />
+      )}
+      {open === 'revoke' && (
+        <RevokeDialog
+          of={it}
+          onClose={() => setOpen('')}
+          onRevoked={(done) => {
+            setOpen('');
+            setEffective(done.effective);
+          }}
+        />
+      )}
+      {minted?.secret && <SecretDialog made={minted} onClose={() => setMinted(undefined)} />}
+    </>
+  );
+}
+
+function Grace({ of, may }: { of: ApiKey; may: boolean }) {
+  const old = of.secrets[1];
+  const cut = useMutation({
+    mutationFn: () => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } })),
+    onSuccess: () => changed(of.id),
+  });
+  if (!old) return null;
+  return (
+    <Notice tone="warn">
+      The old secret …{old.last4} works until <Time at={old.expiresAt} />.{' '}
+      {may && (
+        <button type="button" disabled={cut.isPending} onClick={() => cut.mutate()}>
+          End it now
+        </button>
+      )}
+      <Trouble error={cut.error} />
+    </Notice>
+  );
+}
+
+function Advice({ of, may }: { of: ApiKey; may: boolean }) {
+  const advice = useQuery(adviceQuery(of.id));
+  const narrow = useMutation({
+    mutationFn: (scopes: string[]) => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { scopes } })),
+    onSuccess: () => changed(of.id),
+  });
+  const it = advice.data;
+  return (
+    <section className="card" aria-label="Scopes">
+      <h2>Scopes</h2>
+      <div className="chips">
+        {of.scopes.map((scope) => (
+          <Badge key={scope} tone={it?.used.some((used) => used.scope === scope) ? 'good' : 'plain'}>
+            {scope}
+          </Badge>
+        ))}
+      </div>
+      <Trouble error={advice.error ?? narrow.error} />
+      {!it && !advice.error && <Loading rows={2} />}
+      {it && (
+        <>
+          <p className="quiet">
+            Grants {of.scopes.length} {of.scopes.length === 1 ? 'scope' : 'scopes'}, used {it.used.length} in 30 days ({it.observedCalls} calls).
+          </p>
+          {may && it.observedCalls > 0 && it.unused.length > 0 && it.proposed.length > 0 && (
+            <button type="button" disabled={narrow.isPending} onClick={() => narrow.mutate(it.proposed)}>
+              Narrow to the {it.proposed.length} it uses
+            </button>
+          )}
+        </>
+      )}
+    </section>
+  );
+}
+
+function UsageCard({ id }: { id: string }) {
+  const usage = useQuery({ ...usageQuery(id), refetchInterval: 10_000 });
+  const it = usage.data;
+  const days = it?.days ?? [];
+  const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, count) => total + count, 0);
+  const bars = days.map((day) => ({
+    date: day.date,
+    allowed: day.operations.reduce((total, one) => total + one.allowed, 0),
+    denied: day.operations.reduce((total, one) => total + sum(one.denied), 0),
+  }));
+  const most = Math.max(1, ...bars.map((bar) => bar.allowed + bar.denied));
+  const operations = new Map<string, { allowed: number; denied: Record<string, number> }>();
+  for (const one of days.flatMap((day) => day.operations)) {
+    const known = operations.get(one.operationId) ?? { allowed: 0, denied: {} };
+    known.allowed += one.allowed;
+    for (const [code, count] of Object.entries(one.denied)) known.denied[code] = (known.denied[code] ?? 0) + count;
+    operations.set(one.operationId, known);
+  }
+  return (
+    <section className="card" aria-label="Usage">
+      <h2>Usage in 30 days</h2>
+      <Trouble error={usage.error} />
+      {usage.isPending && <Loading />}
+      {it?.total === 0 && <Empty title="No call yet" />}
+      {it && it.total > 0 && (
+        <>
+          <svg className="chart" viewBox={`0 0 ${bars.length * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${it.total} calls; the table below has the numbers`}>
+            {bars.map((bar, index) => (
+              <g key={bar.date}>
+                <title>{`${bar.date}: ${bar.allowed} allowed, ${bar.denied} refused`}</title>
+                <rect className="allowed" x={index * 10 + 1.5} width={7} y={100 - (bar.allowed / most) * 96} height={(bar.allowed / most) * 96} />
+                <rect className="denied" x={index * 10 + 1.5} width={7} y={100 - ((bar.allowed + bar.denied) / most) * 96} height={(bar.denied / most) * 96} />
+              </g>
+            ))}
+          </svg>
+          <div className="scroll" tabIndex={0} role="region" aria-label="Calls by operation">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">Operation</th>
+                  <th scope="col">Allowed</th>
+                  <th scope="col">Refused</th>
+                </tr>
+              </thead>
+              <tbody>
+                {[...operations].map(([name, counts]) => (
+                  <tr key={name}>
+                    <td>
+                      <code>{name}</code>
+                    </td>
+                    <td>{counts.allowed}</td>
+                    <td>
+                      {Object.entries(counts.denied).map(([code, count]) => (
+                        <div key={code}>
+                          {count} × <a href={`/errors/${code}`}>{code}</a>
+                        </div>
+                      ))}
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </>
+      )}
+    </section>
+  );
+}
+
+function Trail({ id }: { id: string }) {
+  const trail = useQuery({
+    queryKey: ['keys', id, 'trail'],
+    queryFn: async () => {
+      const { items } = await page(api.GET('/audit-events', { params: { query: { limit: 100 } } }));
+      return items.filter((it) => it.target.id === id);
+    },
+  });
+  return (
+    <section className="card" aria-label="Audit trail">
+      <h2>Lately done with it</h2>
+      <Trouble error={trail.error} />
+      {trail.data?.length === 0 && <p className="quiet">Nothing among the organization’s newest 100 events.</p>}
+      {trail.data?.map((it) => (
+        <div key={it.id}>
+          <code>{it.action}</code> by {it.actor.name || it.actor.kind} <Time at={it.at} />
+        </div>
+      ))}
+    </section>
+  );
+}
+
+function EditDialog({ of, onClose }: { of: ApiKey; onClose: () => void }) {
+  const [name, setName] = useState(of.name);
+  const [chosen, setChosen] = useState(of.scopes);
+  const [addresses, setAddresses] = useState(of.allowedAddresses.join(' '));
+  const [rpm, setRpm] = useState(of.rateLimitRpm?.toString() ?? '');
+  const save = useMutation({
+    mutationFn: () =>
+      ask(
+        api.PATCH('/api-keys/{id}', {
+          params: { path: { id: of.id } },
+          body: { name, scopes: chosen, allowedAddresses: addresses.split(/[\s,]+/).filter(Boolean), rateLimitRpm: rpm === '' ? null : Number(rpm) },
+        }),
+      ),
+    onSuccess: () => {
+      changed(of.id);
+      onClose();
+    },
+  });
+  const refusal = save.error instanceof Refusal ? save.error : undefined;
+  return (
+    <Dialog title={`Change ${of.name}`} onClose={onClose} wide>
+      <Form busy={save.isPending} onSubmit={() => save.mutate()}>
+        <Text label="Name" value={name} onChange={setName} required maxLength={100} error={refusal?.field('name')} />
+        <ScopePicker chosen={chosen} onChange={setChosen} error={refusal?.field('scopes')} />
+        <div className="grid">
+          <Text label="Allowed addresses" value={addresses} onChange={setAddresses} error={refusal?.field('allowedAddresses')} hint="Empty: from anywhere." />
+          <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" error={refusal?.field('rateLimitRpm')} hint="Empty: no limit of its own." />
+        </div>
+        <Trouble error={save.error} />
+        <div className="actions">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="primary" disabled={save.isPending || chosen.length === 0}>
+            Save
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+function RotateDialog({ of, onClose, onRotated }: { of: ApiKey; onClose: () => void; onRotated: (made: ApiKey) => void }) {
+  const [grace, setGrace] = useState(86_400);
+  const [once] = useState(() => crypto.randomUUID());
+  const rotate = useMutation({
+    mutationFn: () =>
+      ask(api.POST('/api-keys/{id}/rotate', { params: { path: { id: of.id }, header: { 'Idempotency-Key': once } }, body: { graceSeconds: grace } })),
+    onSuccess: (made) => {
+      changed(of.id);
+      onRotated(made);
+    },
+  });
+  return (
+    <Dialog title={`Rotate ${of.name}`} onClose={onClose}>
+      <Form busy={rotate.isPending} onSubmit={() => rotate.mutate()}>
+        <p>A new secret with the same grants. {of.secrets.length > 1 && 'The older secret whose grace still runs ends now.'}</p>
+        <Field label="The old secret lives for">
+          {(props) => (
+            <select {...props} value={grace} onChange={(event) => setGrace(Number(event.target.value))}>
+              {GRACES.map(([text, seconds]) => (
+                <option key={seconds} value={seconds}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Trouble error={rotate.error} />
+        <div className="actions">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="primary" disabled={rotate.isPending}>
+            {rotate.isPending ? 'Rotating…' : 'Rotate'}
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+function RevokeDialog({ of, onClose, onRevoked }: { of: ApiKey; onClose: () => void; onRevoked: (done: ApiKey) => void }) {
+  const revoke = useMutation({
+    mutationFn: () => ask(api.DELETE('/api-keys/{id}', { params: { path: { id: of.id } } })),
+    onSuccess: (done) => {
+      changed(of.id);
+      onRevoked(done);
+    },
+  });
+  return (
+    <Confirm title={`Revoke ${of.name}`} action="Revoke for good" type={of.name} busy={revoke.isPending} error={revoke.error} onConfirm={() => revoke.mutate()} onClose={onClose}>
+      <p>Every secret of this key stops working at once, everywhere. This can’t be undone.</p>
+      {of.lastUsedAt && (
+        <p>
+          It was last used <Time at={of.lastUsedAt} /> by {of.lastUsedAddress}.
+        </p>
+      )}
+    </Confirm>
+  );
+}

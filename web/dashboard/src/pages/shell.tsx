@@ -1,0 +1,181 @@
+// What surrounds every page of a member: where one is, in which organization, and as whom.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { Link, Outlet, useNavigate } from '@tanstack/react-router';
+import { useState } from 'react';
+import { Refusal, api, ask } from '../api';
+import { holds, queries, session } from '../queries';
+import { choose, theme } from '../theme';
+import { Dialog, Form, Heading, Text, Trouble } from '../ui';
+
+const PAGES = [
+  ['/developer', 'Developer', 'keys:read'],
+  ['/agents', 'Agents', 'agents:read'],
+  ['/members', 'Members', 'members:read'],
+  ['/audit', 'Audit log', 'audit:read'],
+  ['/sessions', 'Sessions', ''],
+] as const;
+
+export function Shell() {
+  const { data } = useQuery(session);
+  const navigate = useNavigate();
+  const [shown, setShown] = useState(theme);
+  const [password, setPassword] = useState(false);
+  const [making, setMaking] = useState(false);
+  const leave = useMutation({
+    mutationFn: () => ask(api.POST('/auth/logout')),
+    onSettled: () => {
+      queries.clear();
+      void navigate({ to: '/signin' });
+    },
+  });
+  const change = useMutation({
+    mutationFn: (organizationId: string) => ask(api.POST('/auth/session/organization', { body: { organizationId } })),
+    onSuccess: (next) => {
+      queries.clear();
+      queries.setQueryData(session.queryKey, next);
+      void navigate({ to: '/developer' });
+    },
+  });
+  if (!data) return null;
+  return (
+    <div className="shell">
+      <a href="#main" className="skip">
+        Skip to the page
+      </a>
+      <aside className="side">
+        <Link to="/developer" className="brand">
+          Flowyte
+        </Link>
+        <nav aria-label="Pages">
+          {PAGES.filter(([, , scope]) => scope === '' || holds(data, scope)).map(([path, name]) => (
+            <Link key={path} to={path} activeProps={{ className: 'active' }}>
+              {name}
+            </Link>
+          ))}
+          <a href="/docs" target="_blank" rel="noreferrer">
+            API reference ↗
+          </a>
+        </nav>
+        <div className="foot small">
+          <div className="field">
+            <label htmlFor="organization">Organization</label>
+            <select
+              id="organization"
+              value={data.organization.id}
+              disabled={change.isPending}
+              onChange={(event) => (event.target.value === '' ? setMaking(true) : change.mutate(event.target.value))}
+            >
+              {data.organizations.map((it) => (
+                <option key={it.id} value={it.id}>
+                  {it.name} ({it.role})
+                </option>
+              ))}
+              <option value="">New organization…</option>
+            </select>
+          </div>
+          <Trouble error={change.error} />
+          <div className="quiet">
+            {data.user.name} <br />
+            {data.user.email}
+          </div>
+          <div className="actions">
+            <button
+              type="button"
+              onClick={() => {
+                const next = shown === 'dark' ? 'light' : 'dark';
+                choose(next);
+                setShown(next);
+              }}
+            >
+              {shown === 'dark' ? 'Light' : 'Dark'}
+            </button>
+            <button type="button" onClick={() => setPassword(true)}>
+              Password
+            </button>
+            <button type="button" disabled={leave.isPending} onClick={() => leave.mutate()}>
+              Sign out
+            </button>
+          </div>
+        </div>
+      </aside>
+      <main id="main" tabIndex={-1}>
+        <Outlet />
+      </main>
+      {password && <ChangePassword onClose={() => setPassword(false)} />}
+      {making && <NewOrganization onClose={() => setMaking(false)} onMade={(id) => change.mutate(id)} />}
+    </div>
+  );
+}
+
+function ChangePassword({ onClose }: { onClose: () => void }) {
+  const [current, setCurrent] = useState('');
+  const [next, setNext] = useState('');
+  const change = useMutation({
+    mutationFn: () => ask(api.POST('/auth/password', { body: { currentPassword: current, newPassword: next } })),
+    onSuccess: (fresh) => {
+      queries.setQueryData(session.queryKey, fresh);
+      void queries.invalidateQueries({ queryKey: ['sessions'] });
+      onClose();
+    },
+  });
+  const refusal = change.error instanceof Refusal ? change.error : undefined;
+  return (
+    <Dialog title="Change your password" onClose={onClose}>
+      <Form busy={change.isPending} onSubmit={() => change.mutate()}>
+        <p>Every other session of yours ends.</p>
+        <Text label="Current password" type="password" value={current} onChange={setCurrent} required autoComplete="current-password" autoFocus />
+        <Text label="New password" type="password" value={next} onChange={setNext} required autoComplete="new-password" error={refusal?.field('newPassword')} hint="At least 15 characters." />
+        <Trouble error={change.error} />
+        <div className="actions">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="primary" disabled={change.isPending}>
+            Change it
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+function NewOrganization({ onClose, onMade }: { onClose: () => void; onMade: (id: string) => void }) {
+  const [name, setName] = useState('');
+  const make = useMutation({
+    mutationFn: () => ask(api.POST('/organizations', { body: { name } })),
+    onSuccess: (made) => {
+      onClose();
+      onMade(made.id);
+    },
+  });
+  return (
+    <Dialog title="New organization" onClose={onClose}>
+      <Form busy={make.isPending} onSubmit={() => make.mutate()}>
+        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} />
+        <Trouble error={make.error} />
+        <div className="actions">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button className="primary" disabled={make.isPending}>
+            Make it and go there
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+export function NotFound() {
+  return (
+    <main className="alone" id="main">
+      <div>
+        <Heading title="There is nothing here" />
+        <div className="card">
+          <p>The address may be mistyped, or what it named is gone.</p>
+          <Link to="/developer">Go to the Developer page</Link>
+        </div>
+      </div>
+    </main>
+  );
+}

@@ -1,0 +1,68 @@
+// What the pages read, by name, so that a change can say what it made old.
+import { QueryClient, queryOptions } from '@tanstack/react-query';
+import { Refusal, all, api, ask, page } from './api';
+
+export const queries = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      // What the server refuses it refuses again.
+      retry: (count, error) => count < 2 && error instanceof Refusal && error.problem.status >= 500,
+    },
+  },
+});
+
+export const session = queryOptions({ queryKey: ['session'], queryFn: () => ask(api.GET('/auth/session')), staleTime: 60_000 });
+
+export const scopes = queryOptions({ queryKey: ['scopes'], queryFn: () => ask(api.GET('/scopes')), staleTime: Infinity });
+
+export const keys = queryOptions({
+  queryKey: ['keys'],
+  queryFn: () => all((cursor) => page(api.GET('/api-keys', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+});
+
+export const key = (id: string) =>
+  queryOptions({ queryKey: ['keys', id], queryFn: () => ask(api.GET('/api-keys/{id}', { params: { path: { id } } })) });
+
+export const usage = (id: string) =>
+  queryOptions({ queryKey: ['keys', id, 'usage'], queryFn: () => ask(api.GET('/api-keys/{id}/usage', { params: { path: { id } } })) });
+
+export const advice = (id: string) =>
+  queryOptions({ queryKey: ['keys', id, 'advice'], queryFn: () => ask(api.GET('/api-keys/{id}/scope-advice', { params: { path: { id } } })) });
+
+export const agents = queryOptions({
+  queryKey: ['agents'],
+  queryFn: () => all((cursor) => page(api.GET('/agents', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+});
+
+export const agent = (id: string) =>
+  queryOptions({ queryKey: ['agents', id], queryFn: () => ask(api.GET('/agents/{id}', { params: { path: { id } } })) });
+
+export const versions = (id: string) =>
+  queryOptions({
+    queryKey: ['agents', id, 'versions'],
+    queryFn: () => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { limit: 100 } } })),
+  });
+
+export const publishableKeys = (agentId: string) =>
+  queryOptions({
+    queryKey: ['agents', agentId, 'publishable-keys'],
+    queryFn: () => page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: { limit: 100 } } })),
+  });
+
+export const members = queryOptions({
+  queryKey: ['members'],
+  queryFn: () => all((cursor) => page(api.GET('/members', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+});
+
+export const invites = queryOptions({ queryKey: ['invites'], queryFn: () => page(api.GET('/invites', { params: { query: { limit: 100 } } })) });
+
+export const sessions = queryOptions({
+  queryKey: ['sessions'],
+  queryFn: () => page(api.GET('/auth/sessions', { params: { query: { limit: 100 } } })),
+});
+
+/** What a member holds, so that pages offer what would be permitted. The server decides. */
+export function holds(of: { scopes: string[] } | undefined, scope: string): boolean {
+  return of?.scopes.includes(scope) ?? false;
+}

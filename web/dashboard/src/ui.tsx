@@ -1,0 +1,246 @@
+// The few building blocks of every page. Dialogs are the browser's own: focus, Escape and the page behind come with them.
+import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { Refusal } from './api';
+import { ago, full } from './format';
+
+export function Time({ at, none = 'never' }: { at: string | null | undefined; none?: string }) {
+  if (!at) return <span className="quiet">{none}</span>;
+  return (
+    <time dateTime={at} title={full(at)}>
+      {ago(at)}
+    </time>
+  );
+}
+
+export function Badge({ tone, children }: { tone: 'good' | 'bad' | 'warn' | 'plain'; children: ReactNode }) {
+  return <span className={`badge ${tone}`}>{children}</span>;
+}
+
+export function Status({ of }: { of: 'active' | 'expired' | 'revoked' }) {
+  return <Badge tone={of === 'active' ? 'good' : of === 'expired' ? 'warn' : 'bad'}>{of}</Badge>;
+}
+
+export function Notice({ tone, children }: { tone: 'bad' | 'good' | 'warn' | 'plain'; children: ReactNode }) {
+  return (
+    <div className={`notice ${tone}`} role={tone === 'bad' ? 'alert' : 'status'}>
+      {children}
+    </div>
+  );
+}
+
+/** What went wrong, in the server's words, with the number that finds it in the log. */
+export function Trouble({ error }: { error: unknown }) {
+  if (!error) return null;
+  const refusal = error instanceof Refusal ? error.problem : undefined;
+  return (
+    <Notice tone="bad">
+      {error instanceof Error ? error.message : 'Something went wrong.'}
+      {refusal?.errors?.map((it) => (
+        <div key={it.field + it.message}>
+          <code>{it.field}</code> {it.message}
+        </div>
+      ))}
+      {refusal?.requestId && <div className="quiet small">Request {refusal.requestId}</div>}
+    </Notice>
+  );
+}
+
+export function Loading({ rows = 3 }: { rows?: number }) {
+  return (
+    <div className="loading" role="status" aria-label="Loading">
+      {Array.from({ length: rows }, (_, row) => (
+        <div key={row} className="bone" />
+      ))}
+    </div>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="empty">
+      <p>
+        <strong>{title}</strong>
+      </p>
+      {children}
+    </div>
+  );
+}
+
+type FieldProps = {
+  label: string;
+  hint?: ReactNode;
+  error?: string | undefined;
+  children: (props: { id: string; 'aria-describedby': string | undefined; 'aria-invalid': boolean }) => ReactNode;
+};
+
+/** A label, its control, and what is wrong with what stands in it. */
+export function Field({ label, hint, error, children }: FieldProps) {
+  const id = useId();
+  const about = `${id}-about`;
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      {children({ id, 'aria-describedby': error || hint ? about : undefined, 'aria-invalid': Boolean(error) })}
+      {(error || hint) && (
+        <div id={about} className={error ? 'error small' : 'quiet small'} role={error ? 'alert' : undefined}>
+          {error ?? hint}
+        </div>
+      )}
+    </div>
+  );
+}
+
+type TextProps = {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  hint?: ReactNode;
+  error?: string | undefined;
+  type?: string;
+  autoComplete?: string;
+  required?: boolean;
+  autoFocus?: boolean;
+  maxLength?: number;
+  placeholder?: string;
+};
+
+export function Text({ label, hint, error, value, onChange, ...rest }: TextProps) {
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(props) => <input {...props} {...rest} value={value} onChange={(event) => onChange(event.target.value)} />}
+    </Field>
+  );
+}
+
+/** A form that is sent once at a time. */
+export function Form({ busy, onSubmit, children }: { busy: boolean; onSubmit: () => void; children: ReactNode }) {
+  return (
+    <form
+      className="form"
+      noValidate={false}
+      onSubmit={(event: FormEvent) => {
+        event.preventDefault();
+        if (!busy) onSubmit();
+      }}
+    >
+      {children}
+    </form>
+  );
+}
+
+type DialogProps = {
+  title: string;
+  onClose: () => void;
+  children: ReactNode;
+  /** Can't be left by Escape or by a click beside it. */
+  firm?: boolean;
+  wide?: boolean;
+};
+
+export function Dialog({ title, onClose, children, firm = false, wide = false }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const it = dialog.current;
+    if (it && !it.open) it.showModal();
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      aria-labelledby={heading}
+      className={wide ? 'wide' : undefined}
+      onCancel={(event) => {
+        event.preventDefault();
+        if (!firm) onClose();
+      }}
+      onClick={(event) => {
+        if (event.target === dialog.current && !firm) onClose();
+      }}
+    >
+      <div className="dialog">
+        <header>
+          <h2 id={heading}>{title}</h2>
+          {!firm && (
+            <button type="button" className="plain" aria-label="Close" onClick={onClose}>
+              ✕
+            </button>
+          )}
+        </header>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+/** A text to take along, with a button that says when it did. */
+export function Copy({ text, label }: { text: string; label: string }) {
+  const [state, setState] = useState<'' | 'copied' | 'failed'>('');
+  useEffect(() => {
+    if (!state) return;
+    const timer = setTimeout(() => setState(''), 2500);
+    return () => clearTimeout(timer);
+  }, [state]);
+  const copy = () =>
+    navigator.clipboard.writeText(text).then(
+      () => setState('copied'),
+      () => setState('failed'),
+    );
+  return (
+    <div className="copy">
+      <code tabIndex={0} aria-label={label}>
+        {text}
+      </code>
+      <button type="button" onClick={() => void copy()}>
+        {state === 'copied' ? 'Copied' : state === 'failed' ? 'Select it by hand' : 'Copy'}
+      </button>
+      <span className="unseen" role="status">
+        {state === 'copied' ? `${label} copied` : ''}
+      </span>
+    </div>
+  );
+}
+
+/** Asks once more before something that can't be undone. `type`: what must be typed to go on. */
+export function Confirm(props: {
+  title: string;
+  children: ReactNode;
+  action: string;
+  type?: string;
+  busy: boolean;
+  error: unknown;
+  onConfirm: () => void;
+  onClose: () => void;
+}) {
+  const [typed, setTyped] = useState('');
+  return (
+    <Dialog title={props.title} onClose={props.onClose}>
+      <Form busy={props.busy} onSubmit={props.onConfirm}>
+        <div>{props.children}</div>
+        {props.type !== undefined && (
+          <Text label={`Type ${props.type} to go on`} value={typed} onChange={setTyped} autoComplete="off" autoFocus />
+        )}
+        <Trouble error={props.error} />
+        <div className="actions">
+          <button type="button" onClick={props.onClose}>
+            Cancel
+          </button>
+          <button type="submit" className="danger" disabled={props.busy || (props.type !== undefined && typed !== props.type)}>
+            {props.busy ? 'Working…' : props.action}
+          </button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}
+
+export function Heading({ title, children }: { title: string; children?: ReactNode }) {
+  useEffect(() => {
+    document.title = `${title} · Flowyte`;
+  }, [title]);
+  return (
+    <div className="heading">
+      <h1>{title}</h1>
+      <div className="actions">{children}</div>
+    </div>
+  );
+}
