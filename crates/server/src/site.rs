@@ -137,14 +137,14 @@ fn home() -> String {
     "<p>This is a Flowyte server: an API for AI chat and voice agents, and the credentials that open it.</p>\n\
      <ul><li><a href=\"/docs\">API reference</a></li><li><a href=\"/api/v1/openapi.json\">OpenAPI document</a></li>\
      <li><a href=\"/errors\">What each refusal means</a></li><li><a href=\"/llms.txt\">For language models</a></li></ul>\n\
-     <p>The dashboard has no pages yet; everything works over HTTP.</p>\n"
+     <p>This binary was compiled without the dashboard, which make run builds; everything works over HTTP.</p>\n"
         .to_owned()
 }
 
 fn setup(app: &App) -> String {
     let url = &app.config.public_url;
     format!(
-        "<p>The dashboard has no pages yet, so the set-up is one call. The token is what follows <code>#token=</code> in the \
+        "<p>This binary was compiled without the dashboard, so the set-up is one call. The token is what follows <code>#token=</code> in the \
          link that the server printed; it works once.</p>\n<pre>curl -c cookies.txt {url}/api/v1/auth/setup \\\n  \
          -H 'content-type: application/json' \\\n  -d '{{\"token\": \"…\", \"organizationName\": \"Example\", \"name\": \"Ada\", \
          \"email\": \"ada@example.com\", \"password\": \"…\"}}'</pre>\n<p>Then mint the first key with the session that this \
@@ -157,7 +157,7 @@ fn setup(app: &App) -> String {
 fn invite(app: &App) -> String {
     let url = &app.config.public_url;
     format!(
-        "<p>The dashboard has no pages yet, so joining is one call. The token is what follows <code>#token=</code> in your link. \
+        "<p>This binary was compiled without the dashboard, so joining is one call. The token is what follows <code>#token=</code> in your link. \
          Somebody who signs in here already leaves out the name and gives their own password.</p>\n\
          <pre>curl -c cookies.txt {url}/api/v1/auth/invites/accept \\\n  -H 'content-type: application/json' \\\n  \
          -d '{{\"token\": \"…\", \"name\": \"Grace\", \"password\": \"…\"}}'</pre>\n"
