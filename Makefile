@@ -1,5 +1,5 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test lint run web screenshots browser bench fuzz compiler postgres
+.PHONY: test lint run web demo screenshots browser bench fuzz compiler postgres
 
 test: compiler postgres browser web lint
 	cargo test --workspace --locked
@@ -13,12 +13,20 @@ lint:
 run: compiler web
 	cargo run --release --locked -p flowyte-server -- serve
 
-# The dashboard, which the binary embeds. Node is brought into .tools where it is missing.
+# The dashboard and the widget, which the binary embeds. Node is brought into .tools where it is missing.
 DASHBOARD := $(shell find web/dashboard \( -name node_modules -o -name dist \) -prune -o -type f ! -name contract.d.ts -print)
-web: web/dashboard/dist/index.html
+WIDGET := $(shell find web/widget \( -name node_modules -o -name dist \) -prune -o -type f -print)
+web: web/dashboard/dist/index.html web/widget/dist/loader.js
+web/widget/dist/loader.js: $(WIDGET) tools/node
+	cd web/widget && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
+	touch crates/server/build.rs
 web/dashboard/dist/index.html: $(DASHBOARD) contracts/flowyte.yaml tools/node
 	cd web/dashboard && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
 	touch crates/server/build.rs
+
+# A shop with the widget, on another port than the API: make demo KEY=flowyte_pk_test_… (a key that lists http://localhost:8090)
+demo:
+	@tools/node node examples/widget-site/serve.mjs "$(KEY)" "$(or $(API),http://localhost:8080)"
 
 # Every page of the dashboard in light, dark and on a phone, as pictures to look at.
 screenshots: compiler browser web

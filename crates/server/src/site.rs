@@ -28,6 +28,12 @@ const DOCS_SCRIPT: &str = include_str!("site/docs.js");
 #[allow_missing = true]
 struct Dashboard;
 
+/// The widget's one script, as `make run` built it.
+#[derive(rust_embed::Embed)]
+#[folder = "../../web/widget/dist"]
+#[allow_missing = true]
+struct Widget;
+
 /// First segments of the dashboard's own paths: its one page finds out the rest.
 const DASHBOARD: &[&str] =
     &["", "setup", "signin", "signup", "invite", "developer", "agents", "members", "audit", "sessions"];
@@ -42,22 +48,31 @@ pub fn find(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Opti
     Some(Ok(answer))
 }
 
-/// A file of the dashboard, compressed for whoever takes gzip. Its assets have their content's hash in their name.
+/// A file of the dashboard or the widget. The dashboard's assets have their content's hash in their name.
 fn dashboard(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    if path == "/widget/loader.js" {
+        // Pages name it without a version, so it is asked for again before long.
+        return file::<Widget>("loader.js", headers, "public, max-age=300");
+    }
     let name = path.strip_prefix('/')?;
     let page = DASHBOARD.contains(&name.split('/').next().unwrap_or(name));
     let name = if page { "index.html" } else { name };
     if !page && !name.starts_with("assets/") || name.ends_with(".gz") {
         return None;
     }
+    file::<Dashboard>(name, headers, if page { "no-cache" } else { "public, max-age=31536000, immutable" })
+}
+
+/// An embedded file, compressed for whoever takes gzip.
+fn file<E: rust_embed::Embed>(name: &str, headers: &HeaderMap, caching: &'static str) -> Option<Answer> {
     let takes_gzip = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|it| it.to_str().ok())
         .flat_map(|it| it.split(','))
         .any(|coding| matches!(coding.trim().split_once(';').unwrap_or((coding.trim(), "")), ("gzip", rest) if rest.trim() != "q=0"));
-    let plain = Dashboard::get(name)?;
-    let packed = Dashboard::get(&format!("{name}.gz")).filter(|_| takes_gzip);
+    let plain = E::get(name)?;
+    let packed = E::get(&format!("{name}.gz")).filter(|_| takes_gzip);
     let content_type = match name.rsplit('.').next() {
         Some("html") => HTML,
         Some("js") => "text/javascript; charset=utf-8",
@@ -69,7 +84,6 @@ fn dashboard(path: &str, headers: &HeaderMap) -> Option<Answer> {
         std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
     };
-    let caching = if page { "no-cache" } else { "public, max-age=31536000, immutable" };
     let answer = match packed {
         Some(packed) => Answer::document(content_type, bytes(packed))
             .header(CONTENT_ENCODING, HeaderValue::from_static("gzip")),

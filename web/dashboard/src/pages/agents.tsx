@@ -345,7 +345,7 @@ function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
       )}
       {embedding && (
         <Dialog title={`Embed ${embedding.name}`} onClose={() => setEmbedding(undefined)} wide>
-          <p>Paste this line before the end of the page. The widget itself comes with a later release.</p>
+          <p>Paste this line before the end of the page; a chat bubble appears in its corner.</p>
           <Copy label="Snippet" text={`<script src="${window.location.origin}/widget/loader.js" data-flowyte-key="${embedding.keyPublic}" async></script>`} />
           <h3>The key</h3>
           <Copy label="Publishable key" text={embedding.keyPublic} />

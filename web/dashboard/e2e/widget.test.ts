@@ -1,0 +1,151 @@
+// The widget on somebody else's page, which is served from another port than the API.
+import assert from 'node:assert/strict';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { AxeBuilder } from '@axe-core/playwright';
+import type { Browser, Page } from 'playwright-core';
+import { PASSWORD, Product, launch, visit } from './support.ts';
+
+let browser: Browser;
+let product: Product;
+let cookie = '';
+let agent = '';
+let key = { id: '', keyPublic: '' };
+const sites: Server[] = [];
+
+/** Serves one page to whoever asks; its origin. */
+function serve(page: () => string): Promise<string> {
+  return new Promise((done) => {
+    const server = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end(page()));
+    sites.push(server);
+    server.listen(0, '127.0.0.1', () => done(`http://localhost:${(server.address() as AddressInfo).port}`));
+  });
+}
+
+async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await fetch(`${product.url}/api/v1${path}`, {
+    method,
+    headers: { cookie, origin: product.url, 'content-type': 'application/json' },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  cookie = answer.headers.get('set-cookie')?.split(';')[0] ?? cookie;
+  return ((await answer.json()) as { data: T }).data;
+}
+
+const embedded = () =>
+  `<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1><script src="${product.url}/widget/loader.js" data-flowyte-key="${key.keyPublic}" async></script>`;
+
+// The shadow root is closed to pages, so it is met through the keyboard and the accessibility tree, as people meet it.
+const bubble = (page: Page) => page.locator('flowyte-widget');
+
+async function say(page: Page, text: string): Promise<void> {
+  await page.keyboard.type(text);
+  await page.keyboard.press('Enter');
+}
+
+async function text(page: Page): Promise<string> {
+  const client = await page.context().newCDPSession(page);
+  const { nodes } = await client.send('Accessibility.getFullAXTree');
+  await client.detach();
+  return nodes.map((node) => node.name?.value ?? '').join('\n');
+}
+
+async function until(page: Page, part: string): Promise<string> {
+  for (let tries = 0; ; tries += 1) {
+    const now = await text(page);
+    if (now.includes(part)) return now;
+    if (tries > 80) throw new Error(`${part} does not come: ${now}`);
+    await page.waitForTimeout(100);
+  }
+}
+
+let shop = '';
+let elsewhere = '';
+
+before(async () => {
+  browser = await launch();
+  product = await Product.start();
+  shop = await serve(embedded);
+  elsewhere = await serve(embedded);
+  const token = new URL(product.setUpLink).hash.slice('#token='.length);
+  await call('POST', '/auth/setup', { token, organizationName: 'Alpha', name: 'Ada', email: 'ada@alpha.example', password: PASSWORD });
+  agent = (await call<{ id: string }>('POST', '/agents', { name: 'Front desk', greeting: 'Good day!' })).id;
+  await call('POST', `/agents/${agent}/publish`, {});
+  await call('PUT', `/agents/${agent}/widget`, { theme: { primaryColor: '#7a1fa2' }, copy: { title: 'Ask the shop' }, behavior: {} });
+  key = await call('POST', `/agents/${agent}/publishable-keys`, { name: 'shop', env: 'test', allowedOrigins: [shop] });
+});
+
+after(async () => {
+  await browser.close();
+  product.stop();
+  for (const site of sites) site.close();
+});
+
+describe('the widget', { concurrency: false }, () => {
+  it('greets, answers as it comes, and goes on after a reload and a rotation', async () => {
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(shop);
+    await until(page, 'Open the chat');
+    assert.deepEqual(await page.evaluate(() => Object.keys(window).filter((it) => /flowyte/i.test(it))), ['flowyte']);
+    await bubble(page).evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await until(page, 'Good day!');
+    await until(page, 'Ask the shop');
+    await say(page, 'When do you open?');
+    const first = await until(page, 'no knowledge to answer from');
+    assert.ok(first.includes('When do you open?'));
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(violations.map((it) => it.id).filter((id) => !['landmark-one-main', 'region'].includes(id)), []);
+    await page.keyboard.press('Escape');
+    await until(page, 'Open the chat');
+    // The key turns; the visitor's conversation is not the key's text, so it goes on.
+    key = { ...key, ...(await call<{ keyPublic: string }>('POST', `/agents/${agent}/publishable-keys/${key.id}/rotate`, { graceSeconds: 3600 })) };
+    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await page.waitForTimeout(200);
+    await say(page, 'And on Sundays?');
+    await until(page, 'And on Sundays?');
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+
+  it('keeps the conversation of a tab through a reload', async () => {
+    const { page, context } = await visit(browser);
+    await page.goto(shop);
+    const open = () => page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await until(page, 'Open the chat');
+    await open();
+    await until(page, 'Good day!');
+    await say(page, 'Remember me');
+    await until(page, 'no knowledge to answer from');
+    await page.reload();
+    await until(page, 'Open the chat');
+    await open();
+    await until(page, 'Remember me');
+    await context.close();
+  });
+
+  it('tells the owner of a page that is not listed how to allow it', async () => {
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(elsewhere);
+    await until(page, 'Open the chat');
+    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await until(page, 'not available on this page');
+    assert.ok(wrong.some((it) => it.includes(elsewhere) && it.includes('add it exactly so')), JSON.stringify(wrong));
+    await context.close();
+  });
+
+  it('works in a frame by the frame’s own origin, and not in a sandbox without one', async () => {
+    const host = await serve(() => `<!doctype html><html lang="en"><title>Host</title><iframe title="shop" src="${shop}"></iframe><iframe title="boxed" sandbox="allow-scripts" src="${shop}"></iframe>`);
+    const { page, wrong, context } = await visit(browser);
+    const answers: number[] = [];
+    page.on('response', (response) => {
+      if (response.url().includes('/widget/bootstrap') && response.request().method() === 'GET') answers.push(response.status());
+    });
+    await page.goto(host);
+    for (let tries = 0; tries < 50 && !(answers.includes(200) && wrong.some((it) => it.startsWith('Flowyte'))); tries += 1) await page.waitForTimeout(100);
+    assert.ok(answers.includes(200), 'the frame of a listed page');
+    assert.ok(wrong.some((it) => it.includes('no origin (null)')), `the sandboxed frame: ${JSON.stringify(wrong)}`);
+    await context.close();
+  });
+});
