@@ -57,7 +57,7 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('button', { name: 'Copy' }).first().click();
     assert.equal(await ada.evaluate(() => navigator.clipboard.readText()), secret);
     assert.equal((await product.call('/agents', secret)).status, 200);
-    await ada.getByText(/Received: listAgents from/).waitFor();
+    await ada.getByText(/Received: listAgents, allowed/).waitFor();
     await ada.getByRole('button', { name: 'I have copied it' }).click();
     // Nothing keeps the secret: not the page, not storage, not the address.
     const kept = await ada.evaluate(() => document.documentElement.outerHTML + JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + location.href + JSON.stringify(history.state));
@@ -76,6 +76,8 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('button', { name: 'I have copied it' }).click();
     const status = async (key: string) => (await product.call('/whoami', key)).status;
     assert.deepEqual([await status(old), await status(fresh)], [200, 200]);
+    assert.equal((await fetch(`${product.url}/api/v1/agents`, { method: 'POST', headers: { authorization: `Bearer ${fresh}` } })).status, 403);
+    await ada.getByText('agents:write would have been enough').waitFor();
     await accessible(ada, 'a key in its grace');
     await ada.getByRole('button', { name: 'End it now' }).click();
     await ada.getByText(/The old secret/).waitFor({ state: 'detached' });
@@ -156,9 +158,12 @@ describe('the dashboard', { concurrency: false }, () => {
     await dialog.getByRole('button', { name: 'Mint' }).click();
     const pk = (await ada.getByLabel('Publishable key', { exact: true }).textContent()) ?? '';
     await ada.getByRole('button', { name: 'Close' }).click();
+    await ada.getByLabel('Title').fill('Ask us');
+    await ada.getByRole('button', { name: 'Save the widget' }).click();
+    await ada.getByText('Saved', { exact: true }).waitFor();
     const answer = await fetch(`${product.url}/api/v1/widget/bootstrap`, { headers: { authorization: `Bearer ${pk}`, origin: 'https://shop.example' } });
-    const { data } = (await answer.json()) as { data: { agentMeta: { greeting: string } } };
-    assert.equal(data.agentMeta.greeting, 'Good day!');
+    const { data } = (await answer.json()) as { data: { agentMeta: { greeting: string }; copy: { title: string } } };
+    assert.deepEqual([data.agentMeta.greeting, data.copy.title], ['Good day!', 'Ask us']);
     await accessible(ada, 'an agent');
   });
 

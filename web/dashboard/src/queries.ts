@@ -50,6 +50,9 @@ export const publishableKeys = (agentId: string) =>
     queryFn: () => page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: { limit: 100 } } })),
   });
 
+export const widget = (agentId: string) =>
+  queryOptions({ queryKey: ['agents', agentId, 'widget'], queryFn: () => ask(api.GET('/agents/{agentId}/widget', { params: { path: { agentId } } })) });
+
 export const members = queryOptions({
   queryKey: ['members'],
   queryFn: () => all((cursor) => page(api.GET('/members', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),

@@ -2,9 +2,9 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
-import { Refusal, api, ask, type ApiKey } from '../api';
+import { Refusal, api, ask, type ApiKey, type Schemas } from '../api';
 import { isNear } from '../format';
-import { holds, key as keyQuery, keys, queries, scopes as scopesQuery, session } from '../queries';
+import { holds, keys, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
 import { Badge, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
 
 export function DeveloperPage() {
@@ -299,12 +299,28 @@ function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (mad
   );
 }
 
+/** How often each operation came to which end: `listAgents allowed`, `createAgent insufficient_scope`. */
+type Counts = Map<string, number>;
+
+function counts(usage: Schemas['ApiKeyUsage']): Counts {
+  const found: Counts = new Map();
+  const add = (call: string, count: number) => count > 0 && found.set(call, (found.get(call) ?? 0) + count);
+  for (const one of usage.days.flatMap((day) => day.operations)) {
+    add(`${one.operationId} allowed`, one.allowed);
+    for (const [code, count] of Object.entries(one.denied)) add(`${one.operationId} ${code}`, count);
+  }
+  return found;
+}
+
 /** The one time the secret is seen. Escape does not close it, and nothing keeps it. */
 export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => void }) {
   const secret = made.secret ?? '';
-  const before = made.lastUsedAt;
-  const current = useQuery({ ...keyQuery(made.id), refetchInterval: 1000 });
-  const used = current.data && current.data.lastUsedAt !== before ? current.data : undefined;
+  // What was counted before this dialog opened is not the call it waits for.
+  const calls = useQuery({ ...usageQuery(made.id), refetchInterval: 1000, staleTime: 0 });
+  const [before, setBefore] = useState<Counts>();
+  const now = calls.data && !calls.isPlaceholderData ? counts(calls.data) : undefined;
+  if (now && !before) setBefore(made.lastUsedAt === null ? new Map() : now);
+  const used = before && now ? [...now].find(([call, count]) => count > (before.get(call) ?? 0))?.[0].split(' ') : undefined;
   const path = made.scopes.includes('agents:read') ? 'agents' : 'whoami';
   return (
     <Dialog title={`Copy the secret of ${made.name}`} onClose={onClose} firm wide>
@@ -316,8 +332,8 @@ export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => v
       <Copy text={`curl ${window.location.origin}/api/v1/${path} -H "Authorization: Bearer ${secret}"`} label="curl command" />
       <div role="status" aria-live="polite">
         {used ? (
-          <Notice tone="good">
-            Received: <code>{used.lastUsedOperation}</code> from {used.lastUsedAddress}, <Time at={used.lastUsedAt} />.
+          <Notice tone={used[1] === 'allowed' ? 'good' : 'warn'}>
+            Received: <code>{used[0]}</code>, {used[1] === 'allowed' ? 'allowed.' : <>refused: <a href={`/errors/${used[1]}`} target="_blank" rel="noreferrer">{used[1]}</a></>}
           </Notice>
         ) : (
           <Notice tone="plain">Waiting for the first call…</Notice>

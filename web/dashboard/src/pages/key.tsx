@@ -4,7 +4,7 @@ import { Link, useParams } from '@tanstack/react-router';
 import { useState } from 'react';
 import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
 import { isNear } from '../format';
-import { advice as adviceQuery, holds, key as keyQuery, queries, session, usage as usageQuery } from '../queries';
+import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
 import { Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
 
@@ -191,6 +191,9 @@ function Advice({ of, may }: { of: ApiKey; may: boolean }) {
 
 function UsageCard({ id }: { id: string }) {
   const usage = useQuery({ ...usageQuery(id), refetchInterval: 10_000 });
+  const table = useQuery(scopesQuery);
+  const enough = (operationId: string) =>
+    (table.data ?? []).filter((it) => it.holders.includes('secret_key') && it.operations.some((one) => one.operationId === operationId)).map((it) => it.scope);
   const it = usage.data;
   const days = it?.days ?? [];
   const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, count) => total + count, 0);
@@ -244,6 +247,7 @@ function UsageCard({ id }: { id: string }) {
                       {Object.entries(counts.denied).map(([code, count]) => (
                         <div key={code}>
                           {count} × <a href={`/errors/${code}`}>{code}</a>
+                          {code === 'insufficient_scope' && enough(name).length > 0 && <span className="quiet small"> {enough(name).join(' or ')} would have been enough</span>}
                         </div>
                       ))}
                     </td>
