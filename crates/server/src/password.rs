@@ -6,7 +6,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 /// Hashes at once; each takes 19 MiB and some 40 ms of one core.
@@ -42,11 +42,31 @@ impl Passwords {
         Ok(Self { turns: Semaphore::new(AT_ONCE), nobody })
     }
 
+    /// Waits for a turn. What a turn decides and counts, nobody else decides and counts meanwhile but the other one.
+    pub async fn turn(&self) -> Outcome<Turn<'_>> {
+        match tokio::time::timeout(PATIENCE, self.turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(Turn { passwords: self, _permit: permit }),
+            _ => Err(Problem::new(
+                Code::RateLimited,
+                "Too many sign-ins are being checked right now; try again shortly.",
+            )
+            .retry_after(2)),
+        }
+    }
+}
+
+/// Leave to hash one password.
+pub struct Turn<'p> {
+    passwords: &'p Passwords,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl Turn<'_> {
     /// The hash to store, as a PHC string.
     pub async fn hash(&self, password: Zeroizing<String>, entropy: &dyn Entropy) -> Outcome<String> {
         let mut salt = [0; 16];
         entropy.fill(&mut salt)?;
-        self.run(move || hash(password.as_bytes(), &salt)).await?.map_err(|error| {
+        run(move || hash(password.as_bytes(), &salt)).await?.map_err(|error| {
             tracing::error!(%error, "hashing a password failed");
             Problem::new(Code::InternalError, "The password could not be stored.")
         })
@@ -55,31 +75,21 @@ impl Passwords {
     /// Whether the password is the one that `stored` was made of. Without a stored hash it takes as long and is not.
     pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Outcome<bool> {
         let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.nobody.clone());
-        let fits = self
-            .run(move || {
-                let parsed = PasswordHash::new(&stored).ok();
-                parsed.is_some_and(|it| hasher().verify_password(password.as_bytes(), &it).is_ok())
-            })
-            .await?;
+        let stored = stored.unwrap_or_else(|| self.passwords.nobody.clone());
+        let fits = run(move || {
+            let parsed = PasswordHash::new(&stored).ok();
+            parsed.is_some_and(|it| hasher().verify_password(password.as_bytes(), &it).is_ok())
+        })
+        .await?;
         Ok(known && fits)
     }
+}
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
-        let busy = || {
-            Problem::new(
-                Code::RateLimited,
-                "Too many sign-ins are being checked right now; try again shortly.",
-            )
-            .retry_after(2)
-        };
-        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(busy()) };
-        tokio::task::spawn_blocking(work).await.map_err(|error| {
-            tracing::error!(%error, "the password task failed");
-            Problem::new(Code::InternalError, "The password could not be checked.")
-        })
-    }
+async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "the password task failed");
+        Problem::new(Code::InternalError, "The password could not be checked.")
+    })
 }
 
 /// Refuses a password that is easily guessed, given what else is known of the person. `field`: where it stood.
@@ -126,10 +136,11 @@ mod tests {
     async fn verifies_what_it_hashed_and_nothing_for_nobody() {
         let passwords = Passwords::new(&System).unwrap();
         let text = |it: &str| Zeroizing::new(it.to_owned());
-        let stored = passwords.hash(text("right"), &System).await.unwrap();
+        let turn = passwords.turn().await.unwrap();
+        let stored = turn.hash(text("right"), &System).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert!(passwords.verify(text("right"), Some(stored.clone())).await.unwrap());
-        assert!(!passwords.verify(text("wrong"), Some(stored)).await.unwrap());
-        assert!(!passwords.verify(text("right"), None).await.unwrap());
+        assert!(turn.verify(text("right"), Some(stored.clone())).await.unwrap());
+        assert!(!turn.verify(text("wrong"), Some(stored)).await.unwrap());
+        assert!(!turn.verify(text("right"), None).await.unwrap());
     }
 }

@@ -63,7 +63,8 @@ pub async fn signup(call: Call) -> Outcome<Answer> {
 async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Answer> {
     let email = normal(&new.email);
     acceptable("password", &new.password, &[&email, &new.name, &new.organization_name])?;
-    let password_hash = call.app.passwords.hash(Zeroizing::new(new.password), &*call.app.entropy).await?;
+    let password_hash =
+        call.app.passwords.turn().await?.hash(Zeroizing::new(new.password), &*call.app.entropy).await?;
     let (secret, session) = new_session(call, call.now)?;
     let owner = NewOwner {
         organization: call.app.id(call.now)?,
@@ -114,17 +115,18 @@ pub async fn login(call: Call) -> Outcome<Answer> {
 /// Checks a password under the limits on failures. Whoever can't sign in gets one answer, whatever the reason, after as
 /// long a time.
 async fn check_password(call: &Call, email: &str, password: String) -> Outcome<UserRow> {
-    attempt(call)?;
     let app = &call.app;
-    let throttled = app.failures_by_account.peek(email, call.now).is_err();
     let user = match call.store().user_by_email(email).await {
         Ok(user) => Some(user),
         Err(StoreError::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
+    // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
+    let turn = app.passwords.turn().await?;
+    attempt(call)?;
+    let throttled = app.failures_by_account.peek(email, call.now).is_err();
     let usable = user.as_ref().filter(|it| !it.disabled && !throttled);
-    let fits =
-        app.passwords.verify(Zeroizing::new(password), usable.map(|it| it.password_hash.clone())).await?;
+    let fits = turn.verify(Zeroizing::new(password), usable.map(|it| it.password_hash.clone())).await?;
     match user {
         Some(user) if fits => {
             app.failures_by_account.forgive(email);
@@ -134,7 +136,7 @@ async fn check_password(call: &Call, email: &str, password: String) -> Outcome<U
             failed(call);
             let counted = app.failures_by_account.take(email, call.now).is_ok();
             if let Some(user) = user.filter(|_| counted) {
-                record_failure(call, &user).await?;
+                record_failure(call, user);
             }
             Err(Problem::new(
                 Code::LoginFailed,
@@ -144,18 +146,27 @@ async fn check_password(call: &Call, email: &str, password: String) -> Outcome<U
     }
 }
 
-async fn record_failure(call: &Call, user: &UserRow) -> Outcome<()> {
-    let Some(home) = call.store().memberships(user.id).await?.into_iter().next() else { return Ok(()) };
+/// Writes it down behind the answer, which would tell by its time that there is such a user.
+fn record_failure(call: &Call, user: UserRow) {
     let actor = flowyte_store::Actor { kind: "anonymous", id: String::new(), name: String::new() };
     let by = By { actor, address: call.address.to_string(), now: call.now };
-    let deed = Deed {
-        action: "login.failed",
-        kind: "user",
-        id: user.id.to_string(),
-        name: &user.name,
-        details: json!({}),
-    };
-    Ok(call.store().audit_only(home.organization, &by, deed).await?)
+    let store = call.app.store.clone();
+    tokio::spawn(async move {
+        let record = async {
+            let Some(home) = store.memberships(user.id).await?.into_iter().next() else { return Ok(()) };
+            let deed = Deed {
+                action: "login.failed",
+                kind: "user",
+                id: user.id.to_string(),
+                name: &user.name,
+                details: json!({}),
+            };
+            store.audit_only(home.organization, &by, deed).await
+        };
+        if let Err(error) = record.await {
+            tracing::warn!(%error, "a failed sign-in could not be recorded");
+        }
+    });
 }
 
 /// Ends this session.
@@ -242,7 +253,8 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
     let user = call.store().user(member.user).await?;
     acceptable("newPassword", &body.new_password, &[&user.email, &user.name])?;
     let user = check_password(&call, &user.email, body.current_password).await?;
-    let hash = call.app.passwords.hash(Zeroizing::new(body.new_password), &*call.app.entropy).await?;
+    let hash =
+        call.app.passwords.turn().await?.hash(Zeroizing::new(body.new_password), &*call.app.entropy).await?;
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user.id, &user.name);
     call.store().change_password(member.organization, user.id, &hash, &session, &by).await?;
@@ -286,7 +298,8 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
             let name = body.name.ok_or_else(|| missing("name"))?;
             let password = body.password.ok_or_else(|| missing("password"))?;
             acceptable("password", &password, &[&invite.email, &name])?;
-            let password_hash = call.app.passwords.hash(Zeroizing::new(password), &*call.app.entropy).await?;
+            let password_hash =
+                call.app.passwords.turn().await?.hash(Zeroizing::new(password), &*call.app.entropy).await?;
             let user: UserId = call.app.id(call.now)?;
             (Joining::New { user, name: name.clone(), password_hash }, user, name)
         }
