@@ -108,9 +108,8 @@ pub async fn open_peppers(
         Peppers::add(file, entropy)?;
     }
     let peppers = Peppers::read(file)?;
-    let hex = |id: &[u8; 8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let missing: Vec<String> =
-        used.iter().filter(|id| !peppers.iter().any(|it| it.id() == **id)).map(hex).collect();
+        used.iter().filter(|id| !peppers.iter().any(|it| it.id() == **id)).map(hex::encode).collect();
     if !missing.is_empty() {
         bail!(
             "the pepper file {} belongs to another installation or has lost a pepper: the database has credentials under {}; \
@@ -236,18 +235,19 @@ fn raise_descriptors(wanted: usize) -> anyhow::Result<usize> {
 
 /// The first start prints where to go; every start until then makes a new token, so that an old one can't lie around.
 async fn announce(app: &App) -> anyhow::Result<()> {
-    if !app.store.is_empty().await? {
-        return Ok(());
-    }
-    let (secret, stored) = app.secret(CredentialKind::OneTime, Environment::Live)?;
-    app.store.offer_setup(stored.digest).await?;
     let file = app.config.data.join("setup-token");
+    // Also after the set-up: a crash may have come between the token's use and its removal.
     match fs::remove_file(&file) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).context("the old set-up token can't be removed");
         }
         _ => {}
     }
+    if !app.store.is_empty().await? {
+        return Ok(());
+    }
+    let (secret, stored) = app.secret(CredentialKind::OneTime, Environment::Live)?;
+    app.store.offer_setup(stored.digest).await?;
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
     writeln!(out, "{}", secret.expose())?;
     let line = format!("Set up at {}/setup#token={}\n", app.config.public_url, secret.expose());

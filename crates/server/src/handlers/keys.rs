@@ -8,7 +8,7 @@ use crate::usage::ALLOWED;
 use flowyte_core::address::AddressBlock;
 use flowyte_core::id::{Id, SecretKeyId};
 use flowyte_core::time::{DAY, SECOND};
-use flowyte_core::{CredentialKind, Environment, Requirement, ScopeSet, Timestamp};
+use flowyte_core::{CredentialKind, Environment, Operation, Requirement, ScopeSet, Timestamp};
 use flowyte_store::keys::{NewSecretKey, SecretKeyChange, SecretKeyRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -274,14 +274,14 @@ pub async fn scope_advice(call: Call) -> Outcome<Answer> {
     let granted = contract.scopes().grant(row.scopes.iter().map(String::as_str));
     let mut needed = ScopeSet::EMPTY;
     let mut used: BTreeMap<usize, (i64, Timestamp, Vec<&str>)> = BTreeMap::new();
-    let mut observed = 0;
+    let mut observed: Vec<(&Operation, i64)> = Vec::new();
     for (_, operation, outcome, calls, last) in &rows {
         let Some(operation) = contract.operations().iter().find(|it| it.id == *operation) else { continue };
         // What was permitted, whatever came of it afterwards.
         if outcome != ALLOWED && outcome != Code::NotFound.as_str() {
             continue;
         }
-        observed += calls;
+        observed.push((operation, *calls));
         let Requirement::Credential(alternatives) = operation.requirement() else { continue };
         // Where either of several scopes is enough, one that is needed anyway, else the one granted that asks least.
         let fitting = alternatives
@@ -313,9 +313,20 @@ pub async fn scope_advice(call: Call) -> Outcome<Answer> {
         "used": used,
         "unused": contract.scopes().names(granted.minus(needed)),
         "proposed": contract.scopes().names(needed),
-        "observedCalls": observed,
-        "wouldBeDenied": 0,
+        "observedCalls": observed.iter().map(|(_, calls)| calls).sum::<i64>(),
+        // By construction none; counted all the same, since a narrowing in one click trusts this number.
+        "wouldBeDenied": observed.iter().filter(|(it, _)| !covers(it, needed)).map(|(_, calls)| calls).sum::<i64>(),
     })))
+}
+
+/// Whether a secret key with these scopes may call the operation.
+fn covers(operation: &Operation, scopes: ScopeSet) -> bool {
+    match operation.requirement() {
+        Requirement::Public => true,
+        Requirement::Credential(all) => {
+            all.iter().any(|it| it.kind == CredentialKind::SecretKey && scopes.covers(it.scopes))
+        }
+    }
 }
 
 /// Whether the caller may put these scopes on a key that has `already`: each exists, a key may hold it, and what is new
