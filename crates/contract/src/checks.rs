@@ -1,4 +1,4 @@
-//! What one operation asks of a request besides its caller: query and body.
+//! What one operation asks of a request besides its caller: path, query, header fields and body.
 
 use crate::field::{self, FieldError};
 use crate::text;
@@ -24,15 +24,16 @@ pub struct Checks {
     pub content_type: Option<String>,
     /// Answers with a stream of server-sent events.
     pub sse: bool,
-    pub(crate) parameters: Vec<QueryParameter>,
+    pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: Option<Validator>,
     /// JSON pointer to the schema of the body.
     pub(crate) body_schema: Option<String>,
 }
 
-/// A declared query parameter.
+/// A declared parameter.
 #[derive(Debug)]
-pub(crate) struct QueryParameter {
+pub(crate) struct Parameter {
+    pub(crate) place: Place,
     pub(crate) name: String,
     pub(crate) required: bool,
     /// What its text may be read as.
@@ -42,6 +43,24 @@ pub(crate) struct QueryParameter {
     pub(crate) schema: Option<Validator>,
     /// JSON pointer to its schema.
     pub(crate) pointer: String,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Path,
+    Query,
+    Header,
+}
+
+impl Place {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
+    }
 }
 
 /// How the text of a parameter becomes a value.
@@ -55,11 +74,11 @@ pub(crate) enum TextKind {
     Composite,
 }
 
-/// The declared query parameters of one request: decoded, checked, defaults filled in.
+/// Declared parameters of one request: decoded, checked, defaults filled in.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Query(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
-impl Query {
+impl Parameters {
     /// The value of a parameter, or its default.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -72,7 +91,7 @@ impl Query {
 }
 
 /// Values may be credentials, so only the names are shown.
-impl fmt::Debug for Query {
+impl fmt::Debug for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
@@ -89,43 +108,68 @@ pub enum BodyError {
 
 impl Checks {
     /// Reads a raw query string. Parameters that are not declared are ignored, whatever they hold.
-    pub fn check_query(&self, query: Option<&str>) -> Result<Query, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let mut values: Vec<Option<Cow<'_, str>>> = vec![None; self.parameters.len()];
+    pub fn check_query(&self, query: Option<&str>) -> Result<Parameters, Vec<FieldError>> {
+        let mut sent: Vec<(Cow<'_, str>, Result<Cow<'_, str>, &str>)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = form_decode(name) else { continue };
-            let Some(index) = self.parameters.iter().position(|it| it.name == name) else { continue };
-            let parameter = &self.parameters[index];
-            match form_decode(raw) {
-                None => errors.push(parameter.error("must be percent-encoded UTF-8")),
-                Some(_) if values[index].is_some() && parameter.kind != TextKind::Composite => {
-                    errors.push(parameter.error("may stand only once"));
-                }
-                Some(value) => {
-                    values[index].get_or_insert(value);
-                }
+            if let Some(name) = form_decode(name) {
+                sent.push((name, form_decode(raw).ok_or("must be percent-encoded UTF-8")));
             }
         }
-        let mut known = Vec::new();
-        for (parameter, value) in self.parameters.iter().zip(values) {
-            match value {
-                Some(value) => match parameter.check(&value) {
+        self.check(Place::Query, |name| {
+            sent.iter().filter(|it| it.0 == name).map(|it| it.1.clone()).collect()
+        })
+    }
+
+    /// Checks the path's parameters, by name, as they are after decoding.
+    pub fn check_path(&self, decoded: &[(String, String)]) -> Result<Parameters, Vec<FieldError>> {
+        self.check(Place::Path, |name| {
+            let own = decoded.iter().filter(|it| it.0 == name);
+            own.map(|it| Ok(Cow::Borrowed(it.1.as_str()))).collect()
+        })
+    }
+
+    /// Checks the declared header fields; `values` gives every value of a field, whatever the case of its name.
+    pub fn check_headers<'h>(
+        &self,
+        values: impl Fn(&str) -> Vec<&'h [u8]>,
+    ) -> Result<Parameters, Vec<FieldError>> {
+        let text = |value: &'h [u8]| {
+            let plain = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+            let text = std::str::from_utf8(value).ok().filter(|_| plain);
+            text.map(Cow::Borrowed).ok_or("must be printable ASCII")
+        };
+        self.check(Place::Header, |name| values(name).into_iter().map(text).collect())
+    }
+
+    /// Holds what was `sent` by each name against the parameters of one place.
+    fn check<'t>(
+        &self,
+        place: Place,
+        sent: impl Fn(&str) -> Vec<Result<Cow<'t, str>, &'static str>>,
+    ) -> Result<Parameters, Vec<FieldError>> {
+        let (mut known, mut errors) = (Vec::new(), Vec::new());
+        for parameter in self.parameters.iter().filter(|it| it.place == place) {
+            let values = sent(&parameter.name);
+            if values.len() > 1 && parameter.kind != TextKind::Composite {
+                errors.push(parameter.error("may stand only once"));
+                continue;
+            }
+            match values.into_iter().next() {
+                Some(Err(why)) => errors.push(parameter.error(why)),
+                Some(Ok(value)) => match parameter.check(&value) {
                     Ok(()) => known.push((parameter.name.clone(), value.into_owned())),
                     Err(wrong) => errors.extend(wrong),
                 },
                 None => match &parameter.default {
                     Some(default) => known.push((parameter.name.clone(), default.clone())),
-                    // One that was sent and can't be decoded has its error already.
-                    None if parameter.required && !errors.iter().any(|it| it.field == parameter.field()) => {
-                        errors.push(parameter.error("is required"));
-                    }
+                    None if parameter.required => errors.push(parameter.error("is required")),
                     None => {}
                 },
             }
         }
         errors.truncate(field::MOST);
-        if errors.is_empty() { Ok(Query(known)) } else { Err(errors) }
+        if errors.is_empty() { Ok(Parameters(known)) } else { Err(errors) }
     }
 
     /// Reads and checks a body. An absent body that may be absent is `null`; without a schema, any JSON will do.
@@ -146,9 +190,9 @@ impl Checks {
     }
 }
 
-impl QueryParameter {
+impl Parameter {
     fn field(&self) -> String {
-        format!("query.{}", field::quoted(&self.name))
+        format!("{}.{}", self.place.as_str(), field::quoted(&self.name))
     }
 
     fn error(&self, message: &str) -> FieldError {

@@ -21,7 +21,7 @@ mod schema;
 mod security;
 mod text;
 
-pub use checks::{BodyError, Checks, Query};
+pub use checks::{BodyError, Checks, Parameters};
 pub use diagnostic::{Diagnostic, Severity};
 pub use diff::{Change, diff};
 pub use field::FieldError;

@@ -1,6 +1,6 @@
 //! One operation of the document: what core must know of it, and its checks.
 
-use crate::checks::{Checks, QueryParameter, TextKind};
+use crate::checks::{self, Checks, Place, TextKind};
 use crate::diagnostic::Findings;
 use crate::document::{Document, Node};
 use crate::field::quoted;
@@ -270,8 +270,10 @@ impl<'d> Reader<'_, 'd> {
 impl<'d> Reader<'_, 'd> {
     fn checks(&self, id: &str, parameters: &[Parameter<'d>], findings: &mut Findings) -> Checks {
         let (success_status, sse) = self.success(id, findings);
-        let queries = parameters.iter().filter(|it| it.place == "query");
-        let queries = queries.map(|it| self.query_parameter(id, it, findings)).collect();
+        let checked = parameters.iter().filter_map(|it| Some((self.place(id, it, findings)?, it)));
+        let checked: Vec<_> = checked.collect();
+        let checked =
+            checked.into_iter().map(|(place, it)| self.parameter(id, place, it, findings)).collect();
         let mut checks = Checks {
             success_status,
             idempotent: parameters
@@ -282,7 +284,7 @@ impl<'d> Reader<'_, 'd> {
             max_body_bytes: self.max_body_bytes(id, findings),
             content_type: None,
             sse,
-            parameters: queries,
+            parameters: checked,
             body: None,
             body_schema: None,
         };
@@ -317,13 +319,37 @@ impl<'d> Reader<'_, 'd> {
         }
     }
 
-    fn query_parameter(&self, id: &str, it: &Parameter<'d>, findings: &mut Findings) -> QueryParameter {
+    /// Where a parameter is checked; `None` where nothing checks it.
+    fn place(&self, id: &str, it: &Parameter<'d>, findings: &mut Findings) -> Option<Place> {
+        // OpenAPI 3.1, Parameter Object: these are the security scheme's and the media types' to describe.
+        let described_elsewhere = ["Accept", "Content-Type", "Authorization"];
+        match it.place {
+            "path" => Some(Place::Path),
+            "query" => Some(Place::Query),
+            "header" if described_elsewhere.iter().any(|name| it.name.eq_ignore_ascii_case(name)) => None,
+            "header" => Some(Place::Header),
+            _ => {
+                findings.warning(id, format!("cookie parameter `{}` is not checked", quoted(it.name)));
+                None
+            }
+        }
+    }
+
+    fn parameter(
+        &self,
+        id: &str,
+        place: Place,
+        it: &Parameter<'d>,
+        findings: &mut Findings,
+    ) -> checks::Parameter {
+        let what = place.as_str();
         let schema = it.node.get("schema");
         let kind = match &schema {
             Some(schema) => self.text_kind(schema, 0),
             None => TextKind::Composite,
         };
-        let mut parameter = QueryParameter {
+        let mut parameter = checks::Parameter {
+            place,
             name: it.name.into(),
             required: it.node.value.get("required") == Some(&Value::Bool(true)),
             kind,
@@ -333,7 +359,7 @@ impl<'d> Reader<'_, 'd> {
         };
         let Some(schema) = schema.filter(|_| kind != TextKind::Composite) else {
             let message =
-                format!("query parameter `{}` is not one plain value and is not checked", quoted(it.name));
+                format!("{what} parameter `{}` is not one plain value and is not checked", quoted(it.name));
             findings.warning(id, message);
             return parameter;
         };
@@ -345,7 +371,10 @@ impl<'d> Reader<'_, 'd> {
                     if !validator.is_valid(default) {
                         findings.error(
                             id,
-                            format!("the default of query parameter `{}` breaks its schema", quoted(it.name)),
+                            format!(
+                                "the default of {what} parameter `{}` breaks its schema",
+                                quoted(it.name)
+                            ),
                         );
                     }
                     parameter.default = match default {
@@ -359,7 +388,7 @@ impl<'d> Reader<'_, 'd> {
             Err(message) => {
                 let name = quoted(it.name);
                 findings
-                    .error(id, format!("the schema of query parameter `{name}` can't be used: {message}"));
+                    .error(id, format!("the schema of {what} parameter `{name}` can't be used: {message}"));
             }
         }
         parameter

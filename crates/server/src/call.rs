@@ -5,12 +5,15 @@ use crate::app::{App, or_internal};
 use crate::cursor;
 use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal, keyed};
-use flowyte_contract::Query;
+use flowyte_contract::Parameters;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
 use flowyte_core::limit::Quota;
 use flowyte_core::time::MINUTE;
-use flowyte_core::{CredentialKind, Digest, Operation, OperationIndex, Permit, Principal, Role, Timestamp};
+use flowyte_core::{
+    CredentialKind, Digest, Operation, OperationIndex, Pepper, Permit, Principal, Role, Timestamp,
+};
 use flowyte_store::{Actor, By, Claim, Once, Page, Store};
+use http::Uri;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -32,13 +35,13 @@ pub struct Call {
     /// Path parameters, decoded.
     pub params: Vec<(String, String)>,
     /// Query parameters that the contract declares.
-    pub query: Query,
-    /// The query without `cursor` and `limit`, as sent.
-    pub filter: String,
+    pub query: Parameters,
+    /// Header fields that the contract declares.
+    pub headers: Parameters,
+    /// What was asked for, as sent.
+    pub uri: Uri,
     /// The body; null where there is none.
     pub body: Value,
-    /// `If-Match`.
-    pub if_match: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `User-Agent`, shortened.
@@ -184,7 +187,7 @@ impl Call {
         let before = match self.query.get("cursor") {
             None => None,
             Some(text) => {
-                Some(cursor::read(self.app.peppers.current(), &self.scope()?, text).ok_or_else(|| {
+                Some(self.scoped(|pepper, scope| cursor::read(pepper, scope, text))?.ok_or_else(|| {
                     Problem::field("query.cursor", "is not a cursor of this list; begin again without it")
                 })?)
             }
@@ -203,16 +206,22 @@ impl Call {
         let more = rows.len() > page.limit as usize;
         rows.truncate(page.limit as usize);
         let next = match rows.last().filter(|_| more) {
-            Some(row) => Some(cursor::write(self.app.peppers.current(), &self.scope()?, &position(row))),
+            Some(row) => Some(self.scoped(|pepper, scope| cursor::write(pepper, scope, &position(row)))?),
             None => None,
         };
         Ok(Answer::list(rows.iter().map(render).collect(), page.limit, next))
     }
 
-    fn scope(&self) -> Outcome<cursor::Scope<'_>> {
-        let organization = self.organization()?;
+    /// Does something with what this list's cursors are bound to.
+    fn scoped<T>(&self, act: impl FnOnce(&Pepper, &cursor::Scope<'_>) -> T) -> Outcome<T> {
         let list = &self.app.api.contract().operations()[self.operation].id;
-        Ok(cursor::Scope { organization, list, filter: &self.filter })
+        let path = self.uri.path();
+        // The query without what says where in the list to begin.
+        let pairs = self.uri.query().unwrap_or_default().split('&');
+        let pairs = pairs.filter(|it| !it.starts_with("cursor=") && !it.starts_with("limit="));
+        let filter = [path].into_iter().chain(pairs).collect::<Vec<_>>().join("&");
+        let scope = cursor::Scope { organization: self.organization()?, list, filter: &filter };
+        Ok(act(self.app.peppers.current(), &scope))
     }
 
     /// The Idempotency-Key, as the store takes it.

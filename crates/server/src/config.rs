@@ -230,11 +230,11 @@ impl Config {
         self.public_url.starts_with("https://")
     }
 
-    /// The caller's address: the peer's, or the last one in `X-Forwarded-For` that no trusted proxy stands for.
-    pub fn client(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
+    /// The caller's address: the peer's, or the last one in the `X-Forwarded-For` fields that no trusted proxy stands for.
+    pub fn client<'h>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'h str>) -> IpAddr {
         let trusted = |address: IpAddr| self.trusted_proxies.iter().any(|block| block.contains(address));
         let mut client = peer;
-        for hop in forwarded.unwrap_or_default().rsplit(',') {
+        for hop in forwarded.rev().flat_map(|field| field.rsplit(',')) {
             if !trusted(client) {
                 break;
             }
@@ -362,7 +362,9 @@ mod tests {
         given.file(&file);
         let config = given.finish().ok().unwrap();
         assert_eq!((config.organization_rpm, config.stranger_rpm, config.max_connections), (3, 2, 1));
-        let client = |peer: &str, forwarded| config.client(peer.parse().unwrap(), forwarded).to_string();
+        let client = |peer: &str, forwarded: Option<&'static str>| {
+            config.client(peer.parse().unwrap(), forwarded.into_iter()).to_string()
+        };
         assert_eq!(client("192.0.2.1", Some("198.51.100.1")), "192.0.2.1");
         assert_eq!(client("10.0.0.1", Some("6.6.6.6, 198.51.100.1, 10.0.0.2")), "198.51.100.1");
         assert_eq!(client("10.0.0.1", Some("x, junk")), "10.0.0.1");

@@ -60,8 +60,8 @@ pub async fn serve(
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let request_id = request_id(&app);
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
-    let address = app.config.client(peer.ip(), Some(&forwarded.collect::<Vec<_>>().join(",")));
+    let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(|it| it.to_str().unwrap_or_default());
+    let address = app.config.client(peer.ip(), forwarded);
     let mut trace = Trace::default();
     let outcome = answer(&app, &parts, body, address, &mut trace).await;
 
@@ -177,7 +177,11 @@ async fn answer(
     note_browser_key(app, &permit, &parts.headers, address, now);
 
     let checks = &app.api.checks[matched.index];
+    let params = matched.decoded_params();
+    checks.check_path(&params).map_err(Problem::invalid)?;
     let query = checks.check_query(facts.query).map_err(Problem::invalid)?;
+    let values = |name: &str| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let headers = checks.check_headers(values).map_err(Problem::invalid)?;
     let begun = Instant::now();
     let (body, sent) = read(app, checks, &parts.headers, body).await?;
     if begun.elapsed() > PERMIT_LIFE {
@@ -186,32 +190,30 @@ async fn answer(
             .permit
             .map_err(|it| refused(&it))?;
     }
-    let repeat = match idempotency_key(checks, &parts.headers)? {
-        Some(key) if permit.caller().is_some() => {
+    let repeat = match (headers.get("Idempotency-Key"), permit.caller()) {
+        (Some(key), Some(caller)) => {
             let request = Sha256::new_with_prefix(raw_path).chain_update([0]).chain_update(&sent).finalize();
-            permit
-                .caller()
-                .map(|it| Repeat::new(app, it, matched.operation, key, request.into(), now))
-                .transpose()?
+            Some(Repeat::new(app, caller, matched.operation, key, request.into(), now)?)
         }
         _ => None,
     };
     let Some(handler) = app.handlers[matched.index] else {
         return Err(refused(&Denial::OperationReserved));
     };
-    let text = |name| parts.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
+    let user_agent =
+        parts.headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let call = Call {
         app: app.clone(),
         operation: matched.index,
         permit,
         digest: verdict.digest,
-        params: matched.decoded_params(),
+        params,
         query,
-        filter: format!("{raw_path}?{}", filter(facts.query)),
+        headers,
+        uri: parts.uri.clone(),
         body,
-        if_match: text(header::IF_MATCH).map(str::to_owned),
         origin: facts.origin.one().map(str::to_owned),
-        user_agent: text(header::USER_AGENT).unwrap_or_default().chars().take(USER_AGENT_CHARS).collect(),
+        user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
         address,
         now,
         quota: verdict.quota,
@@ -422,33 +424,6 @@ fn check_media_type(checks: &Checks, headers: &HeaderMap) -> Outcome<()> {
     Err(Problem::new(Code::UnsupportedMediaType, format!("Send the body as {wanted}, not compressed.")))
 }
 
-fn idempotency_key<'h>(checks: &Checks, headers: &'h HeaderMap) -> Outcome<Option<&'h str>> {
-    let mut sent = headers.get_all("idempotency-key").iter();
-    let wrong = || {
-        Problem::field(
-            "header.Idempotency-Key",
-            "must stand once and be 16 to 255 printable ASCII characters",
-        )
-    };
-    match (sent.next(), sent.next()) {
-        (Some(_), _) if !checks.idempotent => Ok(None),
-        (None, _) => Ok(None),
-        (Some(_), Some(_)) => Err(wrong()),
-        (Some(key), None) => match key.to_str() {
-            Ok(key) if (16..=255).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic()) => {
-                Ok(Some(key))
-            }
-            _ => Err(wrong()),
-        },
-    }
-}
-
-/// The query without what says where in the list to begin.
-fn filter(query: Option<&str>) -> String {
-    let pairs = query.unwrap_or_default().split('&');
-    pairs.filter(|it| !it.starts_with("cursor=") && !it.starts_with("limit=")).collect::<Vec<_>>().join("&")
-}
-
 fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -512,6 +487,5 @@ fn bare(response: &mut Response<Body>) {
 
 fn request_id(app: &App) -> String {
     // A request without an id is still better than none.
-    let random = app.random::<16>().unwrap_or_default();
-    random.iter().fold(String::from("req_"), |text, byte| text + &format!("{byte:02x}"))
+    format!("req_{}", hex::encode(app.random::<16>().unwrap_or_default()))
 }

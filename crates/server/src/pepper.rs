@@ -73,7 +73,7 @@ impl Peppers {
         };
         let mut key = Zeroizing::new([0; 32]);
         entropy.fill(&mut *key)?;
-        let line = Zeroizing::new(key.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let line = Zeroizing::new(hex::encode(*key));
         let (comments, peppers): (Vec<&str>, Vec<&str>) = old.lines().partition(|it| it.starts_with('#'));
         let mut text = Zeroizing::new(String::new());
         for line in comments.into_iter().chain([line.as_str()]).chain(peppers) {
@@ -145,13 +145,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut key = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
+    hex::decode_to_slice(text, &mut key).ok().map(|()| key)
 }
 
 #[cfg(test)]

@@ -19,10 +19,6 @@ use std::sync::Arc;
 const DATABASE: &str = "flowyte.db";
 const PEPPERS: &str = "pepper.key";
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn open_beside(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match &config.database {
         Database::Sqlite => {
@@ -83,10 +79,10 @@ pub async fn audit_verify(
             let mut head = Head {
                 organization_id: organization.to_string(),
                 sequence,
-                hash: hex(&hash),
+                hash: hex::encode(hash),
                 signature: String::new(),
             };
-            head.signature = hex(signer(peppers.current())?.sign(head.message().as_bytes()).as_ref());
+            head.signature = hex::encode(signer(peppers.current())?.sign(head.message().as_bytes()).as_ref());
             writeln!(heads, "{}", serde_json::to_string(&head)?)?;
         }
     }
@@ -115,15 +111,17 @@ pub async fn audit_verify(
             file.display()
         )?;
     }
-    writeln!(said, "public key of the heads: {}", hex(signer(peppers.current())?.public_key().as_ref()))?;
+    writeln!(
+        said,
+        "public key of the heads: {}",
+        hex::encode(signer(peppers.current())?.public_key().as_ref())
+    )?;
     Ok(said.trim_end().to_owned())
 }
 
 /// What is wrong with a head that was written earlier.
 async fn missing(store: &dyn Store, peppers: &Peppers, head: &Head) -> anyhow::Result<Option<String>> {
-    let signature: Vec<u8> = (0..head.signature.len() / 2)
-        .filter_map(|at| u8::from_str_radix(head.signature.get(2 * at..2 * at + 2)?, 16).ok())
-        .collect();
+    let signature = hex::decode(&head.signature).unwrap_or_default(); // Nothing verifies against an empty one.
     let mut signed = false;
     for pepper in peppers.iter() {
         let key = UnparsedPublicKey::new(&ED25519, signer(pepper)?.public_key().as_ref().to_vec());
@@ -133,7 +131,7 @@ async fn missing(store: &dyn Store, peppers: &Peppers, head: &Head) -> anyhow::R
         return Ok(Some("the earlier head is not signed by this installation".into()));
     };
     Ok(match store.audit_hash(organization, head.sequence).await? {
-        Some(hash) if hex(&hash) == head.hash => None,
+        Some(hash) if hex::encode(hash) == head.hash => None,
         Some(_) => Some(format!("event {} is another than it was", head.sequence)),
         None => Some(format!("event {} was there and is gone: the end of the chain was cut", head.sequence)),
     })
@@ -238,7 +236,7 @@ pub fn pepper_rotate(config: &Config) -> anyhow::Result<String> {
     let new = Peppers::add(&config.pepper_file, &System)?;
     Ok(format!(
         "pepper {} is the current one from the next start on; credentials made before it go on working under the old ones",
-        hex(&new.id())
+        hex::encode(new.id())
     ))
 }
 
@@ -249,7 +247,7 @@ pub async fn pepper_list(config: &Config) -> anyhow::Result<String> {
     let line = |(index, pepper): (usize, &Pepper)| {
         let current = if index == 0 { ", current" } else { "" };
         let in_use = if used.contains(&pepper.id()) { "in use" } else { "unused" };
-        format!("{} {in_use}{current}", hex(&pepper.id()))
+        format!("{} {in_use}{current}", hex::encode(pepper.id()))
     };
     Ok(peppers.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -259,7 +257,7 @@ pub async fn pepper_retire(config: &Config, id: &str) -> anyhow::Result<String> 
     let _lock = open_folder(&config.data)?;
     let store = open_beside(config).await?;
     let peppers = Peppers::read(&config.pepper_file)?;
-    let Some(pepper) = peppers.iter().find(|it| hex(&it.id()) == id) else {
+    let Some(pepper) = peppers.iter().find(|it| hex::encode(it.id()) == id) else {
         bail!("there is no pepper {id}; see flowyte pepper list")
     };
     if pepper.id() == peppers.current().id() {

@@ -334,7 +334,7 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         tx.exec(
             "INSERT INTO settings (name, value) VALUES ('setup_token', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            args![hex(&digest)],
+            args![hex::encode(digest.as_bytes())],
         )
         .await?;
         tx.commit().await
@@ -352,7 +352,10 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         if let Some(digest) = setup {
             let used = tx
-                .exec("DELETE FROM settings WHERE name = 'setup_token' AND value = $1", args![hex(&digest)])
+                .exec(
+                    "DELETE FROM settings WHERE name = 'setup_token' AND value = $1",
+                    args![hex::encode(digest.as_bytes())],
+                )
                 .await?;
             let people: i64 = tx.one("SELECT COUNT(*) AS n FROM users", vec![]).await?.get("n")?;
             if used == 0 || people > 0 {
@@ -923,8 +926,4 @@ impl Tx {
 
 fn owners_make_owners(from: Role, roles: [Role; 2]) -> Result<(), StoreError> {
     if from != Role::Owner && roles.contains(&Role::Owner) { Err(StoreError::OwnersOnly) } else { Ok(()) }
-}
-
-fn hex(digest: &Digest) -> String {
-    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

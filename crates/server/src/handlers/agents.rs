@@ -72,14 +72,12 @@ pub async fn get(call: Call) -> Outcome<Answer> {
 
 /// A changed draft. If-Match names the version that the caller saw.
 pub async fn update(call: Call) -> Outcome<Answer> {
-    let expected = match &call.if_match {
+    let expected = match call.headers.get("If-Match") {
         None => None,
-        Some(text) => {
-            let bare = text.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(text);
-            let wrong =
-                || Problem::field("header.If-Match", "must be the version that was read, like 3 or \"3\"");
-            Some(bare.parse().map_err(|_| wrong())?)
-        }
+        // The contract has checked that it is a number, in quotation marks or not.
+        Some(text) => Some(
+            text.trim_matches('"').parse().map_err(|_| Problem::field("header.If-Match", "is too large"))?,
+        ),
     };
     let (name, fields) = draft(&call);
     let (id, by) = (call.id("id")?, call.by().await?);

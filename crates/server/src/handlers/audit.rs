@@ -24,12 +24,8 @@ fn render(event: &AuditEvent) -> Value {
         "target": {"kind": event.target_kind, "id": event.target_id, "name": event.target_name},
         "details": details,
         "address": event.address,
-        "hash": hex(&event.hash),
+        "hash": hex::encode(event.hash),
     })
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Events, newest first.
@@ -53,6 +49,6 @@ pub async fn verify(call: Call) -> Outcome<Answer> {
         "events": report.events,
         "intact": report.broken_at.is_none(),
         "brokenAt": report.broken_at,
-        "head": report.head.map(|(_, hash)| hex(&hash)),
+        "head": report.head.map(|(_, hash)| hex::encode(hash)),
     })))
 }
