@@ -125,6 +125,7 @@ pub async fn open_peppers(
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
     keep_to_itself()?;
+    outlive_file_limits()?;
     let max_connections = raise_descriptors(config.max_connections)?;
     let _lock = open_folder(&config.data)?;
     let store = open_store(&config).await?;
@@ -211,6 +212,14 @@ fn keep_to_itself() -> anyhow::Result<()> {
     umask(rustix::fs::Mode::from_raw_mode(0o077));
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
         .context("core files can't be switched off")
+}
+
+/// A file that may not grow (`ulimit -f`) is to fail the write as a full disk does. Its signal would end the process, with every
+/// answer under way; once somebody handles it, it no longer does.
+fn outlive_file_limits() -> anyhow::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+        .map(drop)
+        .context("the signal of a file's limit can't be handled")
 }
 
 /// Connections need descriptors; the soft limit is raised as far as the hard one allows.

@@ -294,3 +294,35 @@ fn a_full_disk_acknowledges_nothing_verifies_on_and_recovers() {
     assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).code(), "credential_revoked");
     assert_eq!(server.as_member(&owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"], true);
 }
+
+/// The same where nothing may be mounted: the running server's files may grow no further.
+#[test]
+fn a_file_that_may_not_grow_acknowledges_nothing_verifies_on_and_recovers() {
+    let server = Server::start(&[("LOG_LEVEL", "error")]);
+    let owner = server.set_up("ada@example.com");
+    let (id, key) = server.mint(&owner, json!({"name": "before", "scopes": ["agents:read"]}));
+    let may_grow = |current: Option<u64>| {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_raw(server.id() as i32);
+        prlimit(pid, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    };
+    let mint = || {
+        let body = json!({"name": "full", "scopes": ["agents:read"]});
+        server.as_member(&owner, "POST", "/api/v1/api-keys", Some(&body))
+    };
+    may_grow(Some(4096));
+    let refused = mint();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "dependency_unavailable"), "{refused:?}");
+    let revoke = server.as_member(&owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None);
+    assert_eq!(revoke.status, 503, "{revoke:?}");
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
+    may_grow(None);
+    let begun = Instant::now();
+    while mint().status != 201 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it does not recover");
+        sleep(Duration::from_millis(100));
+    }
+    server.as_member(&owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).code(), "credential_revoked");
+    assert_eq!(server.as_member(&owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"], true);
+}
