@@ -126,6 +126,84 @@ fn queries_are_read_once_and_strictly() {
     }
 }
 
+#[test]
+fn paths_and_header_fields_are_held_against_their_schemas() {
+    let api = own();
+    let key = |values: &[&'static str]| {
+        let values: Vec<&[u8]> = values.iter().map(|it| it.as_bytes()).collect();
+        checks(&api, "mintApiKey").check_headers(|name| match name {
+            "Idempotency-Key" => values.clone(),
+            _ => vec![],
+        })
+    };
+    assert_eq!(key(&[]).unwrap().get("Idempotency-Key"), None);
+    assert_eq!(
+        key(&["sixteen-or-more-characters"]).unwrap().get("Idempotency-Key"),
+        Some("sixteen-or-more-characters")
+    );
+    let long: &'static str = "x".repeat(256).leak();
+    for bad in [
+        &["short"][..],
+        &[long],
+        &["a space in the middle"],
+        &["sixteen-or-more-\u{e4}\u{e4}"],
+        &["sixteen-characters"; 2],
+    ] {
+        let wrong = key(bad).unwrap_err();
+        assert_eq!(wrong[0].field, "header.Idempotency-Key", "{bad:?}");
+    }
+    // An operation that does not declare it does not look at it.
+    assert!(checks(&api, "listApiKeys").check_headers(|_| vec![b"short"]).is_ok());
+    let id = |text: String| checks(&api, "getAgent").check_path(&[("id".into(), text)]);
+    assert!(id("agent_x".into()).is_ok());
+    assert_eq!(id("x".repeat(129)).unwrap_err()[0].field, "path.id");
+}
+
+/// Rows: SC-10.
+#[test]
+fn security_means_what_openapi_says() {
+    use flowyte_core::{CredentialKind, Requirement};
+    let api = compile(
+        r#"
+openapi: 3.1.0
+info: {title: t, version: "1"}
+security: [{key: ["a:read"]}]
+x-scopes:
+  "a:read": {description: d, holders: [secret_key, role], roles: [owner]}
+  "b:read": {description: d, holders: [secret_key, role], roles: [owner]}
+components:
+  securitySchemes:
+    key: {type: http, scheme: bearer, x-credential: secret_key}
+    session: {type: apiKey, in: cookie, name: s, x-credential: session}
+paths:
+  /inherits: {get: {operationId: inherits, responses: {"200": {description: d}}}}
+  /overrides: {get: {operationId: overrides, security: [{key: ["b:read"]}], responses: {"200": {description: d}}}}
+  /open: {get: {operationId: open, security: [], x-public: true, responses: {"200": {description: d}}}}
+  /either: {get: {operationId: either, security: [{key: ["a:read", "b:read"]}, {session: ["b:read"]}], responses: {"200": {description: d}}}}
+"#,
+    )
+    .unwrap_or_else(|all| panic!("{all:?}"));
+    let names = |id: &str| -> Vec<(CredentialKind, Vec<&str>)> {
+        let operation = api.contract.operations().iter().find(|it| it.id == id).unwrap();
+        match operation.requirement() {
+            Requirement::Public => vec![],
+            Requirement::Credential(all) => {
+                all.iter().map(|it| (it.kind, api.contract.scopes().names(it.scopes))).collect()
+            }
+        }
+    };
+    assert_eq!(names("inherits"), [(CredentialKind::SecretKey, vec!["a:read"])]);
+    assert_eq!(
+        names("overrides"),
+        [(CredentialKind::SecretKey, vec!["b:read"])],
+        "its own rule replaces the root's"
+    );
+    assert_eq!(names("open"), []);
+    let either =
+        [(CredentialKind::SecretKey, vec!["a:read", "b:read"]), (CredentialKind::Session, vec!["b:read"])];
+    assert_eq!(names("either"), either, "one of these, and all of its scopes");
+}
+
 /// A document of one operation, with a part replaced.
 fn document(from: &str, to: &str) -> String {
     let whole = r#"

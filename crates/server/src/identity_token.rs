@@ -103,6 +103,7 @@ mod tests {
         verify(&sign(&header, &claims, b"secret"), b"secret", "agent_1", NOW)
     }
 
+    /// Rows: VI-01 VI-02 VI-04.
     #[test]
     fn one_algorithm_one_audience_ten_minutes() {
         let good = || json!({"sub": "visitor", "aud": "agent_1", "exp": EXP});

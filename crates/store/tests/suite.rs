@@ -274,7 +274,7 @@ async fn pages_are_newest_first_and_complete() {
 async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
     on_both(|store| async move {
         let (organization, user, _) = found(&store, "a@example.com").await;
-        let tasks: Vec<_> = (0..16)
+        let tasks: Vec<_> = (0..64)
             .map(|_| {
                 let store = store.clone();
                 tokio::spawn(async move { mint(&store, organization, user).await })
@@ -284,9 +284,9 @@ async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
             task.await.unwrap();
         }
         let report = store.audit_verify(organization).await.unwrap();
-        assert_eq!((report.events, report.broken_at), (18, None));
+        assert_eq!((report.events, report.broken_at), (66, None));
         let filter = AuditFilter { action: Some("api_key.minted".into()), ..Default::default() };
-        assert_eq!(store.audit_events(organization, &filter, None, 100).await.unwrap().len(), 16);
+        assert_eq!(store.audit_events(organization, &filter, None, 100).await.unwrap().len(), 64);
 
         // Each from the end on, so that the first break is the newest tampering: edited, swapped, deleted, inserted.
         for (change, broken) in [

@@ -495,7 +495,7 @@ fn a_person_has_so_many_sessions_and_the_oldest_ends() {
     assert_eq!(open.as_array().unwrap().iter().filter(|it| it["current"] == true).count(), 1);
 }
 
-/// Rows: MI-02 MI-09 MI-10 MI-13 MI-16 MI-17 AU-04.
+/// Rows: MI-02 MI-09 MI-10 MI-13 MI-16 MI-17.
 #[test]
 fn minting_in_every_wrong_way() {
     for world in worlds(&[("KEYS_PER_ORGANIZATION", "60")]) {
@@ -702,6 +702,14 @@ fn visitors_who_must_be_identified_are() {
         };
         let good = json!({"sub": "visitor", "aud": world.agent, "exp": now + 300});
         assert_eq!(open(&pk, json!({"identityToken": sign(Algorithm::HS256, good.clone())})).0, 201);
+        // What a header says of keys chooses nothing: a good signature stays good, another's stays bad.
+        let mut misled = Header::new(Algorithm::HS256);
+        misled.kid = Some("../../etc/passwd' OR 1=1".into());
+        misled.jku = Some("https://evil.example/keys".into());
+        misled.x5u = Some("https://evil.example/cert".into());
+        let token = |secret: &[u8]| encode(&misled, &good, &EncodingKey::from_secret(secret)).unwrap();
+        assert_eq!(open(&pk, json!({"identityToken": token(secret.as_bytes())})).0, 201);
+        assert_eq!(open(&pk, json!({"identityToken": token(b"another")})), refused(403, "identity_required"));
         let identity_required = refused(403, "identity_required");
         assert_eq!(open(&pk, json!({})), identity_required);
         assert_eq!(
@@ -855,7 +863,7 @@ fn each_refusal_is_counted_once_for_the_keys_owner() {
     }
 }
 
-/// Rows: SX-02 SX-09 SX-15.
+/// Rows: SX-09 SX-15.
 #[test]
 fn log_lines_are_one_line_each_and_say_nothing_of_what_was_sent() {
     let world = World::new(&[("LOG_FORMAT", "json"), ("LOG_LEVEL", "trace")]);
@@ -1226,4 +1234,60 @@ fn sign_up_is_closed_unless_the_operator_opens_it() {
     let token = json!({"token": "flowyte_it_000000000000000000000000000000000000", "organizationName": "X", "name": "Eve", "email": "e@x.example", "password": PASSWORD});
     let again = open.send("POST", "/api/v1/auth/setup", &[], Some(&token));
     assert_eq!(answer(&again), refused(401, "invalid_credential"));
+}
+
+/// Guesses sent at once are no more guesses than those sent one by one.
+#[test]
+fn a_burst_of_sign_ins_is_within_the_limit_too() {
+    let server = Server::start(&[("LOGIN_FAILURES_PER_ADDRESS", "1000")]);
+    server.set_up("ada@alpha.example");
+    std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..40)
+            .map(|_| scope.spawn(|| server.log_in("ada@alpha.example", "not-the-password-of-ada").status))
+            .collect();
+        // All of them wait for their turn by now; this one, though right, comes after ten failures.
+        sleep(Duration::from_millis(150));
+        let late = server.log_in("ada@alpha.example", PASSWORD);
+        assert_eq!(answer(&late), refused(401, "login_failed"));
+        assert!(guesses.into_iter().all(|it| it.join().unwrap() == 401));
+    });
+}
+
+/// A token is used once, however many use it at once.
+#[test]
+fn one_of_many_sets_up_and_one_of_many_accepts() {
+    let server = Server::start(&[("LOGIN_FAILURES_PER_ADDRESS", "1000")]);
+    let token = server.setup_token();
+    let race = |path: &'static str, body: &(dyn Fn(usize) -> Value + Sync)| -> Vec<u16> {
+        let barrier = Barrier::new(8);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|n| {
+                    let (server, barrier) = (&server, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        server.send("POST", path, &[], Some(&body(n))).status
+                    })
+                })
+                .collect();
+            all.into_iter().map(|it| it.join().unwrap()).collect()
+        })
+    };
+    let founding = |n: usize| json!({"token": token, "organizationName": "Alpha", "name": "Ada", "email": format!("ada{n}@alpha.example"), "password": PASSWORD});
+    let statuses = race("/api/v1/auth/setup", &founding);
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 7, "{statuses:?}");
+    let winner = (0..8).find_map(|n| {
+        let got = server.log_in(&format!("ada{n}@alpha.example"), PASSWORD);
+        (got.status == 200).then(|| got.cookie())
+    });
+    let owner = winner.unwrap();
+    let invite = json!({"email": "grace@alpha.example", "role": "viewer"});
+    let invite = server.as_member(&owner, "POST", "/api/v1/invites", Some(&invite)).data();
+    let joining = |_: usize| json!({"token": invite["token"], "name": "Grace", "password": PASSWORD});
+    let statuses = race("/api/v1/auth/invites/accept", &joining);
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 401 | 404 | 409)), "{statuses:?}");
+    let members = server.as_member(&owner, "GET", "/api/v1/members", None).data();
+    assert_eq!(members.as_array().unwrap().len(), 2);
 }

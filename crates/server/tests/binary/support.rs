@@ -68,7 +68,7 @@ impl Got {
 
     /// What every answer has, and what every refusal has besides.
     ///
-    /// Rows: SX-11.
+    /// Rows: SX-02 SX-11.
     pub fn check_invariants(&self, what: &str) {
         assert!(
             self.header("x-request-id").is_some_and(|it| it.len() > 20),
@@ -86,6 +86,10 @@ impl Got {
                 self.header("www-authenticate").is_some_and(|it| !it.contains("insufficient")),
                 "{what}: {self:?}"
             );
+            // What went wrong inside stays inside.
+            for inner in ["SELECT ", "INSERT ", "sqlx", "sqlite", ".rs:", "panicked", "/tmp/", "Error {"] {
+                assert!(!self.body.contains(inner), "{what}: {self:?}");
+            }
             if !self.body.is_empty() {
                 let document = self.json();
                 assert_eq!(document["status"], self.status, "{what}");
