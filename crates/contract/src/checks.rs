@@ -74,6 +74,9 @@ pub(crate) enum TextKind {
     Composite,
 }
 
+/// The text that was sent for a parameter, or why it is none.
+type Sent<'t> = Result<Cow<'t, str>, &'static str>;
+
 /// Declared parameters of one request: decoded, checked, defaults filled in.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(String, String)>);
@@ -109,7 +112,7 @@ pub enum BodyError {
 impl Checks {
     /// Reads a raw query string. Parameters that are not declared are ignored, whatever they hold.
     pub fn check_query(&self, query: Option<&str>) -> Result<Parameters, Vec<FieldError>> {
-        let mut sent: Vec<(Cow<'_, str>, Result<Cow<'_, str>, &str>)> = Vec::new();
+        let mut sent: Vec<(Cow<'_, str>, Sent<'_>)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
             if let Some(name) = form_decode(name) {
@@ -146,7 +149,7 @@ impl Checks {
     fn check<'t>(
         &self,
         place: Place,
-        sent: impl Fn(&str) -> Vec<Result<Cow<'t, str>, &'static str>>,
+        sent: impl Fn(&str) -> Vec<Sent<'t>>,
     ) -> Result<Parameters, Vec<FieldError>> {
         let (mut known, mut errors) = (Vec::new(), Vec::new());
         for parameter in self.parameters.iter().filter(|it| it.place == place) {
