@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, isNear, originTrouble, ownPath } from './format';
+import { ago, isNear, lastDays, originTrouble, ownPath } from './format';
 
 describe('origins', () => {
   it('takes what browsers send', () => {
@@ -36,5 +36,11 @@ describe('instants', () => {
     expect(isNear('2027-12-01T00:00:00Z', now)).toBe(false);
     expect(isNear('2026-11-01T00:00:00Z', now)).toBe(false);
     expect(isNear(null, now)).toBe(false);
+  });
+});
+
+describe('the last days', () => {
+  it('are days of UTC, oldest first, today among them', () => {
+    expect(lastDays(3, Date.parse('2028-03-01T00:00:01Z'))).toEqual(['2028-02-28', '2028-02-29', '2028-03-01']);
   });
 });

@@ -31,6 +31,11 @@ export function isNear(at: string | null | undefined, now = Date.now()): boolean
   return left > 0 && left < 14 * 86_400_000;
 }
 
+/** The UTC days up to today, oldest first: `2026-03-31`. */
+export function lastDays(count: number, now = Date.now()): string[] {
+  return Array.from({ length: count }, (_, index) => new Date(now - (count - 1 - index) * 86_400_000).toISOString().slice(0, 10));
+}
+
 /** Why an origin would be refused, or nothing. The server decides; this says it while one types. */
 export function originTrouble(text: string, env: 'live' | 'test'): string | undefined {
   if (text === '') return undefined;

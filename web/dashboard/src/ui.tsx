@@ -34,7 +34,7 @@ export function Trouble({ error }: { error: unknown }) {
   const refusal = error instanceof Refusal ? error.problem : undefined;
   return (
     <Notice tone="bad">
-      {error instanceof Error ? error.message : 'Something went wrong.'}
+      {refusal?.errors ? 'Not everything in the form can be taken:' : error instanceof Error ? error.message : 'Something went wrong.'}
       {refusal?.errors?.map((it) => (
         <div key={it.field + it.message}>
           <code>{it.field}</code> {it.message}
@@ -62,6 +62,33 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
         <strong>{title}</strong>
       </p>
       {children}
+    </div>
+  );
+}
+
+type TableProps = { label: string; columns: string[]; actions?: boolean; children: ReactNode };
+
+/** Rows under headings; scrolls sideways by itself, by keyboard too. `actions`: a last column of buttons. */
+export function Table({ label, columns, actions = false, children }: TableProps) {
+  return (
+    <div className="scroll" tabIndex={0} role="region" aria-label={label}>
+      <table>
+        <thead>
+          <tr>
+            {columns.map((it) => (
+              <th key={it} scope="col">
+                {it}
+              </th>
+            ))}
+            {actions && (
+              <th scope="col">
+                <span className="unseen">Actions</span>
+              </th>
+            )}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
     </div>
   );
 }
@@ -200,6 +227,41 @@ export function Copy({ text, label }: { text: string; label: string }) {
   );
 }
 
+type ActionsProps = {
+  /** What the form does. */
+  action: string;
+  busy: boolean;
+  /** Something still stands in the way. */
+  blocked?: boolean;
+  danger?: boolean;
+  onClose: () => void;
+};
+
+/** The two ways out of a dialog's form. */
+export function Actions({ action, busy, blocked = false, danger = false, onClose }: ActionsProps) {
+  return (
+    <div className="actions">
+      <button type="button" onClick={onClose}>
+        Cancel
+      </button>
+      <button type="submit" className={danger ? 'danger' : 'primary'} disabled={busy || blocked}>
+        {busy ? 'Working…' : action}
+      </button>
+    </div>
+  );
+}
+
+/** The only way out of a dialog whose content is shown once. */
+export function Copied({ onClose }: { onClose: () => void }) {
+  return (
+    <div className="actions">
+      <button type="button" className="primary" onClick={onClose}>
+        I have copied it
+      </button>
+    </div>
+  );
+}
+
 /** Asks once more before something that can't be undone. `type`: what must be typed to go on. */
 export function Confirm(props: {
   title: string;
@@ -220,14 +282,7 @@ export function Confirm(props: {
           <Text label={`Type ${props.type} to go on`} value={typed} onChange={setTyped} autoComplete="off" autoFocus />
         )}
         <Trouble error={props.error} />
-        <div className="actions">
-          <button type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" className="danger" disabled={props.busy || (props.type !== undefined && typed !== props.type)}>
-            {props.busy ? 'Working…' : props.action}
-          </button>
-        </div>
+        <Actions danger action={props.action} busy={props.busy} blocked={props.type !== undefined && typed !== props.type} onClose={props.onClose} />
       </Form>
     </Dialog>
   );

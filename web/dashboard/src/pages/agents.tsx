@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type PublishableKey, type Schemas } from '../api';
 import { originTrouble } from '../format';
 import { agent as agentQuery, agents, holds, publishableKeys, queries, session, versions as versionsQuery, widget as widgetQuery } from '../queries';
-import { Badge, Confirm, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
 
 function State({ of }: { of: Agent }) {
   return <Badge tone={of.status === 'published' ? 'good' : 'plain'}>{of.status}</Badge>;
@@ -43,38 +43,25 @@ export function AgentsPage() {
           </Empty>
         )}
         {list.data && list.data.length > 0 && (
-          <div className="scroll" tabIndex={0} role="region" aria-label="Table of agents">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Status</th>
-                  <th scope="col">Draft</th>
-                  <th scope="col">Changed</th>
-                  <th scope="col">Created by</th>
-                </tr>
-              </thead>
-              <tbody>
-                {list.data.map((it) => (
-                  <tr key={it.id}>
-                    <td className="name">
-                      <Link to="/agents/$agentId" params={{ agentId: it.id }}>
-                        {it.name}
-                      </Link>
-                    </td>
-                    <td>
-                      <State of={it} />
-                    </td>
-                    <td>version {it.version}</td>
-                    <td>
-                      <Time at={it.updatedAt} />
-                    </td>
-                    <td>{it.createdBy.name}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table label="Table of agents" columns={['Name', 'Status', 'Draft', 'Changed', 'Created by']}>
+            {list.data.map((it) => (
+              <tr key={it.id}>
+                <td className="name">
+                  <Link to="/agents/$agentId" params={{ agentId: it.id }}>
+                    {it.name}
+                  </Link>
+                </td>
+                <td>
+                  <State of={it} />
+                </td>
+                <td>version {it.version}</td>
+                <td>
+                  <Time at={it.updatedAt} />
+                </td>
+                <td>{it.createdBy.name}</td>
+              </tr>
+            ))}
+          </Table>
         )}
       </section>
       {making && (
@@ -82,14 +69,7 @@ export function AgentsPage() {
           <Form busy={make.isPending} onSubmit={() => make.mutate()}>
             <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Front desk" error={make.error instanceof Refusal ? make.error.field('name') : undefined} />
             <Trouble error={make.error} />
-            <div className="actions">
-              <button type="button" onClick={() => setMaking(false)}>
-                Cancel
-              </button>
-              <button className="primary" disabled={make.isPending}>
-                Make it
-              </button>
-            </div>
+            <Actions action="Make it" busy={make.isPending} onClose={() => setMaking(false)} />
           </Form>
         </Dialog>
       )}
@@ -327,63 +307,48 @@ function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
       {list.isPending && <Loading />}
       {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
       {list.data && list.data.items.length > 0 && (
-        <div className="scroll" tabIndex={0} role="region" aria-label="Table of publishable keys">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">Origins</th>
-                <th scope="col">Status</th>
-                <th scope="col">Last used</th>
-                <th scope="col">
-                  <span className="unseen">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.data.items.map((it) => (
-                <tr key={it.id}>
-                  <td className="name">
-                    {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
-                    {it.requireIdentityVerification && <div className="quiet small">visitors must be identified</div>}
-                  </td>
-                  <td>
-                    {it.allowedOrigins.map((origin) => (
-                      <div key={origin}>
-                        <code>{origin}</code>
-                      </div>
-                    ))}
-                  </td>
-                  <td>
-                    <Status of={it.status} />
-                  </td>
-                  <td>
-                    <Time at={it.lastUsedAt} />
-                  </td>
-                  <td>
-                    {it.status === 'active' && (
-                      <div className="actions">
-                        <button type="button" onClick={() => setEmbedding(it)}>
-                          Embed
+        <Table label="Table of publishable keys" columns={['Name', 'Origins', 'Status', 'Last used']} actions>
+          {list.data.items.map((it) => (
+            <tr key={it.id}>
+              <td className="name">
+                {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
+                {it.requireIdentityVerification && <div className="quiet small">visitors must be identified</div>}
+              </td>
+              <td>
+                {it.allowedOrigins.map((origin) => (
+                  <div key={origin}>
+                    <code>{origin}</code>
+                  </div>
+                ))}
+              </td>
+              <td>
+                <Status of={it.status} />
+              </td>
+              <td>
+                <Time at={it.lastUsedAt} />
+              </td>
+              <td>
+                {it.status === 'active' && (
+                  <div className="actions">
+                    <button type="button" onClick={() => setEmbedding(it)}>
+                      Embed
+                    </button>
+                    {may && (
+                      <>
+                        <button type="button" disabled={rotate.isPending} onClick={() => rotate.mutate(it.id)}>
+                          Rotate
                         </button>
-                        {may && (
-                          <>
-                            <button type="button" disabled={rotate.isPending} onClick={() => rotate.mutate(it.id)}>
-                              Rotate
-                            </button>
-                            <button type="button" onClick={() => setRevoking(it)}>
-                              Revoke
-                            </button>
-                          </>
-                        )}
-                      </div>
+                        <button type="button" onClick={() => setRevoking(it)}>
+                          Revoke
+                        </button>
+                      </>
                     )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+                  </div>
+                )}
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
       {making && (
         <MintPublishable
@@ -409,11 +374,7 @@ function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
         <Dialog title="Copy the identity secret" onClose={() => setSecret(undefined)} firm wide>
           <Notice tone="warn">Shown once. Your backend signs visitors with it: HS256, with sub, aud {agent.id}, and exp at most 10 minutes ahead.</Notice>
           <Copy label="Identity secret" text={secret.identitySecret} />
-          <div className="actions">
-            <button type="button" className="primary" onClick={() => setSecret(undefined)}>
-              I have copied it
-            </button>
-          </div>
+          <Copied onClose={() => setSecret(undefined)} />
         </Dialog>
       )}
       {revoking && (
@@ -465,14 +426,7 @@ function MintPublishable({ agent, onClose, onMinted }: { agent: Agent; onClose: 
           <label htmlFor="identity">Visitors must be identified by a token that your backend signs</label>
         </div>
         <Trouble error={mint.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={mint.isPending || lines.length === 0 || wrong !== undefined}>
-            Mint
-          </button>
-        </div>
+        <Actions action="Mint" busy={mint.isPending} blocked={lines.length === 0 || wrong !== undefined} onClose={onClose} />
       </Form>
     </Dialog>
   );

@@ -2,7 +2,7 @@
 import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { all, api, ask, page } from '../api';
-import { Empty, Field, Heading, Loading, Notice, Time, Trouble } from '../ui';
+import { Empty, Field, Heading, Loading, Notice, Table, Time, Trouble } from '../ui';
 
 const ACTIONS = [
   'setup.completed', 'session.started', 'session.ended', 'login.failed', 'api_key.minted', 'api_key.changed', 'api_key.rotated', 'api_key.revoked',
@@ -74,36 +74,22 @@ export function AuditPage() {
         {events.isPending && <Loading rows={6} />}
         {events.isSuccess && rows.length === 0 && <Empty title="No event fits" />}
         {rows.length > 0 && (
-          <div className="scroll" tabIndex={0} role="region" aria-label="Table of events">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">#</th>
-                  <th scope="col">When</th>
-                  <th scope="col">Who</th>
-                  <th scope="col">What</th>
-                  <th scope="col">To what</th>
-                  <th scope="col">From</th>
-                </tr>
-              </thead>
-              <tbody>
-                {rows.map((it) => (
-                  <tr key={it.id}>
-                    <td>{it.sequence}</td>
-                    <td>
-                      <Time at={it.at} />
-                    </td>
-                    <td>{it.actor.name || it.actor.kind}</td>
-                    <td>
-                      <code>{it.action}</code>
-                    </td>
-                    <td title={it.target.id ?? undefined}>{it.target.name || it.target.kind}</td>
-                    <td>{it.address}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table label="Table of events" columns={['#', 'When', 'Who', 'What', 'To what', 'From']}>
+            {rows.map((it) => (
+              <tr key={it.id}>
+                <td>{it.sequence}</td>
+                <td>
+                  <Time at={it.at} />
+                </td>
+                <td>{it.actor.name || it.actor.kind}</td>
+                <td>
+                  <code>{it.action}</code>
+                </td>
+                <td title={it.target.id ?? undefined}>{it.target.name || it.target.kind}</td>
+                <td>{it.address}</td>
+              </tr>
+            ))}
+          </Table>
         )}
         {events.hasNextPage && (
           <div className="actions">

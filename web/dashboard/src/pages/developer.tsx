@@ -5,7 +5,7 @@ import { useMemo, useState } from 'react';
 import { Refusal, api, ask, type ApiKey, type Schemas } from '../api';
 import { isNear } from '../format';
 import { holds, keys, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
-import { Badge, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function DeveloperPage() {
   const { data: me } = useQuery(session);
@@ -66,65 +66,50 @@ export function DeveloperPage() {
                 )}
               </Field>
             </div>
-            <div className="scroll" tabIndex={0} role="region" aria-label="Table of keys">
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">Name</th>
-                    <th scope="col">Key</th>
-                    <th scope="col">Status</th>
-                    <th scope="col">Scopes</th>
-                    <th scope="col">Last used</th>
-                    <th scope="col">Expires</th>
-                    <th scope="col">Created by</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {shown.map((it) => (
-                    <tr key={it.id}>
-                      <td className="name">
-                        <Link to="/developer/$keyId" params={{ keyId: it.id }}>
-                          {it.name}
-                        </Link>
-                      </td>
-                      <td>
-                        <code>
-                          {it.prefix}…{it.last4}
-                        </code>
-                        {it.env === 'test' && (
-                          <>
-                            {' '}
-                            <Badge tone="plain">test</Badge>
-                          </>
-                        )}
-                      </td>
-                      <td>
-                        <Status of={it.status} />
-                      </td>
-                      <td title={it.scopes.join(', ')}>{it.scopes.length}</td>
-                      <td>
-                        <Time at={it.lastUsedAt} />
-                        {it.lastUsedOperation && (
-                          <div className="quiet small">
-                            {it.lastUsedOperation} from {it.lastUsedAddress}
-                          </div>
-                        )}
-                      </td>
-                      <td>
-                        <Time at={it.expiresAt} />
-                        {it.status === 'active' && isNear(it.expiresAt) && (
-                          <>
-                            {' '}
-                            <Badge tone="warn">soon</Badge>
-                          </>
-                        )}
-                      </td>
-                      <td>{it.createdBy.name}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table label="Table of keys" columns={['Name', 'Key', 'Status', 'Scopes', 'Last used', 'Expires', 'Created by']}>
+              {shown.map((it) => (
+                <tr key={it.id}>
+                  <td className="name">
+                    <Link to="/developer/$keyId" params={{ keyId: it.id }}>
+                      {it.name}
+                    </Link>
+                  </td>
+                  <td>
+                    <code>
+                      {it.prefix}…{it.last4}
+                    </code>
+                    {it.env === 'test' && (
+                      <>
+                        {' '}
+                        <Badge tone="plain">test</Badge>
+                      </>
+                    )}
+                  </td>
+                  <td>
+                    <Status of={it.status} />
+                  </td>
+                  <td title={it.scopes.join(', ')}>{it.scopes.length}</td>
+                  <td>
+                    <Time at={it.lastUsedAt} />
+                    {it.lastUsedOperation && (
+                      <div className="quiet small">
+                        {it.lastUsedOperation} from {it.lastUsedAddress}
+                      </div>
+                    )}
+                  </td>
+                  <td>
+                    <Time at={it.expiresAt} />
+                    {it.status === 'active' && isNear(it.expiresAt) && (
+                      <>
+                        {' '}
+                        <Badge tone="warn">soon</Badge>
+                      </>
+                    )}
+                  </td>
+                  <td>{it.createdBy.name}</td>
+                </tr>
+              ))}
+            </Table>
             {shown.length === 0 && <Empty title="No key fits the search" />}
           </>
         )}
@@ -286,14 +271,7 @@ function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (mad
           </div>
         </details>
         <Trouble error={mint.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={mint.isPending || chosen.length === 0}>
-            {mint.isPending ? 'Minting…' : chosen.length === 0 ? 'Choose a scope' : 'Mint'}
-          </button>
-        </div>
+        <Actions action={chosen.length === 0 ? 'Choose a scope' : 'Mint'} busy={mint.isPending} blocked={chosen.length === 0} onClose={onClose} />
       </Form>
     </Dialog>
   );
@@ -339,11 +317,7 @@ export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => v
           <Notice tone="plain">Waiting for the first call…</Notice>
         )}
       </div>
-      <div className="actions">
-        <button type="button" className="primary" onClick={onClose}>
-          I have copied it
-        </button>
-      </div>
+      <Copied onClose={onClose} />
     </Dialog>
   );
 }

@@ -58,7 +58,7 @@ export function SetUp() {
   const refusal = entry.error instanceof Refusal ? entry.error : undefined;
   return (
     <Alone title="Set up Flowyte">
-      <p>You are the first here. This makes your organization, with you as its owner.</p>
+      <p>This makes the first organization, with you as its owner. It can be done once.</p>
       <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
         {!token && (
           <Text

@@ -3,9 +3,9 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { useState } from 'react';
 import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
-import { isNear } from '../format';
+import { isNear, lastDays } from '../format';
 import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
-import { Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
 
 const GRACES: [string, number][] = [
@@ -197,11 +197,15 @@ function UsageCard({ id }: { id: string }) {
   const it = usage.data;
   const days = it?.days ?? [];
   const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, count) => total + count, 0);
-  const bars = days.map((day) => ({
-    date: day.date,
-    allowed: day.operations.reduce((total, one) => total + one.allowed, 0),
-    denied: day.operations.reduce((total, one) => total + sum(one.denied), 0),
-  }));
+  // Today and the 30 days before it; a day without a call has no entry and still takes its place.
+  const bars = lastDays(31).map((date) => {
+    const calls = days.find((day) => day.date === date)?.operations ?? [];
+    return {
+      date,
+      allowed: calls.reduce((total, one) => total + one.allowed, 0),
+      denied: calls.reduce((total, one) => total + sum(one.denied), 0),
+    };
+  });
   const most = Math.max(1, ...bars.map((bar) => bar.allowed + bar.denied));
   const operations = new Map<string, { allowed: number; denied: Record<string, number> }>();
   for (const one of days.flatMap((day) => day.operations)) {
@@ -227,35 +231,24 @@ function UsageCard({ id }: { id: string }) {
               </g>
             ))}
           </svg>
-          <div className="scroll" tabIndex={0} role="region" aria-label="Calls by operation">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Operation</th>
-                  <th scope="col">Allowed</th>
-                  <th scope="col">Refused</th>
-                </tr>
-              </thead>
-              <tbody>
-                {[...operations].map(([name, counts]) => (
-                  <tr key={name}>
-                    <td>
-                      <code>{name}</code>
-                    </td>
-                    <td>{counts.allowed}</td>
-                    <td>
-                      {Object.entries(counts.denied).map(([code, count]) => (
-                        <div key={code}>
-                          {count} × <a href={`/errors/${code}`}>{code}</a>
-                          {code === 'insufficient_scope' && enough(name).length > 0 && <span className="quiet small"> {enough(name).join(' or ')} would have been enough</span>}
-                        </div>
-                      ))}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table label="Calls by operation" columns={['Operation', 'Allowed', 'Refused']}>
+            {[...operations].map(([name, counts]) => (
+              <tr key={name}>
+                <td>
+                  <code>{name}</code>
+                </td>
+                <td>{counts.allowed}</td>
+                <td>
+                  {Object.entries(counts.denied).map(([code, count]) => (
+                    <div key={code}>
+                      {count} × <a href={`/errors/${code}`}>{code}</a>
+                      {code === 'insufficient_scope' && enough(name).length > 0 && <span className="quiet small"> {enough(name).join(' or ')} would have been enough</span>}
+                    </div>
+                  ))}
+                </td>
+              </tr>
+            ))}
+          </Table>
         </>
       )}
     </section>
@@ -313,14 +306,7 @@ function EditDialog({ of, onClose }: { of: ApiKey; onClose: () => void }) {
           <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" error={refusal?.field('rateLimitRpm')} hint="Empty: no limit of its own." />
         </div>
         <Trouble error={save.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={save.isPending || chosen.length === 0}>
-            Save
-          </button>
-        </div>
+        <Actions action="Save" busy={save.isPending} blocked={chosen.length === 0} onClose={onClose} />
       </Form>
     </Dialog>
   );
@@ -353,14 +339,7 @@ function RotateDialog({ of, onClose, onRotated }: { of: ApiKey; onClose: () => v
           )}
         </Field>
         <Trouble error={rotate.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={rotate.isPending}>
-            {rotate.isPending ? 'Rotating…' : 'Rotate'}
-          </button>
-        </div>
+        <Actions action="Rotate" busy={rotate.isPending} onClose={onClose} />
       </Form>
     </Dialog>
   );

@@ -3,7 +3,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Schemas } from '../api';
 import { holds, invites, members, queries, session } from '../queries';
-import { Confirm, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Text, Time, Trouble } from '../ui';
+import { Actions, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 const ROLES: [Schemas['Role'], string][] = [
   ['viewer', 'Viewer: reads'],
@@ -48,68 +48,52 @@ export function MembersPage() {
       <section className="card" aria-label="Members">
         <Trouble error={list.error ?? change.error} />
         {list.isPending && <Loading />}
-        <div className="scroll" tabIndex={0} role="region" aria-label="Table of members">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">E-mail</th>
-                <th scope="col">Role</th>
-                <th scope="col">Last seen</th>
-                <th scope="col">Joined</th>
-                <th scope="col">
-                  <span className="unseen">Actions</span>
-                </th>
+        <Table label="Table of members" columns={['Name', 'E-mail', 'Role', 'Last seen', 'Joined']} actions>
+          {list.data?.map((it) => {
+            const mayChange = may && (owner || it.role !== 'owner');
+            return (
+              <tr key={it.id}>
+                <td className="name">
+                  {it.name} {it.userId === me?.user.id && <span className="quiet">(you)</span>}
+                </td>
+                <td>{it.email}</td>
+                <td>
+                  {mayChange ? (
+                    <select
+                      aria-label={`Role of ${it.name}`}
+                      value={it.role}
+                      disabled={change.isPending}
+                      onChange={(event) => change.mutate({ id: it.id, role: event.target.value as Schemas['Role'] })}
+                    >
+                      {ROLES.filter(([role]) => owner || role !== 'owner').map(([role]) => (
+                        <option key={role} value={role}>
+                          {role}
+                        </option>
+                      ))}
+                    </select>
+                  ) : (
+                    it.role
+                  )}
+                </td>
+                <td>
+                  <Time at={it.lastSeenAt} />
+                </td>
+                <td>
+                  <Time at={it.joinedAt} />
+                </td>
+                <td>
+                  {mayChange && (
+                    <div className="actions">
+                      <button type="button" onClick={() => setRemoving(it)}>
+                        Remove
+                      </button>
+                    </div>
+                  )}
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {list.data?.map((it) => {
-                const mayChange = may && (owner || it.role !== 'owner');
-                return (
-                  <tr key={it.id}>
-                    <td className="name">
-                      {it.name} {it.userId === me?.user.id && <span className="quiet">(you)</span>}
-                    </td>
-                    <td>{it.email}</td>
-                    <td>
-                      {mayChange ? (
-                        <select
-                          aria-label={`Role of ${it.name}`}
-                          value={it.role}
-                          disabled={change.isPending}
-                          onChange={(event) => change.mutate({ id: it.id, role: event.target.value as Schemas['Role'] })}
-                        >
-                          {ROLES.filter(([role]) => owner || role !== 'owner').map(([role]) => (
-                            <option key={role} value={role}>
-                              {role}
-                            </option>
-                          ))}
-                        </select>
-                      ) : (
-                        it.role
-                      )}
-                    </td>
-                    <td>
-                      <Time at={it.lastSeenAt} />
-                    </td>
-                    <td>
-                      <Time at={it.joinedAt} />
-                    </td>
-                    <td>
-                      {mayChange && (
-                        <div className="actions">
-                          <button type="button" onClick={() => setRemoving(it)}>
-                            Remove
-                          </button>
-                        </div>
-                      )}
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
+            );
+          })}
+        </Table>
       </section>
       <section className="card" aria-label="Invites">
         <h2>Open invites</h2>
@@ -147,11 +131,7 @@ export function MembersPage() {
         <Dialog title={`Invite ${invited.email}`} onClose={() => setInvited(undefined)} firm wide>
           <Notice tone="warn">No e-mail is sent. Hand this link over yourself; it is shown once, works once, and for seven days.</Notice>
           <Copy label="Invite link" text={invited.link} />
-          <div className="actions">
-            <button type="button" className="primary" onClick={() => setInvited(undefined)}>
-              I have copied it
-            </button>
-          </div>
+          <Copied onClose={() => setInvited(undefined)} />
         </Dialog>
       )}
       {removing && (
@@ -183,14 +163,7 @@ function InviteDialog({ owner, onClose, onInvited }: { owner: boolean; onClose: 
           )}
         </Field>
         <Trouble error={invite.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={invite.isPending}>
-            Invite
-          </button>
-        </div>
+        <Actions action="Invite" busy={invite.isPending} onClose={onClose} />
       </Form>
     </Dialog>
   );
