@@ -1,6 +1,10 @@
 //! The decision cases, through core, on the product's own contract.
 #![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
 
+#[path = "../../../tests/decisions/case.rs"]
+mod case;
+
+use case::{Case, NOW, cases};
 use flowyte_contract::compile;
 use flowyte_core::credential::{Secret, present};
 use flowyte_core::facts::Field;
@@ -13,25 +17,7 @@ use flowyte_core::{
     RequestFacts, Role, ScopeSet, Timestamp, decide,
 };
 
-const CASES: &str = include_str!("../../../tests/decisions/order.yaml");
 const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
-const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    r#as: String,
-    call: String,
-    answer: String,
-    header: Option<String>,
-    query: Option<String>,
-    origin: Option<String>,
-    site: Option<String>,
-    address: Option<String>,
-    #[serde(default)]
-    stale: bool,
-}
 
 /// A record with what it refers to.
 struct Kept {
@@ -166,7 +152,7 @@ fn run(case: &Case, contract: &Contract) -> &'static str {
 #[test]
 fn every_case_is_decided_as_written() {
     let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
-    let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
+    let cases = cases();
     let wrong: Vec<String> = cases
         .iter()
         .map(|case| (case, run(case, api.contract())))

@@ -1,6 +1,8 @@
 //! The binary itself, end to end: started as an operator starts it, spoken to over raw sockets.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what went wrong by panicking.
 
+#[path = "../../../tests/decisions/case.rs"]
+mod case;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
 #[path = "binary/support.rs"]

@@ -1,5 +1,6 @@
 //! The decision cases that core is held against, asked over HTTP: one clock, the same callers, the same answers.
 
+use crate::case::{Case, NOW, cases};
 use crate::support::raw;
 use flowyte::accept;
 use flowyte::app::App;
@@ -25,27 +26,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-const CASES: &str = include_str!("../../../../tests/decisions/order.yaml");
-const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 /// The id of the publishable key.
 const WIDGET: [u8; 16] = [0xbb; 16];
 const PEPPER: [u8; 32] = [7; 32];
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    r#as: String,
-    call: String,
-    answer: String,
-    header: Option<String>,
-    query: Option<String>,
-    origin: Option<String>,
-    site: Option<String>,
-    address: Option<String>,
-    #[serde(default)]
-    stale: bool,
-}
 
 struct Fixed;
 
@@ -284,7 +267,7 @@ fn http_answers_what_core_decides() {
         let fresh = serve(&file, false, Box::new(Embedded)).await.0;
         (callers, fresh, serve(&file, true, Box::new(Embedded)).await.0)
     });
-    let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
+    let cases = cases();
     let wrong: Vec<String> = cases
         .iter()
         .map(|case| (case, ask(if case.stale { stale } else { fresh }, case, &callers)))
