@@ -39,6 +39,7 @@ impl Kept {
             kind: self.kind,
             environment: Environment::Live,
             revoked: self.revoked,
+            superseded: false,
             fence: self.fence.as_ref(),
         }
     }

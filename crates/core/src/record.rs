@@ -35,6 +35,8 @@ pub struct Record<'r> {
     pub environment: Environment,
     /// Revoked, ended or withdrawn; for good.
     pub revoked: bool,
+    /// An older secret of a rotated key, which works until its grace ends.
+    pub superseded: bool,
     /// What only some credentials have.
     pub fence: Option<&'r Fence>,
 }

@@ -307,7 +307,7 @@ fn judge(
                 Lookup::Found(record) => {
                     let mut verdict = nobody(decide(matched, Some(presented), lookup, facts, now));
                     if !matches!(verdict.permit, Err(Denial::InvalidCredential)) {
-                        (verdict.whose, verdict.digest) = (Some(whose(record)), Some(digest));
+                        (verdict.whose, verdict.digest) = (Some(whose(record, digest)), Some(digest));
                         verdict.origin_listed = lists(record, facts);
                     }
                     if charge && verdict.permit.is_ok() {
@@ -327,8 +327,13 @@ fn judge(
     nobody(decide(matched, presented, Lookup::Unknown, facts, now))
 }
 
-fn whose(record: &Record<'_>) -> Whose {
-    Whose { organization: record.organization.id, kind: record.kind, id: record.id }
+fn whose(record: &Record<'_>, digest: Digest) -> Whose {
+    Whose {
+        organization: record.organization.id,
+        kind: record.kind,
+        id: record.id,
+        superseded: record.superseded.then_some(digest),
+    }
 }
 
 fn lists(record: &Record<'_>, facts: &RequestFacts<'_>) -> bool {

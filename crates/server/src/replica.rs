@@ -260,6 +260,7 @@ impl Known {
                         kind: CredentialKind::SecretKey,
                         environment,
                         revoked: revoked || unreadable,
+                        superseded: secret_ends != Timestamp::NEVER,
                         fence,
                     };
                     self.secrets.insert(&digest, entry);
@@ -285,6 +286,7 @@ impl Known {
                     kind: CredentialKind::Session,
                     environment: Environment::Live,
                     revoked: ended || role.is_none(),
+                    superseded: false,
                     fence: Some(Fence {
                         user: role.map(|role| (user, role)),
                         idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), SESSION_IDLE)),
@@ -330,6 +332,7 @@ impl Known {
                         kind: CredentialKind::PublishableKey,
                         environment,
                         revoked,
+                        superseded: secret_ends != Timestamp::NEVER,
                         fence: Some(Fence {
                             origins: origins.clone(),
                             agent: Some(agent),
@@ -358,6 +361,7 @@ impl Known {
                     environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
                     // A key that is revoked, or not known, lists no origin.
                     revoked: of.as_ref().is_none_or(|it| it.origins.is_empty()),
+                    superseded: false,
                     fence: Some(Fence {
                         origins,
                         agent: of.as_ref().map(|it| it.agent),

@@ -295,7 +295,12 @@ async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
         tokio::select! {
             () = &mut stopped => return,
             _ = timeout(crate::replica::POLL, app.store.woken()), if shared => {}
-            _ = sweeps.tick() => app.replica.sweep(app.now()).await,
+            _ = sweeps.tick() => {
+                app.replica.sweep(app.now()).await;
+                if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
+                    tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
+                }
+            }
         }
     }
 }

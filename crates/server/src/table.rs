@@ -38,6 +38,8 @@ pub struct Entry {
     pub environment: Environment,
     /// Ended for good.
     pub revoked: bool,
+    /// Lives through the grace of a rotation.
+    pub superseded: bool,
     /// What only some have.
     pub fence: Option<Fence>,
 }
@@ -67,7 +69,8 @@ struct Writer {
 #[repr(align(64))]
 struct Line([AtomicU64; 8]);
 
-/// The parts of the sixth word, from the lowest bit: organization (32), fence (26), kind (3), test, revoked, vacant.
+/// The parts of the sixth word, from the lowest bit: organization (32), fence (25), superseded, kind (3), test, revoked,
+/// vacant.
 #[derive(Clone, Copy)]
 struct Facts {
     organization: OrganizationNumber,
@@ -76,16 +79,18 @@ struct Facts {
     kind: CredentialKind,
     environment: Environment,
     revoked: bool,
+    superseded: bool,
     /// Nothing is here any more; the search goes on behind it.
     vacant: bool,
 }
 
-const FENCE_BITS: u32 = 26;
+const FENCE_BITS: u32 = 25;
 
 impl Facts {
     fn pack(self) -> u64 {
         u64::from(self.organization)
             | u64::from(self.fence) << 32
+            | u64::from(self.superseded) << 57
             | (self.kind as u64) << 58
             | u64::from(self.environment == Environment::Test) << 61
             | u64::from(self.revoked) << 62
@@ -100,6 +105,7 @@ impl Facts {
             kind: CredentialKind::ALL[(word >> 58 & 7) as usize % CredentialKind::ALL.len()],
             environment: if bit(61) { Environment::Test } else { Environment::Live },
             revoked: bit(62),
+            superseded: bit(57),
             vacant: bit(63),
         }
     }
@@ -225,6 +231,7 @@ impl Table {
             kind: facts.kind,
             environment: facts.environment,
             revoked: facts.revoked,
+            superseded: facts.superseded,
             fence: restrictions,
         }))
     }
@@ -272,6 +279,7 @@ impl Table {
             kind: entry.kind,
             environment: entry.environment,
             revoked: entry.revoked,
+            superseded: entry.superseded,
             vacant: false,
         };
         let scopes = entry.scopes.bits();
@@ -438,6 +446,7 @@ mod tests {
             kind: CredentialKind::ALL[(value % 5) as usize],
             environment: if value.is_multiple_of(2) { Environment::Live } else { Environment::Test },
             revoked: value.is_multiple_of(3),
+            superseded: value.is_multiple_of(5),
             fence: fenced.then(|| Fence {
                 signed_in_at: Some(Timestamp::from_micros(value as i64)),
                 ..Default::default()
@@ -454,6 +463,7 @@ mod tests {
         assert_eq!(record.kind, CredentialKind::ALL[(value % 5) as usize]);
         assert_eq!(record.environment == Environment::Live, value.is_multiple_of(2));
         assert_eq!(record.revoked, value.is_multiple_of(3));
+        assert_eq!(record.superseded, value.is_multiple_of(5));
         if let Some(fence) = record.fence {
             assert!(fence.signed_in_at.is_some());
         }

@@ -1,7 +1,7 @@
 //! Counts what credentials are used for, off the path of the answer, and writes the counts in batches.
 
 use flowyte_core::id::OrganizationId;
-use flowyte_core::{CredentialKind, OperationIndex, Timestamp};
+use flowyte_core::{CredentialKind, Digest, OperationIndex, Timestamp};
 use flowyte_store::usage::UsageRow;
 use flowyte_store::{Store, StoreError};
 use std::collections::HashMap;
@@ -21,12 +21,15 @@ pub struct Whose {
     pub kind: CredentialKind,
     /// Its id without the prefix.
     pub id: [u8; 16],
+    /// The digest of an older secret in its grace; `None`: the current secret was used.
+    pub superseded: Option<Digest>,
 }
 
 /// A call that was permitted.
 pub const ALLOWED: &str = "allowed";
 
-type Key = (Whose, OperationIndex, &'static str, i64);
+/// The address is part of it for an older secret alone: whoever rotated wants to know who still uses that.
+type Key = (Whose, OperationIndex, &'static str, i64, Option<IpAddr>);
 
 struct Count {
     calls: i64,
@@ -53,7 +56,7 @@ impl Usage {
         let day = now.as_micros().div_euclid(flowyte_core::time::DAY);
         let shard = &self.shards[usize::from(whose.id[15]) % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let key = (whose, operation, outcome, day);
+        let key = (whose, operation, outcome, day, whose.superseded.map(|_| address));
         if shard.len() >= MOST && !shard.contains_key(&key) {
             metrics::counter!("flowyte_usage_dropped_total").increment(1);
             return;
@@ -78,10 +81,11 @@ impl Usage {
             }
             let rows: Vec<UsageRow> = taken
                 .iter()
-                .map(|((whose, index, outcome, _), count)| UsageRow {
+                .map(|((whose, index, outcome, ..), count)| UsageRow {
                     organization: whose.organization,
                     credential: whose.id,
                     kind: whose.kind,
+                    superseded: whose.superseded,
                     day: count.last_at.day(),
                     operation: operation(*index),
                     outcome: (*outcome).to_owned(),

@@ -252,8 +252,11 @@ fn bind_pg(
     })
 }
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_credentials.sql"), include_str!("../migrations/0002_platform.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_credentials.sql"),
+    include_str!("../migrations/0002_platform.sql"),
+    include_str!("../migrations/0003_superseded_usage.sql"),
+];
 
 /// The embedded database: one file, one process.
 pub struct Sqlite {

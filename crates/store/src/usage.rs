@@ -3,7 +3,7 @@
 use crate::db::{Mode, Store, id};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
-use flowyte_core::{CredentialKind, Timestamp};
+use flowyte_core::{CredentialKind, Digest, Timestamp};
 
 /// Calls of one credential to one operation with one outcome on one day.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct UsageRow {
     pub credential: [u8; 16],
     /// Its kind.
     pub kind: CredentialKind,
+    /// The digest of the older secret that was used, where it was one.
+    pub superseded: Option<Digest>,
     /// UTC day, `YYYY-MM-DD`.
     pub day: String,
     /// `operationId`.
@@ -51,6 +53,15 @@ impl dyn Store + '_ {
                         ],
                     )
                     .await?;
+                    if let Some(digest) = row.superseded {
+                        tx.exec(
+                            "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
+                             ON CONFLICT (organization_id, digest, address) \
+                             DO UPDATE SET calls = superseded_usage.calls + excluded.calls, last_at = excluded.last_at",
+                            args![*row.organization.as_bytes(), digest, row.address.clone(), row.calls, row.last_at],
+                        )
+                        .await?;
+                    }
                     if used {
                         tx.exec(
                             "UPDATE secret_keys SET last_used_at = $2, last_used_address = $3, last_used_operation = $4 \
@@ -87,6 +98,37 @@ impl dyn Store + '_ {
                 | CredentialKind::OneTime => {}
             }
         }
+        tx.commit().await
+    }
+
+    /// Who still uses the older secret of a key whose grace runs: calls from each address, the latest first.
+    pub async fn superseded_usage(
+        &self,
+        organization: OrganizationId,
+        key: SecretKeyId,
+        now: Timestamp,
+    ) -> Result<Vec<(String, i64, Timestamp)>, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT u.address, u.calls, u.last_at FROM superseded_usage u JOIN secrets s ON s.digest = u.digest \
+                 WHERE u.organization_id = $1 AND s.organization_id = $1 AND s.key_id = $2 AND s.expires_at > $3 \
+                 ORDER BY u.last_at DESC, u.address",
+                args![*organization.as_bytes(), *key.as_bytes(), now],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.get("address")?, row.get("calls")?, row.time("last_at")?))).collect()
+    }
+
+    /// Forgets the use of older secrets whose grace is over.
+    pub async fn forget_superseded_usage(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin(Mode::Batch).await?;
+        tx.exec(
+            "DELETE FROM superseded_usage WHERE NOT EXISTS \
+             (SELECT 1 FROM secrets s WHERE s.digest = superseded_usage.digest AND s.expires_at > $1)",
+            args![now],
+        )
+        .await?;
         tx.commit().await
     }
 

@@ -19,6 +19,8 @@ use std::time::Instant;
 const DEFAULT_LIFE_DAYS: i64 = 90;
 /// How long the old secret lives after a rotation when nothing is said.
 const DEFAULT_GRACE_SECONDS: i64 = 86_400;
+/// Addresses shown of those that still use an old secret.
+const MOST_ADDRESSES: usize = 20;
 /// An expiry later than this is taken for a mistake.
 const LATEST: Timestamp = Timestamp::from_micros(4_102_444_800_000_000); // 2100-01-01
 
@@ -232,7 +234,7 @@ type Calls = (i64, serde_json::Map<String, Value>);
 /// Calls per day and operation, refusals by reason.
 pub async fn usage(call: Call) -> Outcome<Answer> {
     let (organization, id) = (call.organization()?, call.id::<SecretKeyId>("id")?);
-    call.store().find_secret_key(organization, id, call.now).await?;
+    let key = call.store().find_secret_key(organization, id, call.now).await?;
     let day = |name, default: Timestamp| {
         call.query.get(name).map_or_else(|| default.day(), |it| it.chars().take(10).collect())
     };
@@ -260,7 +262,25 @@ pub async fn usage(call: Call) -> Outcome<Answer> {
             json!({"date": date, "operations": operations})
         })
         .collect();
-    Ok(Answer::data(json!({"days": days, "total": total})))
+    let mut data = json!({"days": days, "total": total});
+    // The newest is the current one; an older one is there only while its grace runs.
+    if let Some(old) = key.secrets.get(1).filter(|_| key.revoked_at.is_none()) {
+        let users = call.store().superseded_usage(organization, id, call.now).await?;
+        let addresses: Vec<Value> = users
+            .iter()
+            .take(MOST_ADDRESSES)
+            .map(|(address, calls, last)| json!({"address": address, "calls": calls, "lastUsedAt": instant(*last)}))
+            .collect();
+        data["oldSecret"] = json!({
+            "last4": old.last4,
+            "expiresAt": instant(old.expires_at),
+            "calls": users.iter().map(|(_, calls, _)| calls).sum::<i64>(),
+            "lastUsedAt": users.first().map(|(_, _, last)| instant(*last)),
+            "addressCount": users.len(),
+            "addresses": addresses,
+        });
+    }
+    Ok(Answer::data(data))
 }
 
 /// The smallest scopes that the recorded calls of the last days need.

@@ -811,6 +811,44 @@ fn keys_that_were_never_minted_cost_nothing() {
     assert!(grown < 4_096, "{grown} KiB more");
 }
 
+#[test]
+fn a_grace_says_who_still_uses_the_old_secret() {
+    for world in worlds(&[("trusted_proxies", "127.0.0.1/32")]) {
+        let server = &world.server;
+        let (id, old) = server.mint(&world.owner, json!({"name": "rotated", "scopes": ["agents:read"]}));
+        let usage = || {
+            sleep(Duration::from_millis(1500));
+            server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/usage"), None).data()
+        };
+        let ask = |key: &str, path: &str, from: &str| {
+            let fields = [format!("Authorization: Bearer {key}"), format!("X-Forwarded-For: {from}")];
+            server.send("GET", path, &[&fields[0], &fields[1]], None).status
+        };
+        assert_eq!(ask(&old, "/api/v1/agents", "203.0.113.6"), 200);
+        assert_eq!(usage()["oldSecret"], Value::Null, "nothing was rotated");
+        let rotated = server
+            .as_member(&world.owner, "POST", &format!("/api/v1/api-keys/{id}/rotate"), Some(&json!({})))
+            .data();
+        let new = rotated["secret"].as_str().unwrap();
+        assert_eq!(usage()["oldSecret"]["calls"], 0, "what was before the rotation does not count");
+        assert_eq!(ask(&old, "/api/v1/agents", "203.0.113.7"), 200);
+        assert_eq!(ask(&old, "/api/v1/webhooks", "203.0.113.7"), 403);
+        assert_eq!(ask(&old, "/api/v1/agents", "203.0.113.8"), 200);
+        assert_eq!(ask(new, "/api/v1/agents", "203.0.113.9"), 200);
+        let said = usage()["oldSecret"].clone();
+        assert_eq!((&said["calls"], &said["addressCount"]), (&json!(3), &json!(2)), "{said}");
+        let by = said["addresses"].as_array().unwrap();
+        let of = |address: &str| by.iter().find(|it| it["address"] == address).map(|it| it["calls"].clone());
+        assert_eq!(
+            (of("203.0.113.7"), of("203.0.113.8"), of("203.0.113.9")),
+            (Some(json!(2)), Some(json!(1)), None)
+        );
+        assert_eq!(said["last4"], old[old.len() - 4..]);
+        server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
+        assert_eq!(usage()["oldSecret"], Value::Null, "a revoked key has no grace");
+    }
+}
+
 /// Rows: AU-06 PK-28.
 #[test]
 fn each_refusal_is_counted_once_for_the_keys_owner() {

@@ -136,6 +136,8 @@ export function KeyPage() {
 
 function Grace({ of, may }: { of: ApiKey; may: boolean }) {
   const old = of.secrets[1];
+  const usage = useQuery({ ...usageQuery(of.id), refetchInterval: 5_000 });
+  const use = usage.data?.oldSecret;
   const cut = useMutation({
     mutationFn: () => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } })),
     onSuccess: () => changed(of.id),
@@ -150,6 +152,28 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
         </button>
       )}
       <Trouble error={cut.error} />
+      {use?.calls === 0 && <p>Nobody has used it since the rotation.</p>}
+      {use && use.calls > 0 && (
+        <>
+          <p>
+            Still used: {use.calls} {use.calls === 1 ? 'call' : 'calls'} since the rotation from {use.addressCount} {use.addressCount === 1 ? 'address' : 'addresses'}
+            {use.addressCount > use.addresses.length && `; the latest ${use.addresses.length}`}:
+          </p>
+          <Table label="Who still uses the old secret" columns={['Address', 'Calls', 'Last']}>
+            {use.addresses.map((it) => (
+              <tr key={it.address}>
+                <td>
+                  <code>{it.address}</code>
+                </td>
+                <td>{it.calls}</td>
+                <td>
+                  <Time at={it.lastUsedAt} />
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </>
+      )}
     </Notice>
   );
 }
