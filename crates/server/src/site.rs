@@ -35,8 +35,19 @@ struct Dashboard;
 struct Widget;
 
 /// First segments of the dashboard's own paths: its one page finds out the rest.
-const DASHBOARD: &[&str] =
-    &["", "setup", "signin", "signup", "invite", "developer", "agents", "members", "audit", "sessions"];
+const DASHBOARD: &[&str] = &[
+    "",
+    "setup",
+    "signin",
+    "signup",
+    "invite",
+    "developer",
+    "agents",
+    "members",
+    "audit",
+    "sessions",
+    "reference",
+];
 
 /// The document at a path; `None` where there is none.
 pub fn find(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Option<Outcome<Answer>> {

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, mint, setUp, visit } from './support.ts';
+import { PASSWORD, Product, launch, mint, setUp, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -78,6 +78,9 @@ describe('the dashboard', { concurrency: false }, () => {
     assert.deepEqual([await status(old), await status(fresh)], [200, 200]);
     assert.equal((await fetch(`${product.url}/api/v1/agents`, { method: 'POST', headers: { authorization: `Bearer ${fresh}` } })).status, 403);
     await ada.getByText('agents:write would have been enough').waitFor();
+    // One call with the old secret since the rotation, and it says so.
+    await ada.getByText('Still used: 1 call since the rotation from 1 address').waitFor();
+    await ada.getByRole('region', { name: 'Who still uses the old secret' }).getByRole('cell', { name: '127.0.0.1' }).waitFor();
     await accessible(ada, 'a key in its grace');
     await ada.getByRole('button', { name: 'End it now' }).click();
     await ada.getByText(/The old secret/).waitFor({ state: 'detached' });
@@ -165,6 +168,30 @@ describe('the dashboard', { concurrency: false }, () => {
     const { data } = (await answer.json()) as { data: { agentMeta: { greeting: string }; copy: { title: string } } };
     assert.deepEqual([data.agentMeta.greeting, data.copy.title], ['Good day!', 'Ask us']);
     await accessible(ada, 'an agent');
+    // The preview is the widget itself, on the draft; it follows the form before anything is saved.
+    await until(ada, 'Good day!');
+    await ada.getByLabel('Title').fill('Ask away');
+    await until(ada, 'Ask away');
+  });
+
+  it('shows what each call needs, with a key in view', async () => {
+    await ada.goto(`${product.url}/reference`);
+    const row = (name: string) => ada.getByRole('row', { name: new RegExp(`\\b${name}\\b`) });
+    await row('createAgent').getByText('allowed').waitFor();
+    const caller = ada.getByLabel('As', { exact: true });
+    const label = await caller.locator('option', { hasText: /^first / }).textContent();
+    await caller.selectOption({ label: label ?? '' });
+    await row('createAgent').getByText('lacks agents:write').waitFor();
+    await row('listAgents').getByText('allowed').waitFor();
+    await row('mintApiKey').getByText('takes a session').waitFor();
+    await row('listWebhooks').getByText('reserved').waitFor();
+    await accessible(ada, 'the reference');
+    assert.equal(await ada.getByRole('link', { name: /Try it.*createAgent/ }).getAttribute('href'), '/docs#/agents/createAgent');
+    const { page: docs, wrong: docsWrong, context } = await visit(browser);
+    await docs.goto(`${product.url}/docs#/agents/createAgent`);
+    await docs.getByRole('button', { name: 'Try it out' }).waitFor();
+    assert.deepEqual(docsWrong, []);
+    await context.close();
   });
 
   it('shows the audit log whole, and sessions to end', async () => {

@@ -1,7 +1,7 @@
 // Pictures of every page, light, dark and on a phone: node e2e/screenshots.ts FOLDER
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Product, launch, mint, setUp, visit } from './support.ts';
+import { Product, launch, mint, mintMany, setUp, visit } from './support.ts';
 
 const folder = process.argv[2] ?? 'screenshots';
 mkdirSync(folder, { recursive: true });
@@ -43,10 +43,16 @@ await page.getByLabel('Name').fill('Front desk');
 await page.getByRole('button', { name: 'Make it' }).click();
 await page.getByRole('heading', { name: 'Draft, version 1' }).waitFor();
 await shoot('agent');
-for (const name of ['agents', 'members', 'audit', 'sessions']) {
+for (const name of ['agents', 'members', 'audit', 'sessions', 'reference']) {
   await page.goto(`${product.url}/${name}`);
   await page.locator('.bone').first().waitFor({ state: 'detached' });
   await shoot(name);
 }
+await page.goto(`${product.url}/developer`);
+await mintMany(page, 1000);
+await page.reload();
+await page.getByText('worker 0001').waitFor();
+await page.setViewportSize({ width: 1280, height: 860 });
+await page.screenshot({ path: join(folder, 'developer-thousand.png') });
 await browser.close();
 product.stop();

@@ -101,3 +101,40 @@ export async function mint(page: Page, name: string, scope = 'agents:read'): Pro
   if (!secret?.startsWith('flowyte_sk_live_')) throw new Error(`no secret: ${secret}`);
   return secret;
 }
+
+// The widget's shadow root is closed to pages, so it is met through the keyboard and the accessibility tree, as people meet it.
+
+/** Writes into whatever has the focus, and sends it. */
+export async function say(page: Page, text: string): Promise<void> {
+  await page.keyboard.type(text);
+  await page.keyboard.press('Enter');
+}
+
+/** Waits for a part of what the page says; all that it says then. */
+export async function until(page: Page, part: string): Promise<string> {
+  const client = await page.context().newCDPSession(page);
+  for (let tries = 0; ; tries += 1) {
+    const { nodes } = await client.send('Accessibility.getFullAXTree');
+    const now = nodes.map((node) => node.name?.value ?? '').join('\n');
+    if (now.includes(part) || tries > 80) {
+      await client.detach();
+      if (!now.includes(part)) throw new Error(`${part} does not come: ${now}`);
+      return now;
+    }
+    await page.waitForTimeout(100);
+  }
+}
+
+/** Many keys at once, as a script of the member would make them. */
+export async function mintMany(page: Page, count: number): Promise<void> {
+  await page.evaluate(async (most) => {
+    for (let n = 0; n < most; n += 1) {
+      const answer = await fetch('/api/v1/api-keys', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: `worker ${String(n + 1).padStart(4, '0')}`, scopes: ['agents:read'], env: n % 3 === 0 ? 'test' : 'live' }),
+      });
+      if (!answer.ok) throw new Error(`key ${n}: ${answer.status}`);
+    }
+  }, count);
+}

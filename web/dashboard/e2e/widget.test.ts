@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, visit } from './support.ts';
+import { PASSWORD, Product, launch, say, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -37,29 +37,7 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
 const embedded = () =>
   `<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1><script src="${product.url}/widget/loader.js" data-flowyte-key="${key.keyPublic}" async></script>`;
 
-// The shadow root is closed to pages, so it is met through the keyboard and the accessibility tree, as people meet it.
 const bubble = (page: Page) => page.locator('flowyte-widget');
-
-async function say(page: Page, text: string): Promise<void> {
-  await page.keyboard.type(text);
-  await page.keyboard.press('Enter');
-}
-
-async function text(page: Page): Promise<string> {
-  const client = await page.context().newCDPSession(page);
-  const { nodes } = await client.send('Accessibility.getFullAXTree');
-  await client.detach();
-  return nodes.map((node) => node.name?.value ?? '').join('\n');
-}
-
-async function until(page: Page, part: string): Promise<string> {
-  for (let tries = 0; ; tries += 1) {
-    const now = await text(page);
-    if (now.includes(part)) return now;
-    if (tries > 80) throw new Error(`${part} does not come: ${now}`);
-    await page.waitForTimeout(100);
-  }
-}
 
 let shop = '';
 let elsewhere = '';

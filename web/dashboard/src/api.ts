@@ -64,11 +64,14 @@ export async function page<A extends Answer>(asked: Promise<A>): Promise<{ items
   return { items: answer.data as Of<A>, next: answer.pagination?.nextCursor ?? null };
 }
 
+/** Rows of a list that a page shows at most, the newest. */
+export const MOST = 1000;
+
 /** Every page of a list, up to a thousand rows. */
 export async function all<T>(more: (cursor: string | undefined) => Promise<{ items: T[]; next: string | null }>): Promise<T[]> {
   const rows: T[] = [];
   let cursor: string | undefined;
-  for (let pages = 0; pages < 10; pages += 1) {
+  while (rows.length < MOST) {
     const { items, next } = await more(cursor);
     rows.push(...items);
     if (next === null) break;

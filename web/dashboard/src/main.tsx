@@ -10,6 +10,7 @@ import { DeveloperPage } from './pages/developer';
 import { Invite, SetUp, SignIn, SignUp } from './pages/entry';
 import { KeyPage } from './pages/key';
 import { MembersPage } from './pages/members';
+import { ReferencePage } from './pages/reference';
 import { SessionsPage } from './pages/sessions';
 import { NotFound, Shell } from './pages/shell';
 import { queries, session } from './queries';
@@ -56,6 +57,7 @@ const router = createRouter({
       page('/agents/$agentId', AgentPage),
       page('/members', MembersPage),
       page('/audit', AuditPage),
+      page('/reference', ReferencePage),
       page('/sessions', SessionsPage),
     ]),
   ]),

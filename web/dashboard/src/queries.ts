@@ -1,6 +1,7 @@
 // What the pages read, by name, so that a change can say what it made old.
 import { QueryClient, queryOptions } from '@tanstack/react-query';
 import { Refusal, all, api, ask, page } from './api';
+import type { Document } from './contract-document';
 
 export const queries = new QueryClient({
   defaultOptions: {
@@ -63,6 +64,12 @@ export const invites = queryOptions({ queryKey: ['invites'], queryFn: () => page
 export const sessions = queryOptions({
   queryKey: ['sessions'],
   queryFn: () => page(api.GET('/auth/sessions', { params: { query: { limit: 100 } } })),
+});
+
+export const reference = queryOptions({
+  queryKey: ['reference'],
+  queryFn: async () => (await (await fetch('/api/v1/openapi.json')).json()) as Document,
+  staleTime: Infinity,
 });
 
 /** What a member holds, so that pages offer what would be permitted. The server decides. */

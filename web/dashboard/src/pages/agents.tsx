@@ -2,10 +2,11 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import { useState } from 'react';
-import { Refusal, api, ask, type Agent, type PublishableKey, type Schemas } from '../api';
+import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
 import { originTrouble } from '../format';
-import { agent as agentQuery, agents, holds, publishableKeys, queries, session, versions as versionsQuery, widget as widgetQuery } from '../queries';
+import { agent as agentQuery, agents, holds, publishableKeys, queries, session, versions as versionsQuery } from '../queries';
 import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+import { WidgetLooks } from './widget';
 
 function State({ of }: { of: Agent }) {
   return <Badge tone={of.status === 'published' ? 'good' : 'plain'}>{of.status}</Badge>;
@@ -128,7 +129,7 @@ export function AgentPage() {
         <Draft key={it.version} of={it} may={may} />
         <Versions of={it} may={may} />
       </div>
-      {holds(me, 'widgets:read') && <WidgetLooks agentId={it.id} may={holds(me, 'widgets:write')} />}
+      {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
       {holds(me, 'pubkeys:read') && <PublishableKeys agent={it} may={holds(me, 'pubkeys:write')} />}
       {deleting && (
         <Confirm title={`Delete ${it.name}`} action="Delete" type={it.name} busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate()} onClose={() => setDeleting(false)}>
@@ -213,59 +214,6 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
           )}
         </div>
       ))}
-    </section>
-  );
-}
-
-function WidgetLooks({ agentId, may }: { agentId: string; may: boolean }) {
-  const looks = useQuery(widgetQuery(agentId));
-  if (looks.error) return <Trouble error={looks.error} />;
-  if (!looks.data) return <Loading rows={2} />;
-  return <WidgetForm agentId={agentId} of={looks.data} may={may} />;
-}
-
-function WidgetForm({ agentId, of, may }: { agentId: string; of: Schemas['Widget']; may: boolean }) {
-  const word = (value: unknown) => (typeof value === 'string' ? value : '');
-  const [color, setColor] = useState(word(of.theme['primaryColor']));
-  const [title, setTitle] = useState(word(of.copy['title']));
-  const [open, setOpen] = useState(of.behavior['openOnLoad'] === true);
-  const save = useMutation({
-    mutationFn: () =>
-      ask(
-        api.PUT('/agents/{agentId}/widget', {
-          params: { path: { agentId } },
-          // What the API set besides stays.
-          body: {
-            theme: { ...of.theme, ...(color ? { primaryColor: color } : {}) },
-            copy: { ...of.copy, ...(title ? { title } : {}) },
-            behavior: { ...of.behavior, openOnLoad: open },
-          },
-        }),
-      ),
-    onSuccess: (saved) => queries.setQueryData(widgetQuery(agentId).queryKey, saved),
-  });
-  return (
-    <section className="card" aria-label="Widget">
-      <h2>Widget</h2>
-      <Form busy={save.isPending} onSubmit={() => save.mutate()}>
-        <div className="grid">
-          <Text label="Title" value={title} onChange={setTitle} maxLength={100} hint="Empty: the agent’s name." />
-          <Text label="Colour" value={color} onChange={setColor} maxLength={20} placeholder="#0b57d0" hint="A hex code or a CSS colour name; white text stands on it." />
-        </div>
-        <div className="check">
-          <input type="checkbox" id="open-on-load" checked={open} onChange={(event) => setOpen(event.target.checked)} />
-          <label htmlFor="open-on-load">Open by itself when a page loads</label>
-        </div>
-        <Trouble error={save.error} />
-        {may && (
-          <div className="actions">
-            {save.isSuccess && <span className="quiet small">Saved</span>}
-            <button className="primary" disabled={save.isPending}>
-              Save the widget
-            </button>
-          </div>
-        )}
-      </Form>
     </section>
   );
 }

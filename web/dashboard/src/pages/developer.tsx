@@ -2,7 +2,7 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
-import { Refusal, api, ask, type ApiKey, type Schemas } from '../api';
+import { MOST, Refusal, api, ask, type ApiKey, type Schemas } from '../api';
 import { isNear } from '../format';
 import { holds, keys, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
 import { Actions, Badge, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
@@ -111,6 +111,7 @@ export function DeveloperPage() {
               ))}
             </Table>
             {shown.length === 0 && <Empty title="No key fits the search" />}
+            {list.data.length >= MOST && <p className="quiet small">These are the newest {MOST.toLocaleString()}; the API lists the rest.</p>}
           </>
         )}
       </section>

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { Refusal, api, ask } from '../api';
 import { holds, queries, session } from '../queries';
 import { choose, theme } from '../theme';
-import { Dialog, Form, Heading, Text, Trouble } from '../ui';
+import { Actions, Dialog, Form, Heading, Text, Trouble } from '../ui';
 
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
@@ -13,6 +13,7 @@ const PAGES = [
   ['/members', 'Members', 'members:read'],
   ['/audit', 'Audit log', 'audit:read'],
   ['/sessions', 'Sessions', ''],
+  ['/reference', 'API reference', ''],
 ] as const;
 
 export function Shell() {
@@ -52,9 +53,6 @@ export function Shell() {
               {name}
             </Link>
           ))}
-          <a href="/docs" target="_blank" rel="noreferrer">
-            API reference ↗
-          </a>
         </nav>
         <div className="foot small">
           <div className="field">
@@ -126,14 +124,7 @@ function ChangePassword({ onClose }: { onClose: () => void }) {
         <Text label="Current password" type="password" value={current} onChange={setCurrent} required autoComplete="current-password" autoFocus />
         <Text label="New password" type="password" value={next} onChange={setNext} required autoComplete="new-password" error={refusal?.field('newPassword')} hint="At least 15 characters." />
         <Trouble error={change.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={change.isPending}>
-            Change it
-          </button>
-        </div>
+        <Actions action="Change it" busy={change.isPending} onClose={onClose} />
       </Form>
     </Dialog>
   );
@@ -153,14 +144,7 @@ function NewOrganization({ onClose, onMade }: { onClose: () => void; onMade: (id
       <Form busy={make.isPending} onSubmit={() => make.mutate()}>
         <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} />
         <Trouble error={make.error} />
-        <div className="actions">
-          <button type="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button className="primary" disabled={make.isPending}>
-            Make it and go there
-          </button>
-        </div>
+        <Actions action="Make it and go there" busy={make.isPending} onClose={onClose} />
       </Form>
     </Dialog>
   );

@@ -1,0 +1,99 @@
+// @vitest-environment jsdom
+import { QueryClientProvider } from '@tanstack/react-query';
+import { cleanup, fireEvent, render, screen, waitFor } from '@testing-library/react';
+import { useState, type ReactNode } from 'react';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { ApiKey } from '../api';
+
+const fetched = vi.hoisted(() => {
+  const it = vi.fn<typeof fetch>();
+  globalThis.fetch = it; // Before the client takes hold of it.
+  return it;
+});
+const { queries, session, scopes } = await import('../queries');
+const { ScopePicker, SecretDialog } = await import('./developer');
+const { Confirm } = await import('../ui');
+
+// jsdom has no modal dialogs yet.
+HTMLDialogElement.prototype.showModal ??= function (this: HTMLDialogElement) {
+  this.open = true;
+};
+
+const json = (data: unknown) => new Response(JSON.stringify({ success: true, data }), { headers: { 'content-type': 'application/json' } });
+const within = (children: ReactNode) => render(<QueryClientProvider client={queries}>{children}</QueryClientProvider>);
+
+beforeEach(() => {
+  const scope = (name: string, holders: string[]) => ({ scope: name, description: `Opens ${name}.`, holders, operations: [] });
+  queries.setQueryData(session.queryKey, { scopes: ['agents:read', 'agents:write', 'billing:read'] } as never);
+  queries.setQueryData(scopes.queryKey, [
+    scope('agents:read', ['secret_key', 'role']),
+    scope('agents:write', ['secret_key', 'role']),
+    scope('billing:read', ['secret_key', 'role']),
+    scope('billing:write', ['secret_key', 'role']),
+    scope('members:read', ['role']),
+  ] as never);
+});
+afterEach(() => {
+  cleanup();
+  queries.clear();
+});
+
+function Picker() {
+  const [chosen, setChosen] = useState<string[]>([]);
+  return (
+    <>
+      <ScopePicker chosen={chosen} onChange={setChosen} />
+      <output>{chosen.join(' ')}</output>
+    </>
+  );
+}
+
+it('offers only what a key may hold and the member may grant, with the reason for the rest', () => {
+  within(<Picker />);
+  const box = (name: string) => screen.queryByRole('checkbox', { name: new RegExp(`^${name}`) }) as HTMLInputElement | null;
+  expect(box('members:read')).toBeNull();
+  expect(box('billing:write')?.disabled).toBe(true);
+  expect(document.getElementById('about-billing:write')?.textContent).toContain('Your role does not hold it');
+  expect(document.getElementById('about-agents:read')?.textContent).not.toContain('does not hold');
+  const chosen = () => document.querySelector('output')?.textContent;
+  fireEvent.click(screen.getByRole('button', { name: 'Read everything' }));
+  expect(chosen()).toBe('agents:read billing:read');
+  fireEvent.click(box('agents:read') as HTMLElement);
+  expect(chosen()).toBe('billing:read');
+  fireEvent.click(screen.getByRole('button', { name: 'Nothing' }));
+  expect(chosen()).toBe('');
+});
+
+it('waits for the first call, says how it ended, and is not dismissed by accident', async () => {
+  let operations: unknown[] = [];
+  fetched.mockImplementation(async () => json({ days: [{ date: '2026-11-24', operations }], total: 0 }));
+  const closed = vi.fn();
+  const made = { id: 'key_1', name: 'first', secret: 'flowyte_sk_live_x', scopes: ['chat:write'], lastUsedAt: null } as unknown as ApiKey;
+  within(<SecretDialog made={made} onClose={closed} />);
+  await screen.findByText('Waiting for the first call…');
+  expect(screen.getByLabelText('curl command').textContent).toContain('/api/v1/whoami -H "Authorization: Bearer flowyte_sk_live_x"');
+  const dialog = screen.getByRole('dialog');
+  fireEvent(dialog, new Event('cancel', { cancelable: true }));
+  fireEvent.click(dialog);
+  expect(closed).not.toHaveBeenCalled();
+  operations = [{ operationId: 'createAgent', allowed: 0, denied: { insufficient_scope: 1 } }];
+  await waitFor(() => expect(screen.getByText(/Received/).textContent).toBe('Received: createAgent, refused: insufficient_scope'), { timeout: 4000 });
+  fireEvent.click(screen.getByRole('button', { name: 'I have copied it' }));
+  expect(closed).toHaveBeenCalledOnce();
+});
+
+it('does what can’t be undone only when the name was typed', () => {
+  const done = vi.fn();
+  within(
+    <Confirm title="Revoke" action="Revoke for good" type="first" busy={false} error={undefined} onConfirm={done} onClose={() => {}}>
+      Really?
+    </Confirm>,
+  );
+  const button = screen.getByRole('button', { name: 'Revoke for good' }) as HTMLButtonElement;
+  expect(button.disabled).toBe(true);
+  fireEvent.change(screen.getByLabelText('Type first to go on'), { target: { value: 'First' } });
+  expect(button.disabled).toBe(true);
+  fireEvent.change(screen.getByLabelText('Type first to go on'), { target: { value: 'first' } });
+  fireEvent.click(button);
+  expect(done).toHaveBeenCalledOnce();
+});

@@ -1,0 +1,123 @@
+// How an agent's widget looks and speaks, beside a preview that is the widget itself.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { useEffect, useRef, useState } from 'react';
+import { Refused, Widget, events, type Bootstrap, type Channel, type Problem, type Said } from '../../../widget/src/widget';
+import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { queries, widget as widgetQuery } from '../queries';
+import { Form, Loading, Text, Trouble } from '../ui';
+
+export function WidgetLooks({ agent, may, mayTalk }: { agent: Agent; may: boolean; mayTalk: boolean }) {
+  const looks = useQuery(widgetQuery(agent.id));
+  if (looks.error) return <Trouble error={looks.error} />;
+  if (!looks.data) return <Loading rows={2} />;
+  return <WidgetForm agent={agent} of={looks.data} may={may} mayTalk={mayTalk} />;
+}
+
+function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Widget']; may: boolean; mayTalk: boolean }) {
+  const word = (value: unknown) => (typeof value === 'string' ? value : '');
+  const [color, setColor] = useState(word(of.theme['primaryColor']));
+  const [title, setTitle] = useState(word(of.copy['title']));
+  const [open, setOpen] = useState(of.behavior['openOnLoad'] === true);
+  // What the API set besides stays; what is emptied here goes.
+  const looks = {
+    theme: replaced(of.theme, 'primaryColor', color),
+    copy: replaced(of.copy, 'title', title),
+    behavior: { ...of.behavior, openOnLoad: open },
+  };
+  const save = useMutation({
+    mutationFn: () => ask(api.PUT('/agents/{agentId}/widget', { params: { path: { agentId: agent.id } }, body: looks })),
+    onSuccess: (saved) => queries.setQueryData(widgetQuery(agent.id).queryKey, saved),
+  });
+  return (
+    <section className="card" aria-label="Widget">
+      <h2>Widget</h2>
+      <div className="grid">
+        <Form busy={save.isPending} onSubmit={() => save.mutate()}>
+          <Text label="Title" value={title} onChange={setTitle} maxLength={100} hint="Empty: the agent’s name." />
+          <Text label="Colour" value={color} onChange={setColor} maxLength={20} placeholder="#0b57d0" hint="A hex code or a CSS colour name; white text stands on it." />
+          <div className="check">
+            <input type="checkbox" id="open-on-load" checked={open} onChange={(event) => setOpen(event.target.checked)} />
+            <label htmlFor="open-on-load">Open by itself when a page loads</label>
+          </div>
+          <Trouble error={save.error} />
+          {may && (
+            <div className="actions">
+              {save.isSuccess && <span className="quiet small">Saved</span>}
+              <button className="primary" disabled={save.isPending}>
+                Save the widget
+              </button>
+            </div>
+          )}
+        </Form>
+        <Preview key={agent.id} agent={agent} looks={looks} mayTalk={mayTalk} />
+      </div>
+    </section>
+  );
+}
+
+function replaced<T extends object>(settings: T, name: string, text: string): T {
+  const rest = Object.entries(settings).filter(([known]) => known !== name);
+  return Object.fromEntries(text ? [...rest, [name, text]] : rest) as T;
+}
+
+customElements.define('flowyte-widget', Widget);
+
+/** Talks to the draft as it is saved. Nothing of it is kept or counted. */
+class Draft implements Channel {
+  private readonly said: Said[] = [];
+
+  constructor(
+    private readonly agentId: string,
+    readonly settings: () => Promise<Bootstrap>,
+    readonly report: (error: unknown) => void,
+  ) {}
+
+  async history(): Promise<Said[]> {
+    return this.said;
+  }
+
+  async *send(text: string): AsyncGenerator<string> {
+    const transcript = [...this.said, { role: 'user' as const, text }];
+    const answer = await fetch(`/api/v1/agents/${this.agentId}/simulate`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ mode: 'text', draftMode: true, transcript }),
+    });
+    if (!answer.ok) throw new Refused((await answer.json()) as Problem);
+    for await (const { name, data } of events(answer)) {
+      if (name === 'error') throw new Refused(data as Problem);
+      if (name === 'agent_message') {
+        const reply = data as { text: string };
+        this.said.push({ role: 'user', text }, { role: 'assistant', text: reply.text });
+        yield reply.text;
+      }
+    }
+  }
+}
+
+function Preview({ agent, looks, mayTalk }: { agent: Agent; looks: Pick<Schemas['Widget'], 'theme' | 'copy' | 'behavior'>; mayTalk: boolean }) {
+  const place = useRef<HTMLDivElement>(null);
+  const [trouble, setTrouble] = useState<unknown>();
+  const settings: Bootstrap = { agentMeta: { name: agent.name, greeting: agent.greeting }, ...looks };
+  const latest = useRef(settings);
+  latest.current = settings;
+  const shown = useRef<Widget>(undefined);
+  useEffect(() => {
+    const widget = new Widget(new Draft(agent.id, async () => latest.current, (error) => setTrouble(error instanceof Refused ? new Refusal(error.problem as Schemas["Problem"]) : error)));
+    widget.setAttribute('inline', '');
+    place.current?.append(widget);
+    widget.show(true);
+    shown.current = widget;
+    return () => widget.remove();
+  }, [agent.id]);
+  const wanted = JSON.stringify(settings);
+  useEffect(() => shown.current?.dress(latest.current), [wanted]);
+  return (
+    <div>
+      <h3>Preview</h3>
+      <div ref={place} />
+      <p className="quiet small">{mayTalk ? 'What you write goes to the saved draft; it is neither kept nor counted.' : 'Your role may look at it; talking to a draft takes agents:write.'}</p>
+      <Trouble error={trouble} />
+    </div>
+  );
+}
