@@ -168,8 +168,25 @@ describe('the dashboard', { concurrency: false }, () => {
     const { data } = (await answer.json()) as { data: { agentMeta: { greeting: string }; copy: { title: string } } };
     assert.deepEqual([data.agentMeta.greeting, data.copy.title], ['Good day!', 'Ask us']);
     await accessible(ada, 'an agent');
+    // A site moves: the key stays, its origins change, and that is what is served from then on.
+    await ada.getByRole('button', { name: 'Change', exact: true }).click();
+    await dialog.getByLabel('Origins').fill('https://shop.example\nhttps://store.example/');
+    await dialog.getByRole('alert').waitFor();
+    await accessible(ada, 'a key that is changed');
+    await dialog.getByLabel('Origins').fill('https://store.example');
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await ada.getByRole('cell', { name: 'https://store.example' }).waitFor();
+    const from = async (origin: string) => (await fetch(`${product.url}/api/v1/widget/bootstrap`, { headers: { authorization: `Bearer ${pk}`, origin } })).status;
+    assert.deepEqual([await from('https://shop.example'), await from('https://store.example')], [403, 200]);
+    await ada.getByLabel('Greeting').fill('Good evening!');
+    await ada.getByRole('button', { name: 'Save the draft' }).click();
+    await ada.getByRole('heading', { name: 'Draft, version 3' }).waitFor();
+    await ada.getByRole('button', { name: 'Compare' }).click();
+    await ada.getByRole('row', { name: /greeting Good day! Good evening!/ }).waitFor();
+    await accessible(ada, 'a comparison');
+    await ada.keyboard.press('Escape');
     // The preview is the widget itself, on the draft; it follows the form before anything is saved.
-    await until(ada, 'Good day!');
+    await until(ada, 'Good evening!');
     await ada.getByLabel('Title').fill('Ask away');
     await until(ada, 'Ask away');
   });
@@ -198,6 +215,15 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.goto(`${product.url}/audit`);
     await ada.getByRole('button', { name: 'Check the chain' }).click();
     await ada.getByText(/The chain is whole/).waitFor();
+    await ada.getByLabel('Action').selectOption('api_key.revoked');
+    await ada.getByRole('cell', { name: 'turns' }).waitFor();
+    await ada.getByLabel('To', { exact: true }).fill('2020-01-01');
+    await ada.getByText('No event fits').waitFor();
+    await ada.getByLabel('To', { exact: true }).fill('');
+    const download = ada.waitForEvent('download');
+    await ada.getByRole('button', { name: 'Export JSON lines' }).click();
+    const lines = readFileSync(await (await download).path(), 'utf8').trimEnd().split('\n').map((it) => JSON.parse(it) as { action: string });
+    assert.deepEqual(lines.map((it) => it.action), ['api_key.revoked']);
     await accessible(ada, 'the audit log');
     const { page: second, context } = await visit(browser);
     await second.goto(`${product.url}/signin`);

@@ -45,6 +45,13 @@ export const versions = (id: string) =>
     queryFn: () => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { limit: 100 } } })),
   });
 
+/** What the draft of this number changes of a version. */
+export const difference = (id: string, versionId: string, draft: number) =>
+  queryOptions({
+    queryKey: ['agents', id, 'versions', versionId, 'diff', draft],
+    queryFn: () => ask(api.GET('/agents/{id}/versions/{versionId}/diff', { params: { path: { id, versionId } } })),
+  });
+
 export const publishableKeys = (agentId: string) =>
   queryOptions({
     queryKey: ['agents', agentId, 'publishable-keys'],

@@ -1,11 +1,11 @@
-// Agents: a draft to edit, versions that serve, and the publishable keys that open one to web pages.
+// Agents: a draft to edit, and versions that serve.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import { useState } from 'react';
-import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
-import { originTrouble } from '../format';
-import { agent as agentQuery, agents, holds, publishableKeys, queries, session, versions as versionsQuery } from '../queries';
-import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { agent as agentQuery, agents, difference, holds, queries, session, versions as versionsQuery } from '../queries';
+import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { PublishableKeys } from './publishable';
 import { WidgetLooks } from './widget';
 
 function State({ of }: { of: Agent }) {
@@ -189,6 +189,7 @@ function Draft({ of, may }: { of: Agent; may: boolean }) {
 
 function Versions({ of, may }: { of: Agent; may: boolean }) {
   const list = useQuery(versionsQuery(of.id));
+  const [compared, setCompared] = useState<Schemas['AgentVersion']>();
   const back = useMutation({
     mutationFn: (versionId: string) => ask(api.POST('/agents/{id}/rollback', { params: { path: { id: of.id } }, body: { versionId } })),
     onSuccess: () => refresh(of.id),
@@ -207,175 +208,45 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
               <Time at={it.publishedAt} /> by {it.publishedBy.name} {it.note && `· ${it.note}`}
             </div>
           </div>
-          {may && it.id !== of.publishedVersionId && (
-            <button type="button" disabled={back.isPending} onClick={() => back.mutate(it.id)}>
-              Serve this one
+          <div className="actions">
+            <button type="button" onClick={() => setCompared(it)}>
+              Compare
             </button>
-          )}
+            {may && it.id !== of.publishedVersionId && (
+              <button type="button" disabled={back.isPending} onClick={() => back.mutate(it.id)}>
+                Serve this one
+              </button>
+            )}
+          </div>
         </div>
       ))}
+      {compared && <Comparison of={of} version={compared} onClose={() => setCompared(undefined)} />}
     </section>
   );
 }
 
-function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
-  const list = useQuery(publishableKeys(agent.id));
-  const [making, setMaking] = useState(false);
-  const [embedding, setEmbedding] = useState<PublishableKey>();
-  const [revoking, setRevoking] = useState<PublishableKey>();
-  const [secret, setSecret] = useState<PublishableKey>();
-  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'publishable-keys'] });
-  const rotate = useMutation({
-    mutationFn: (id: string) =>
-      ask(api.POST('/agents/{agentId}/publishable-keys/{id}/rotate', { params: { path: { agentId: agent.id, id } }, body: {} })),
-    onSuccess: (turned) => {
-      renew();
-      setEmbedding(turned);
-    },
-  });
-  const revoke = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id } } })),
-    onSuccess: () => {
-      renew();
-      setRevoking(undefined);
-    },
-  });
+/** What the draft would change of a version, field by field. */
+function Comparison({ of, version, onClose }: { of: Agent; version: Schemas['AgentVersion']; onClose: () => void }) {
+  const found = useQuery(difference(of.id, version.id, of.version));
+  const said = (value: unknown) => (value === undefined || value === null || value === '' ? <span className="quiet">nothing</span> : typeof value === 'string' ? value : <code>{JSON.stringify(value)}</code>);
   return (
-    <section className="card" aria-label="Publishable keys">
-      <div className="heading">
-        <h2>Publishable keys</h2>
-        {may && (
-          <button type="button" onClick={() => setMaking(true)}>
-            New key
-          </button>
-        )}
-      </div>
-      <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
-      <Trouble error={list.error ?? rotate.error} />
-      {list.isPending && <Loading />}
-      {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
-      {list.data && list.data.items.length > 0 && (
-        <Table label="Table of publishable keys" columns={['Name', 'Origins', 'Status', 'Last used']} actions>
-          {list.data.items.map((it) => (
-            <tr key={it.id}>
-              <td className="name">
-                {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
-                {it.requireIdentityVerification && <div className="quiet small">visitors must be identified</div>}
-              </td>
+    <Dialog title={`Version ${version.version} and the draft`} onClose={onClose} wide>
+      <Trouble error={found.error} />
+      {found.isPending && <Loading />}
+      {found.data?.changes.length === 0 && <Empty title="The draft says the same" />}
+      {found.data && found.data.changes.length > 0 && (
+        <Table label="What differs" columns={['Field', `Version ${version.version}`, 'Draft']}>
+          {found.data.changes.map((it) => (
+            <tr key={it.field}>
               <td>
-                {it.allowedOrigins.map((origin) => (
-                  <div key={origin}>
-                    <code>{origin}</code>
-                  </div>
-                ))}
+                <code>{it.field}</code>
               </td>
-              <td>
-                <Status of={it.status} />
-              </td>
-              <td>
-                <Time at={it.lastUsedAt} />
-              </td>
-              <td>
-                {it.status === 'active' && (
-                  <div className="actions">
-                    <button type="button" onClick={() => setEmbedding(it)}>
-                      Embed
-                    </button>
-                    {may && (
-                      <>
-                        <button type="button" disabled={rotate.isPending} onClick={() => rotate.mutate(it.id)}>
-                          Rotate
-                        </button>
-                        <button type="button" onClick={() => setRevoking(it)}>
-                          Revoke
-                        </button>
-                      </>
-                    )}
-                  </div>
-                )}
-              </td>
+              <td className="long">{said(it.before)}</td>
+              <td className="long">{said(it.after)}</td>
             </tr>
           ))}
         </Table>
       )}
-      {making && (
-        <MintPublishable
-          agent={agent}
-          onClose={() => setMaking(false)}
-          onMinted={(made) => {
-            setMaking(false);
-            renew();
-            if (made.identitySecret) setSecret(made);
-            else setEmbedding(made);
-          }}
-        />
-      )}
-      {embedding && (
-        <Dialog title={`Embed ${embedding.name}`} onClose={() => setEmbedding(undefined)} wide>
-          <p>Paste this line before the end of the page; a chat bubble appears in its corner.</p>
-          <Copy label="Snippet" text={`<script src="${window.location.origin}/widget/loader.js" data-flowyte-key="${embedding.keyPublic}" async></script>`} />
-          <h3>The key</h3>
-          <Copy label="Publishable key" text={embedding.keyPublic} />
-        </Dialog>
-      )}
-      {secret?.identitySecret && (
-        <Dialog title="Copy the identity secret" onClose={() => setSecret(undefined)} firm wide>
-          <Notice tone="warn">Shown once. Your backend signs visitors with it: HS256, with sub, aud {agent.id}, and exp at most 10 minutes ahead.</Notice>
-          <Copy label="Identity secret" text={secret.identitySecret} />
-          <Copied onClose={() => setSecret(undefined)} />
-        </Dialog>
-      )}
-      {revoking && (
-        <Confirm title={`Revoke ${revoking.name}`} action="Revoke for good" busy={revoke.isPending} error={revoke.error} onConfirm={() => revoke.mutate(revoking.id)} onClose={() => setRevoking(undefined)}>
-          <p>Pages that embed it stop working at once, and conversations that it opened end.</p>
-        </Confirm>
-      )}
-    </section>
-  );
-}
-
-function MintPublishable({ agent, onClose, onMinted }: { agent: Agent; onClose: () => void; onMinted: (made: PublishableKey) => void }) {
-  const [name, setName] = useState('');
-  const [env, setEnv] = useState<'live' | 'test'>('live');
-  const [origins, setOrigins] = useState('');
-  const [rpm, setRpm] = useState('');
-  const [identity, setIdentity] = useState(false);
-  const lines = origins.split(/[\s,]+/).filter(Boolean);
-  const wrong = lines.map((line) => originTrouble(line, env)).find(Boolean);
-  const mint = useMutation({
-    mutationFn: () =>
-      ask(
-        api.POST('/agents/{agentId}/publishable-keys', {
-          params: { path: { agentId: agent.id } },
-          body: { name, env, allowedOrigins: lines, rateLimitRpm: rpm === '' ? null : Number(rpm), requireIdentityVerification: identity },
-        }),
-      ),
-    onSuccess: onMinted,
-  });
-  const refusal = mint.error instanceof Refusal ? mint.error : undefined;
-  return (
-    <Dialog title="New publishable key" onClose={onClose}>
-      <Form busy={mint.isPending} onSubmit={() => mint.mutate()}>
-        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Web site" error={refusal?.field('name')} />
-        <Field label="Environment" hint="Test keys also work on http://localhost.">
-          {(props) => (
-            <select {...props} value={env} onChange={(event) => setEnv(event.target.value as 'live' | 'test')}>
-              <option value="live">Live</option>
-              <option value="test">Test</option>
-            </select>
-          )}
-        </Field>
-        <Field label="Origins" hint="One a line, as the browser sends them: scheme, host, port." error={wrong ?? refusal?.field('allowedOrigins')}>
-          {(props) => <textarea {...props} value={origins} required onChange={(event) => setOrigins(event.target.value)} placeholder="https://www.example.com" />}
-        </Field>
-        <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" hint="Empty: no limit of its own. Origins protect browsers’ users only, so a limit is wise." error={refusal?.field('rateLimitRpm')} />
-        <div className="check">
-          <input type="checkbox" id="identity" checked={identity} onChange={(event) => setIdentity(event.target.checked)} />
-          <label htmlFor="identity">Visitors must be identified by a token that your backend signs</label>
-        </div>
-        <Trouble error={mint.error} />
-        <Actions action="Mint" busy={mint.isPending} blocked={lines.length === 0 || wrong !== undefined} onClose={onClose} />
-      </Form>
     </Dialog>
   );
 }

@@ -1,8 +1,9 @@
 // What was done, by whom, and whether the chain that tells of it is whole.
-import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
+import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { all, api, ask, page } from '../api';
-import { Empty, Field, Heading, Loading, Notice, Table, Time, Trouble } from '../ui';
+import { api, ask, page, type Schemas } from '../api';
+import { holds, members, session } from '../queries';
+import { Empty, Field, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 const ACTIONS = [
   'setup.completed', 'session.started', 'session.ended', 'login.failed', 'api_key.minted', 'api_key.changed', 'api_key.rotated', 'api_key.revoked',
@@ -13,9 +14,22 @@ const ACTIONS = [
 
 export function AuditPage() {
   const [action, setAction] = useState('');
-  const filter = action === '' ? {} : { action };
+  const [actor, setActor] = useState('');
+  const [from, setFrom] = useState('');
+  const [to, setTo] = useState('');
+  const [saved, setSaved] = useState(0);
+  const { data: me } = useQuery(session);
+  const people = useQuery({ ...members, enabled: holds(me, 'members:read') });
+  // Days of the viewer's zone; the last one counts whole.
+  const midnight = (day: string, later: number) => new Date(new Date(`${day}T00:00`).getTime() + later).toISOString();
+  const filter = {
+    ...(action ? { action } : {}),
+    ...(actor ? { actor } : {}),
+    ...(from ? { from: midnight(from, 0) } : {}),
+    ...(to ? { to: midnight(to, 86_400_000 - 1) } : {}),
+  };
   const events = useInfiniteQuery({
-    queryKey: ['audit', action],
+    queryKey: ['audit', filter],
     initialPageParam: undefined as string | undefined,
     queryFn: ({ pageParam }) =>
       page(api.GET('/audit-events', { params: { query: { limit: 50, ...filter, ...(pageParam ? { cursor: pageParam } : {}) } } })),
@@ -24,9 +38,16 @@ export function AuditPage() {
   const verify = useMutation({ mutationFn: () => ask(api.GET('/audit-events/verify')) });
   const save = useMutation({
     mutationFn: async () => {
-      const rows = await all((cursor) =>
-        page(api.GET('/audit-events', { params: { query: { limit: 100, ...filter, ...(cursor ? { cursor } : {}) } } })),
-      );
+      const rows: Schemas['AuditEvent'][] = [];
+      let cursor: string | null = null;
+      do {
+        const read: { items: Schemas['AuditEvent'][]; next: string | null } = await page(
+          api.GET('/audit-events', { params: { query: { limit: 100, ...filter, ...(cursor ? { cursor } : {}) } } }),
+        );
+        rows.push(...read.items);
+        cursor = read.next;
+        setSaved(rows.length);
+      } while (cursor);
       const lines = rows.map((it) => JSON.stringify(it)).join('\n');
       const link = document.createElement('a');
       link.href = URL.createObjectURL(new Blob([`${lines}\n`], { type: 'application/x-ndjson' }));
@@ -44,11 +65,11 @@ export function AuditPage() {
           {verify.isPending ? 'Checking…' : 'Check the chain'}
         </button>
         <button type="button" disabled={save.isPending} onClick={() => save.mutate()}>
-          {save.isPending ? 'Gathering…' : 'Export JSON lines'}
+          {save.isPending ? `Gathering… ${saved}` : 'Export JSON lines'}
         </button>
       </Heading>
       <Trouble error={verify.error ?? save.error} />
-      {save.isSuccess && <Notice tone="good">The newest {save.data} events were saved{save.data >= 1000 ? '; there may be more' : ''}.</Notice>}
+      {save.isSuccess && <Notice tone="good">{save.data} {save.data === 1 ? 'event was' : 'events were'} saved, newest first.</Notice>}
       {verify.data &&
         (verify.data.intact ? (
           <Notice tone="good">
@@ -69,6 +90,22 @@ export function AuditPage() {
               </select>
             )}
           </Field>
+          {people.data && (
+            <Field label="Who">
+              {(props) => (
+                <select {...props} value={actor} onChange={(event) => setActor(event.target.value)}>
+                  <option value="">Anybody</option>
+                  {people.data.map((it) => (
+                    <option key={it.userId} value={it.userId}>
+                      {it.name}
+                    </option>
+                  ))}
+                </select>
+              )}
+            </Field>
+          )}
+          <Text label="From" type="date" value={from} onChange={setFrom} />
+          <Text label="To" type="date" value={to} onChange={setTo} />
         </div>
         <Trouble error={events.error} />
         {events.isPending && <Loading rows={6} />}

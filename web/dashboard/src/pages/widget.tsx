@@ -49,7 +49,7 @@ function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Wi
             </div>
           )}
         </Form>
-        <Preview key={agent.id} agent={agent} looks={looks} mayTalk={mayTalk} />
+        <Preview key={`${agent.id} ${agent.version}`} agent={agent} looks={looks} mayTalk={mayTalk} />
       </div>
     </section>
   );
@@ -62,7 +62,7 @@ function replaced<T extends object>(settings: T, name: string, text: string): T 
 
 customElements.define('flowyte-widget', Widget);
 
-/** Talks to the draft as it is saved. Nothing of it is kept or counted. */
+/** Talks to the draft as it is saved, from the beginning for each. Nothing of it is kept or counted. */
 class Draft implements Channel {
   private readonly said: Said[] = [];
 

@@ -1,0 +1,182 @@
+// The publishable keys of an agent: from which pages it may be talked to, and the line that brings it there.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
+import { originTrouble } from '../format';
+import { publishableKeys, queries } from '../queries';
+import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+
+export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
+  const list = useQuery(publishableKeys(agent.id));
+  const [editing, setEditing] = useState<PublishableKey | 'new'>();
+  const [embedding, setEmbedding] = useState<PublishableKey>();
+  const [revoking, setRevoking] = useState<PublishableKey>();
+  const [secret, setSecret] = useState<PublishableKey>();
+  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'publishable-keys'] });
+  const rotate = useMutation({
+    mutationFn: (id: string) =>
+      ask(api.POST('/agents/{agentId}/publishable-keys/{id}/rotate', { params: { path: { agentId: agent.id, id } }, body: {} })),
+    onSuccess: (turned) => {
+      renew();
+      setEmbedding(turned);
+    },
+  });
+  const revoke = useMutation({
+    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id } } })),
+    onSuccess: () => {
+      renew();
+      setRevoking(undefined);
+    },
+  });
+  return (
+    <section className="card" aria-label="Publishable keys">
+      <div className="heading">
+        <h2>Publishable keys</h2>
+        {may && (
+          <button type="button" onClick={() => setEditing('new')}>
+            New key
+          </button>
+        )}
+      </div>
+      <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
+      <Trouble error={list.error ?? rotate.error} />
+      {list.isPending && <Loading />}
+      {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
+      {list.data && list.data.items.length > 0 && (
+        <Table label="Table of publishable keys" columns={['Name', 'Origins', 'Status', 'Last used']} actions>
+          {list.data.items.map((it) => (
+            <tr key={it.id}>
+              <td className="name">
+                {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
+                {it.requireIdentityVerification && <div className="quiet small">visitors must be identified</div>}
+              </td>
+              <td>
+                {it.allowedOrigins.map((origin) => (
+                  <div key={origin}>
+                    <code>{origin}</code>
+                  </div>
+                ))}
+              </td>
+              <td>
+                <Status of={it.status} />
+              </td>
+              <td>
+                <Time at={it.lastUsedAt} />
+              </td>
+              <td>
+                {it.status === 'active' && (
+                  <div className="actions">
+                    <button type="button" onClick={() => setEmbedding(it)}>
+                      Embed
+                    </button>
+                    {may && (
+                      <>
+                        <button type="button" onClick={() => setEditing(it)}>
+                          Change
+                        </button>
+                        <button type="button" disabled={rotate.isPending} onClick={() => rotate.mutate(it.id)}>
+                          Rotate
+                        </button>
+                        <button type="button" onClick={() => setRevoking(it)}>
+                          Revoke
+                        </button>
+                      </>
+                    )}
+                  </div>
+                )}
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+      {editing && (
+        <Edit
+          agent={agent}
+          of={editing === 'new' ? undefined : editing}
+          onClose={() => setEditing(undefined)}
+          onDone={(done) => {
+            setEditing(undefined);
+            renew();
+            if (done.identitySecret) setSecret(done);
+            else if (editing === 'new') setEmbedding(done);
+          }}
+        />
+      )}
+      {embedding && (
+        <Dialog title={`Embed ${embedding.name}`} onClose={() => setEmbedding(undefined)} wide>
+          <p>Paste this line before the end of the page; a chat bubble appears in its corner.</p>
+          <Copy label="Snippet" text={`<script src="${window.location.origin}/widget/loader.js" data-flowyte-key="${embedding.keyPublic}" async></script>`} />
+          <h3>The key</h3>
+          <Copy label="Publishable key" text={embedding.keyPublic} />
+        </Dialog>
+      )}
+      {secret?.identitySecret && (
+        <Dialog title="Copy the identity secret" onClose={() => setSecret(undefined)} firm wide>
+          <Notice tone="warn">Shown once. Your backend signs visitors with it: HS256, with sub, aud {agent.id}, and exp at most 10 minutes ahead.</Notice>
+          <Copy label="Identity secret" text={secret.identitySecret} />
+          <Copied onClose={() => setSecret(undefined)} />
+        </Dialog>
+      )}
+      {revoking && (
+        <Confirm title={`Revoke ${revoking.name}`} action="Revoke for good" busy={revoke.isPending} error={revoke.error} onConfirm={() => revoke.mutate(revoking.id)} onClose={() => setRevoking(undefined)}>
+          <p>Pages that embed it stop working at once, and conversations that it opened end.</p>
+        </Confirm>
+      )}
+    </section>
+  );
+}
+
+type EditProps = {
+  agent: Agent;
+  /** The key to change; none: a new one is minted. */
+  of: PublishableKey | undefined;
+  onClose: () => void;
+  onDone: (done: PublishableKey) => void;
+};
+
+function Edit({ agent, of, onClose, onDone }: EditProps) {
+  const [name, setName] = useState(of?.name ?? '');
+  const [env, setEnv] = useState<'live' | 'test'>(of?.env ?? 'live');
+  const [origins, setOrigins] = useState(of?.allowedOrigins.join('\n') ?? '');
+  const [rpm, setRpm] = useState(of?.rateLimitRpm?.toString() ?? '');
+  const [identity, setIdentity] = useState(of?.requireIdentityVerification ?? false);
+  const lines = origins.split(/[\s,]+/).filter(Boolean);
+  const wrong = lines.map((line) => originTrouble(line, env)).find(Boolean);
+  const save = useMutation({
+    mutationFn: () => {
+      const body = { name, allowedOrigins: lines, rateLimitRpm: rpm === '' ? null : Number(rpm), requireIdentityVerification: identity };
+      return of
+        ? ask(api.PATCH('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: of.id } }, body }))
+        : ask(api.POST('/agents/{agentId}/publishable-keys', { params: { path: { agentId: agent.id } }, body: { ...body, env } }));
+    },
+    onSuccess: onDone,
+  });
+  const refusal = save.error instanceof Refusal ? save.error : undefined;
+  return (
+    <Dialog title={of ? `Change ${of.name}` : 'New publishable key'} onClose={onClose}>
+      <Form busy={save.isPending} onSubmit={() => save.mutate()}>
+        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Web site" error={refusal?.field('name')} />
+        {!of && (
+          <Field label="Environment" hint="Test keys also work on http://localhost.">
+            {(props) => (
+              <select {...props} value={env} onChange={(event) => setEnv(event.target.value as 'live' | 'test')}>
+                <option value="live">Live</option>
+                <option value="test">Test</option>
+              </select>
+            )}
+          </Field>
+        )}
+        <Field label="Origins" hint="One a line, as the browser sends them: scheme, host, port." error={wrong ?? refusal?.field('allowedOrigins')}>
+          {(props) => <textarea {...props} value={origins} required onChange={(event) => setOrigins(event.target.value)} placeholder="https://www.example.com" />}
+        </Field>
+        <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" hint="Empty: no limit of its own. Origins protect browsers’ users only, so a limit is wise." error={refusal?.field('rateLimitRpm')} />
+        <div className="check">
+          <input type="checkbox" id="identity" checked={identity} onChange={(event) => setIdentity(event.target.checked)} />
+          <label htmlFor="identity">Visitors must be identified by a token that your backend signs</label>
+        </div>
+        <Trouble error={save.error} />
+        <Actions action={of ? 'Save' : 'Mint'} busy={save.isPending} blocked={lines.length === 0 || wrong !== undefined} onClose={onClose} />
+      </Form>
+    </Dialog>
+  );
+}
