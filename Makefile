@@ -4,6 +4,7 @@
 test: compiler postgres browser web lint
 	cargo test --workspace --locked
 	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
+	tools/python tests/conformance/requirements.txt tests/conformance/run.py
 
 lint:
 	cargo fmt --all -- --check

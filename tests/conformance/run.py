@@ -1,0 +1,120 @@
+"""Schemathesis against the binary: bodies, parameters and methods made from the contract, valid and not. Nothing may be answered with
+a 500, with a status or a body that the contract does not declare. First as a secret key with every scope, then as an owner's session.
+
+Usage: tools/python tests/conformance/requirements.txt tests/conformance/run.py [SECONDS]   (60 for each caller)
+"""
+
+import http.cookiejar
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("FLOWYTE", str(ROOT / "target/debug/flowyte"))
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
+# Ends the session that asks, which the rest still needs.
+NOT_ASKED = ["logout"]
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+class Product:
+    def __init__(self, folder):
+        port, operations = free_port(), free_port()
+        self.url = f"http://localhost:{port}"
+        self.api = f"{self.url}/api/v1"
+        self.folder = pathlib.Path(folder)
+        address = ["--listen", f"127.0.0.1:{port}", "--ops-listen", f"127.0.0.1:{operations}"]
+        # Fuzzing is a flood of invalid things; the limits against it have tests of their own.
+        quiet = ["--log-level", "error", "--stranger-rpm", "1000000", "--organization-rpm", "1000000", "--login-failures-per-address", "1000000"]
+        self.process = subprocess.Popen([BINARY, "serve", "--data", folder, *address, *quiet], stdout=subprocess.DEVNULL)
+        self.jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+        for _ in range(200):
+            try:
+                return urllib.request.urlopen(f"http://127.0.0.1:{operations}/health/ready") and None
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)
+        raise SystemExit("the server does not start")
+
+    def call(self, path, body=None):
+        request = urllib.request.Request(self.api + path, data=None if body is None else json.dumps(body).encode())
+        request.add_header("origin", self.url)
+        request.add_header("content-type", "application/json")
+        with self.opener.open(request) as answer:
+            return json.load(answer)["data"]
+
+
+def document(product):
+    """The contract, for a reader that does not know Unicode's classes: where a pattern uses them, printable ASCII that it takes as well."""
+    with urllib.request.urlopen(f"{product.api}/openapi.json") as answer:
+        text = answer.read().decode()
+    whole = json.loads(text)
+
+    def simplify(it):
+        if isinstance(it, dict):
+            return {name: "^[ -~]*[!-~][ -~]*$" if name == "pattern" and "\\p{" in str(value) else simplify(value) for name, value in it.items()}
+        return [simplify(one) for one in it] if isinstance(it, list) else it
+
+    return simplify(whole)
+
+
+def main():
+    seconds = sys.argv[1] if len(sys.argv) > 1 else "60"
+    with tempfile.TemporaryDirectory() as folder:
+        product = Product(folder)
+        try:
+            token = (product.folder / "setup-token").read_text().strip()
+            person = {"name": "Ada", "email": "ada@example.com", "password": "mountain-kettle-orbit-71"}
+            product.call("/auth/setup", {"token": token, "organizationName": "Example", **person})
+            scopes = [it["scope"] for it in product.call("/scopes") if "secret_key" in it["holders"]]
+            key = product.call("/api-keys", {"name": "fuzz", "scopes": scopes})["secret"]
+            agent = product.call("/agents", {"name": "Front desk"})["id"]
+            product.call(f"/agents/{agent}/publish", {})
+            contract = product.folder / "contract.json"
+            contract.write_text(json.dumps(document(product)))
+            # An agent that exists, so that what lies behind its id is reached; other ids are made up.
+            settings = product.folder / "schemathesis.toml"
+            settings.write_text(f'[parameters]\n"path.agentId" = "{agent}"\n')
+            cookie = "; ".join(f"{it.name}={it.value}" for it in product.jar)
+            callers = {
+                "a secret key": ["-H", f"Authorization: Bearer {key}"],
+                "a session": ["-H", f"Cookie: {cookie}", "-H", f"Origin: {product.url}"],
+            }
+            failed = [name for name, fields in callers.items() if not ask(product, settings, contract, name, fields, seconds)]
+            # What was fuzzed with must still be good, or all of it was refused at the door.
+            product.call("/auth/session")
+            urllib.request.urlopen(urllib.request.Request(f"{product.api}/whoami", headers={"authorization": f"Bearer {key}"}))
+            if product.process.poll() is not None:
+                failed.append(f"the server, which ended with {product.process.returncode}")
+        finally:
+            product.process.send_signal(signal.SIGKILL)
+            product.process.wait()
+    if failed:
+        raise SystemExit(f"not as the contract says: {', '.join(failed)}")
+
+
+def ask(product, settings, contract, name, fields, seconds):
+    print(f"as {name}, for at most {seconds} seconds", flush=True)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", str(contract), "-u", product.api, *fields]
+    command += ["--max-time", seconds, "--phases", "coverage,fuzzing", "--checks", CHECKS, "--continue-on-failure", "--no-color", "--warnings", "off"]
+    command += [part for one in NOT_ASKED for part in ("--exclude-operation-id", one)]
+    done = subprocess.run(command, cwd=product.folder, capture_output=True, text=True)
+    print(re.sub(r"\n{3,}", "\n\n", done.stdout[-6000:] if done.returncode else done.stdout[-900:]), done.stderr[-2000:], flush=True)
+    return done.returncode == 0
+
+
+main()
