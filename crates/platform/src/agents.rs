@@ -49,6 +49,16 @@ pub struct Agent {
     pub updated_at: Timestamp,
 }
 
+impl Agent {
+    /// The draft as a version freezes it.
+    pub fn config(&self) -> Map<String, Value> {
+        let mut config = Map::new();
+        config.insert("name".into(), self.name.clone().into());
+        config.extend(self.draft.clone());
+        config
+    }
+}
+
 /// A published version.
 #[derive(Clone, Debug)]
 pub struct Version {
@@ -303,7 +313,7 @@ impl Agents<'_> {
                 id(organization),
                 id(which),
                 row.version.into(),
-                Value::Object(compiled(&row)).to_string().into(),
+                Value::Object(row.config()).to_string().into(),
                 note.into(),
                 by.actor.id.clone().into(),
                 by.actor.name.clone().into(),
@@ -366,7 +376,7 @@ impl Agents<'_> {
         let mut tx = self.0.begin(Mode::Read).await?;
         let row = load(&mut tx, organization, which).await?;
         let old = load_version(&mut tx, organization, which, from).await?;
-        Ok(changes(&old.config, &compiled(&row)))
+        Ok(changes(&old.config, &row.config()))
     }
 
     /// What channels serve: the agent, and its published version where it has one.
@@ -397,14 +407,6 @@ async fn serve_version(
     )
     .await
     .map(drop)
-}
-
-/// The draft as a version freezes it.
-fn compiled(agent: &Agent) -> Map<String, Value> {
-    let mut config = Map::new();
-    config.insert("name".into(), agent.name.clone().into());
-    config.extend(agent.draft.clone());
-    config
 }
 
 fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Change> {

@@ -8,6 +8,7 @@ mod keys;
 mod organization;
 mod publishable;
 mod session;
+mod simulate;
 mod widget;
 
 use crate::answer::Answer;
@@ -67,6 +68,7 @@ handlers! {
     "listAgentVersions" => agents::versions,
     "diffAgentVersion" => agents::diff,
     "getPrepublishReport" => agents::report,
+    "simulateAgent" => simulate::simulate,
     "listPublishableKeys" => publishable::list,
     "mintPublishableKey" => publishable::mint,
     "updatePublishableKey" => publishable::update,

@@ -11,6 +11,7 @@ pub mod cursor;
 pub mod gate;
 pub mod handlers;
 pub mod identity_token;
+pub mod live;
 pub mod meter;
 pub mod ops;
 pub mod password;

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, mint, setUp, until, visit } from './support.ts';
+import { PASSWORD, Product, launch, mint, say, setUp, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -45,7 +45,7 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByLabel('E-mail').fill('ada@alpha.example');
     await ada.getByLabel('Password').fill('passwordpassword');
     await ada.getByRole('button', { name: 'Set up' }).click();
-    await ada.getByText(/too easy to guess/).first().waitFor();
+    await ada.locator('.field', { has: ada.getByLabel('Password') }).getByText(/too easy to guess/).waitFor();
     await ada.getByLabel('Password').fill(PASSWORD);
     await ada.getByRole('button', { name: 'Set up' }).click();
     await ada.getByRole('heading', { name: 'Developer' }).waitFor();
@@ -188,7 +188,14 @@ describe('the dashboard', { concurrency: false }, () => {
     // The preview is the widget itself, on the draft; it follows the form before anything is saved.
     await until(ada, 'Good evening!');
     await ada.getByLabel('Title').fill('Ask away');
-    await until(ada, 'Ask away');
+    await until(ada, 'Ask away', 'dialog');
+    await ada.getByLabel('Open by itself').focus();
+    await ada.keyboard.press('Tab'); // Save
+    await ada.keyboard.press('Tab'); // Close
+    await ada.keyboard.press('Tab'); // The conversation
+    await ada.keyboard.press('Tab'); // The message
+    await say(ada, 'When do you open?');
+    await until(ada, 'ask the people behind this site');
   });
 
   it('shows what each call needs, with a key in view', async () => {

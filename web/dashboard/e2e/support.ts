@@ -110,12 +110,12 @@ export async function say(page: Page, text: string): Promise<void> {
   await page.keyboard.press('Enter');
 }
 
-/** Waits for a part of what the page says; all that it says then. */
-export async function until(page: Page, part: string): Promise<string> {
+/** Waits for a part of what the page says, in a `role` if one is named; all that it says then. */
+export async function until(page: Page, part: string, role?: string): Promise<string> {
   const client = await page.context().newCDPSession(page);
   for (let tries = 0; ; tries += 1) {
     const { nodes } = await client.send('Accessibility.getFullAXTree');
-    const now = nodes.map((node) => node.name?.value ?? '').join('\n');
+    const now = nodes.filter((node) => role === undefined || node.role?.value === role).map((node) => node.name?.value ?? '').join('\n');
     if (now.includes(part) || tries > 80) {
       await client.detach();
       if (!now.includes(part)) throw new Error(`${part} does not come: ${now}`);

@@ -58,6 +58,13 @@ export async function ask<A extends Answer>(asked: Promise<A>): Promise<Of<A>> {
   return (await settle(asked)).data as Of<A>;
 }
 
+/** The body of a call that answers in events, once it is known not to be refused. */
+export async function stream(asked: Promise<{ data?: unknown; error?: unknown; response: Response }>): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const answer = await asked;
+  if (!answer.response.ok) await settle(Promise.resolve({ ...answer, data: undefined }));
+  return answer.data as ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
 /** One page of a list, and where the next begins. */
 export async function page<A extends Answer>(asked: Promise<A>): Promise<{ items: Of<A>; next: string | null }> {
   const answer = await settle(asked);

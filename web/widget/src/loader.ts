@@ -66,7 +66,7 @@ class Visitor implements Channel {
 
   async *send(text: string): AsyncGenerator<string> {
     let answer = '';
-    for await (const { name, data } of events(await this.ask(text, true))) {
+    for await (const { name, data } of events((await this.ask(text, true)).body)) {
       if (name === 'error') throw new Refused(data as Problem);
       answer = name === 'done' ? (data as Said).text : answer + (data as Said).text;
       yield answer;

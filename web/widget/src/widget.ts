@@ -199,7 +199,7 @@ export class Widget extends HTMLElement {
       this.tell('');
     } catch (error) {
       this.input.value = text; // Nothing that was written is lost.
-      if (error instanceof Refused) this.channel.report(error);
+      this.channel.report(error);
       const wait = error instanceof Refused && error.problem.code === 'rate_limited';
       this.tell(wait ? 'Too many messages at once; try again in a moment.' : 'That did not get through. Try again.', true);
     } finally {
@@ -229,8 +229,8 @@ function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = ''): HTMLEle
 }
 
 /** Server-sent events of an answer, as far as this API uses them: a name and one line of JSON. */
-export async function* events(answer: Response): AsyncGenerator<{ name: string; data: unknown }> {
-  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+export async function* events(body: ReadableStream<Uint8Array<ArrayBuffer>> | null): AsyncGenerator<{ name: string; data: unknown }> {
+  const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
     const { value, done } = (await reader?.read()) ?? { value: undefined, done: true };

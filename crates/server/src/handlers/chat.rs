@@ -5,27 +5,24 @@ use crate::app::{App, or_internal};
 use crate::call::{Call, instant};
 use crate::handlers::publishable::open_identity;
 use crate::identity_token;
+use crate::live::{self, event};
 use crate::problem::{Code, Outcome, Problem};
 use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
-use flowyte_core::{CredentialKind, Digest, Environment, Timestamp};
+use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::agents::{Agents, Version};
 use flowyte_platform::answerer::Question;
 use flowyte_platform::conversations::{Conversations, Message, Speaker};
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc::{self, Sender};
-use tokio::time::{MissedTickBehavior, interval};
 
-/// How often a stream asks whether its credential still stands.
-const WATCH: Duration = Duration::from_secs(1);
-/// Ticks of [`WATCH`] without an event after which a comment keeps the connection open.
-const QUIET_TICKS: u32 = 15;
+/// Events that wait for a slow reader before whoever makes them waits too.
+pub(super) const EVENTS: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,7 +37,7 @@ pub async fn open(call: Call) -> Outcome<Answer> {
     let organization = caller.organization();
     let key = PublishableKeyId::from_bytes(caller.credential());
     let agent = or_internal(caller.agent(), "a publishable key has no agent")?;
-    live(&call, organization, agent).await?;
+    published(&call, organization, agent).await?;
     let row = call.store().publishable_key_of(organization, key).await?;
     let subject = match row.require_identity {
         // An identity that nobody asked for is not looked at, so it is not believed either.
@@ -74,7 +71,8 @@ pub async fn open(call: Call) -> Outcome<Answer> {
     })))
 }
 
-async fn live(call: &Call, organization: OrganizationId, agent: AgentId) -> Outcome<Version> {
+/// The version that channels serve.
+pub(super) async fn published(call: &Call, organization: OrganizationId, agent: AgentId) -> Outcome<Version> {
     let (_, published) = Agents(call.store()).live(organization, agent).await?;
     published.ok_or_else(|| {
         Problem::new(Code::NoPublishedVersion, "The agent was never published; publish it first.")
@@ -98,65 +96,40 @@ struct Send {
 pub async fn send(call: Call) -> Outcome<Answer> {
     let body: Send = call.read()?;
     let (organization, agent, conversation) = place(&call).await?;
-    let version = live(&call, organization, agent).await?;
+    let version = published(&call, organization, agent).await?;
     let said =
         Message { id: call.app.id(call.now)?, speaker: Speaker::User, text: body.content, at: call.now };
     let first = Conversations(call.store()).say(organization, conversation, &said).await?;
     let pieces = call.app.answerer.answer(&Question { config: &version.config, text: &said.text, first });
-    let (events, received) = mpsc::channel(16);
+    let (events, received) = mpsc::channel(EVENTS);
     let digest = or_internal(call.digest, "a visitor has no digest")?;
     let at = call.now.plus(1_000); // Ids order by milliseconds, and an answer comes after its question.
-    let reply = Reply { app: call.app.clone(), organization, conversation, digest, at };
+    let reply = Reply { app: call.app.clone(), organization, conversation, at };
     // Its own task: an answer that was begun is kept, whether or not somebody still listens.
     tokio::spawn(reply.run(pieces, events));
-    let stream =
-        stream::unfold(received, |mut received| async move { Some((received.recv().await?, received)) });
-    Ok(Answer::events(stream.boxed()))
+    Ok(live::answer(call.app.clone(), digest, received))
 }
 
 struct Reply {
     app: Arc<App>,
     organization: OrganizationId,
     conversation: ConversationId,
-    digest: Digest,
     at: Timestamp,
 }
 
 impl Reply {
-    /// Sends each piece as it comes. Ends within two seconds of the moment its visitor may no longer be answered.
+    /// Sends each piece as it comes, keeps the whole, and says so.
     async fn run(self, mut pieces: BoxStream<'static, String>, events: Sender<Bytes>) {
         let mut text = String::new();
-        let mut ticks = interval(WATCH);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut quiet = 0;
-        loop {
-            tokio::select! {
-                biased;
-                _ = ticks.tick() => {
-                    if !self.app.replica.stands(&self.digest, self.app.now()) {
-                        let why = Problem::new(Code::CredentialRevoked, "The session has ended.");
-                        self.fail(&why, &events).await;
-                        return;
-                    }
-                    quiet += 1;
-                    if quiet % QUIET_TICKS == 0 {
-                        let _ = events.send(Bytes::from_static(b": still there\n\n")).await;
-                    }
-                }
-                piece = pieces.next() => match piece {
-                    Some(piece) => {
-                        text.push_str(&piece);
-                        quiet = 0;
-                        let _ = events.send(event("message_delta", &json!({"text": piece}))).await;
-                    }
-                    None => break,
-                },
-            }
+        while let Some(piece) = pieces.next().await {
+            text.push_str(&piece);
+            let _ = events.send(event("message_delta", &json!({"text": piece}))).await;
         }
-        match self.keep(&text).await {
-            Ok(done) => drop(events.send(event("done", &done)).await),
-            Err(problem) => self.fail(&problem, &events).await,
-        }
+        let last = match self.keep(&text).await {
+            Ok(done) => event("done", &done),
+            Err(problem) => live::failure(&self.app, &problem),
+        };
+        let _ = events.send(last).await;
     }
 
     async fn keep(&self, text: &str) -> Outcome<Value> {
@@ -165,17 +138,6 @@ impl Reply {
         Conversations(&*self.app.store).say(self.organization, self.conversation, &message).await?;
         Ok(json!({"messageId": id.to_string(), "text": text, "sources": []}))
     }
-
-    async fn fail(&self, problem: &Problem, events: &Sender<Bytes>) {
-        let document = problem.response(&self.app.config.public_url, "").into_body();
-        let document: Value = serde_json::from_slice(&document).unwrap_or_default();
-        let _ = events.send(event("error", &document)).await;
-    }
-}
-
-/// One event (HTML Living Standard §9.2). JSON has no line break of its own.
-fn event(name: &str, data: &Value) -> Bytes {
-    format!("event: {name}\ndata: {data}\n\n").into()
 }
 
 /// The visitor's conversation, oldest message first.

@@ -168,6 +168,7 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "updateApiKey" | "updateAgent" | "updatePublishableKey" => json!({"name": "taken over"}),
         "rollbackAgent" => json!({"versionId": world.other_version}),
         "mintPublishableKey" => json!({"name": "x", "env": "live", "allowedOrigins": [SHOP]}),
+        "simulateAgent" => json!({"transcript": [{"role": "user", "text": "Hello"}]}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
         "rotateApiKey" | "rotatePublishableKey" | "publishAgent" => json!({}),
         _ => return None,

@@ -812,6 +812,37 @@ fn keys_that_were_never_minted_cost_nothing() {
 }
 
 #[test]
+fn a_simulation_speaks_as_the_draft_or_as_what_is_served() {
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let made = json!({"name": "Tried", "greeting": "Good morning!"});
+        let agent = server.as_member(&world.owner, "POST", "/api/v1/agents", Some(&made)).data();
+        let agent = format!("/api/v1/agents/{}", agent["id"].as_str().unwrap());
+        let ask = |body: Value| server.as_key(&world.all, "POST", &format!("{agent}/simulate"), Some(&body));
+        let hello = |draft: bool| json!({"mode": "text", "draftMode": draft, "transcript": [{"role": "user", "text": "Hello"}]});
+        assert_eq!(ask(hello(false)).code(), "no_published_version");
+        server.as_member(&world.owner, "POST", &format!("{agent}/publish"), Some(&json!({}))).data();
+        let evening = json!({"greeting": "Good evening!"});
+        server.as_member(&world.owner, "PATCH", &agent, Some(&evening)).data();
+        let names = |got: &Got| -> Vec<String> {
+            got.body.lines().filter_map(|it| it.strip_prefix("event: ")).map(str::to_owned).collect()
+        };
+        let (draft, live) = (ask(hello(true)), ask(hello(false)));
+        assert_eq!(names(&draft).first().map(String::as_str), Some("user_utterance"), "{}", draft.body);
+        assert!(names(&draft).contains(&"agent_message".to_owned()), "{}", draft.body);
+        assert_eq!(names(&draft).last().map(String::as_str), Some("done"), "{}", draft.body);
+        assert!(
+            draft.body.contains("Good evening!") && !draft.body.contains("Good morning!"),
+            "{}",
+            draft.body
+        );
+        assert!(live.body.contains("Good morning!") && !live.body.contains("Good evening!"), "{}", live.body);
+        let silent = json!({"transcript": [{"role": "assistant", "text": "Hello"}]});
+        assert_eq!((ask(silent.clone()).status, ask(silent).code().as_str()), (400, "validation_error"));
+    }
+}
+
+#[test]
 fn a_grace_says_who_still_uses_the_old_secret() {
     for world in worlds(&[("trusted_proxies", "127.0.0.1/32")]) {
         let server = &world.server;

@@ -1,8 +1,8 @@
 // How an agent's widget looks and speaks, beside a preview that is the widget itself.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
-import { Refused, Widget, events, type Bootstrap, type Channel, type Problem, type Said } from '../../../widget/src/widget';
-import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { Widget, events, type Bootstrap, type Channel, type Said } from '../../../widget/src/widget';
+import { Refusal, api, ask, stream, type Agent, type Schemas } from '../api';
 import { queries, widget as widgetQuery } from '../queries';
 import { Form, Loading, Text, Trouble } from '../ui';
 
@@ -78,14 +78,11 @@ class Draft implements Channel {
 
   async *send(text: string): AsyncGenerator<string> {
     const transcript = [...this.said, { role: 'user' as const, text }];
-    const answer = await fetch(`/api/v1/agents/${this.agentId}/simulate`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ mode: 'text', draftMode: true, transcript }),
-    });
-    if (!answer.ok) throw new Refused((await answer.json()) as Problem);
+    const answer = await stream(
+      api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: this.agentId } }, body: { mode: 'text', draftMode: true, transcript }, parseAs: 'stream' }),
+    );
     for await (const { name, data } of events(answer)) {
-      if (name === 'error') throw new Refused(data as Problem);
+      if (name === 'error') throw new Refusal(data as Schemas['Problem']);
       if (name === 'agent_message') {
         const reply = data as { text: string };
         this.said.push({ role: 'user', text }, { role: 'assistant', text: reply.text });
@@ -103,7 +100,7 @@ function Preview({ agent, looks, mayTalk }: { agent: Agent; looks: Pick<Schemas[
   latest.current = settings;
   const shown = useRef<Widget>(undefined);
   useEffect(() => {
-    const widget = new Widget(new Draft(agent.id, async () => latest.current, (error) => setTrouble(error instanceof Refused ? new Refusal(error.problem as Schemas["Problem"]) : error)));
+    const widget = new Widget(new Draft(agent.id, async () => latest.current, setTrouble));
     widget.setAttribute('inline', '');
     place.current?.append(widget);
     widget.show(true);

@@ -1,0 +1,56 @@
+//! Streams of events that end with the credential they are for.
+
+use crate::answer::Answer;
+use crate::app::App;
+use crate::problem::{Code, Problem};
+use bytes::Bytes;
+use flowyte_core::Digest;
+use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often a stream asks whether its credential still stands.
+const WATCH: Duration = Duration::from_secs(1);
+/// Ticks of [`WATCH`] without an event after which a comment keeps the connection open.
+const QUIET_TICKS: u32 = 15;
+
+/// An answer that is a stream of events. It ends within two seconds of the moment its caller may no longer be answered,
+/// whoever makes the events; what was waiting to be sent then is not sent.
+pub fn answer(app: Arc<App>, digest: Digest, events: Receiver<Bytes>) -> Answer {
+    let mut ticks = interval(WATCH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let next = stream::unfold(Some((app, events, ticks, 0)), move |state| async move {
+        let (app, mut events, mut ticks, mut quiet) = state?;
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {
+                    if !app.replica.stands(&digest, app.now()) {
+                        let why = Problem::new(Code::CredentialRevoked, "The credential of this stream has ended.");
+                        return Some((failure(&app, &why), None));
+                    }
+                    quiet += 1;
+                    if quiet % QUIET_TICKS == 0 {
+                        return Some((Bytes::from_static(b": still there\n\n"), Some((app, events, ticks, quiet))));
+                    }
+                }
+                event = events.recv() => return Some((event?, Some((app, events, ticks, 0)))),
+            }
+        }
+    });
+    Answer::events(next.boxed())
+}
+
+/// One event (HTML Living Standard §9.2). JSON has no line break of its own.
+pub fn event(name: &str, data: &Value) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+/// The event that says why there will be no other.
+pub fn failure(app: &App, problem: &Problem) -> Bytes {
+    let document = problem.response(&app.config.public_url, "").into_body();
+    event("error", &serde_json::from_slice(&document).unwrap_or_default())
+}
