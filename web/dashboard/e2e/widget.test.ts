@@ -71,7 +71,7 @@ describe('the widget', { concurrency: false }, () => {
     await until(page, 'Good day!');
     await until(page, 'Ask the shop');
     await say(page, 'When do you open?');
-    const first = await until(page, 'no knowledge to answer from');
+    const first = await until(page, 'ask the people behind this site');
     assert.ok(first.includes('When do you open?'));
     const { violations } = await new AxeBuilder({ page }).analyze();
     assert.deepEqual(violations.map((it) => it.id).filter((id) => !['landmark-one-main', 'region'].includes(id)), []);
@@ -81,9 +81,32 @@ describe('the widget', { concurrency: false }, () => {
     key = { ...key, ...(await call<{ keyPublic: string }>('POST', `/agents/${agent}/publishable-keys/${key.id}/rotate`, { graceSeconds: 3600 })) };
     await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
     await page.waitForTimeout(200);
+    const answered = page.waitForResponse((it) => it.url().endsWith('/chat/widget/messages') && it.request().method() === 'POST');
     await say(page, 'And on Sundays?');
+    assert.equal((await answered).status(), 200);
     await until(page, 'And on Sundays?');
     assert.deepEqual(wrong, []);
+    await context.close();
+  });
+
+  it('goes on in a new session when its own is over', async () => {
+    const { page, context } = await visit(browser);
+    let opened = 0;
+    page.on('request', (request) => {
+      if (request.url().endsWith('/chat/widget/sessions') && request.method() === 'POST') opened += 1;
+    });
+    await page.goto(shop);
+    await until(page, 'Open the chat');
+    // The server's own words for a session that was idle for too long; waiting for it would take half an hour.
+    await page.route('**/chat/widget/messages', (route) =>
+      route.fulfill({ status: 401, contentType: 'application/problem+json', headers: { 'access-control-allow-origin': shop }, body: JSON.stringify({ code: 'credential_expired', status: 401 }) }),
+      { times: 1 },
+    );
+    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await until(page, 'Good day!');
+    await say(page, 'Are you still there?');
+    await until(page, 'ask the people behind this site');
+    assert.equal(opened, 2);
     await context.close();
   });
 
@@ -95,7 +118,7 @@ describe('the widget', { concurrency: false }, () => {
     await open();
     await until(page, 'Good day!');
     await say(page, 'Remember me');
-    await until(page, 'no knowledge to answer from');
+    await until(page, 'ask the people behind this site');
     await page.reload();
     await until(page, 'Open the chat');
     await open();
