@@ -1,7 +1,7 @@
 // Pictures of every page, light, dark and on a phone: node e2e/screenshots.ts FOLDER
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Product, launch, mint, mintMany, setUp, visit } from './support.ts';
+import { Product, launch, mint, mintMany, setUp, until, visit } from './support.ts';
 
 const folder = process.argv[2] ?? 'screenshots';
 mkdirSync(folder, { recursive: true });
@@ -37,11 +37,21 @@ await page.keyboard.press('Escape');
 await page.getByRole('link', { name: /Booking/ }).click();
 await page.getByText('listAgents').first().waitFor();
 await shoot('key');
+await page.getByRole('button', { name: 'Rotate' }).click();
+await page.getByRole('dialog').getByRole('button', { name: 'Rotate' }).click();
+await page.getByRole('button', { name: 'I have copied it' }).click();
+await product.call('/agents', secret);
+await page.getByText(/Still used/).waitFor();
+await shoot('key-in-grace');
 await page.goto(`${product.url}/agents`);
 await page.getByRole('button', { name: 'New agent' }).click();
 await page.getByLabel('Name').fill('Front desk');
 await page.getByRole('button', { name: 'Make it' }).click();
 await page.getByRole('heading', { name: 'Draft, version 1' }).waitFor();
+await page.getByLabel('Greeting').fill('Good day! How can we help you?');
+await page.getByRole('button', { name: 'Save the draft' }).click();
+await page.getByRole('heading', { name: 'Draft, version 2' }).waitFor();
+await until(page, 'How can we help you?', 'StaticText');
 await shoot('agent');
 for (const name of ['agents', 'members', 'audit', 'sessions', 'reference']) {
   await page.goto(`${product.url}/${name}`);

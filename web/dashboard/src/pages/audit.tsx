@@ -122,7 +122,7 @@ export function AuditPage() {
                 <td>
                   <code>{it.action}</code>
                 </td>
-                <td title={it.target.id ?? undefined}>{it.target.name || it.target.kind}</td>
+                <td className="name" title={it.target.id ?? undefined}>{it.target.name || it.target.kind}</td>
                 <td>{it.address}</td>
               </tr>
             ))}

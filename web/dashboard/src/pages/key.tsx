@@ -145,7 +145,7 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
   if (!old) return null;
   return (
     <Notice tone="warn">
-      The old secret …{old.last4} works until <Time at={old.expiresAt} />.{' '}
+      The old secret …{old.last4} ends <Time at={old.expiresAt} />.{' '}
       {may && (
         <button type="button" disabled={cut.isPending} onClick={() => cut.mutate()}>
           End it now

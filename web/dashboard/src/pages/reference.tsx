@@ -91,6 +91,7 @@ export function ReferencePage() {
 }
 
 function May({ operation, kind, scopes }: { operation: Operation; kind: 'secret_key' | 'session'; scopes: string[] }) {
+  if (operation.ways.length === 0) return <Badge tone="good">anybody</Badge>;
   const it = verdict(operation, kind, scopes);
   switch (it.answer) {
     case 'allowed':
