@@ -113,6 +113,10 @@ ids! {
     ConversationId = "conv";
     /// One message of a conversation.
     MessageId = "msg";
+    /// One transaction of the ledger.
+    LedgerTransactionId = "txn";
+    /// A payment into the wallet.
+    TopUpId = "topup";
     /// What a replica keeps of any credential, whatever its kind.
     CredentialId = "cred";
 }

@@ -2,5 +2,7 @@
 
 pub mod agents;
 pub mod answerer;
+pub mod billing;
 pub mod conversations;
+pub mod payment;
 pub mod widgets;

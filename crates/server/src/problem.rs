@@ -326,6 +326,10 @@ impl From<StoreError> for Problem {
                 Self::new(Code::ScopeNotGrantable, "Only an owner makes or unmakes owners.")
             }
             StoreError::Stale => Self::new(Code::StaleVersion, "Somebody changed this since it was read."),
+            StoreError::InsufficientBalance { balance, needed } => Self::new(
+                Code::InsufficientBalance,
+                format!("The wallet holds {} USD and the charge is {} USD.", usd(balance), usd(needed)),
+            ),
             StoreError::IdempotencyKeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key came before with another request.",
@@ -346,6 +350,12 @@ impl From<StoreError> for Problem {
             }
         }
     }
+}
+
+/// Credits as dollars and cents.
+fn usd(credits: i64) -> String {
+    let sign = if credits < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", credits.unsigned_abs() / 100, credits.unsigned_abs() % 100)
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ pub enum StoreError {
     /// If-Match names an older version.
     #[error("stale version")]
     Stale,
+    /// The wallet does not cover the charge.
+    #[error("the wallet holds {balance} credits and {needed} are needed")]
+    InsufficientBalance {
+        /// What it holds.
+        balance: i64,
+        /// What was to be taken from it.
+        needed: i64,
+    },
     /// The Idempotency-Key was used for another request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,

@@ -1,0 +1,1207 @@
+//! Billing: a double-entry ledger in credits (one is one US cent), and what moves them: charges, payments, plans.
+//!
+//! What an account holds is the sum of its entries. Every movement has a reference that its organization books once, so
+//! whoever is unsure whether something was charged charges it again.
+
+use crate::payment::{Intent, Notice, Payment, PaymentError, Payments, Progress};
+use flowyte_core::id::{AgentId, Id, LedgerTransactionId, MessageId, OrganizationId, TopUpId};
+use flowyte_core::time::{DAY, MINUTE, SECOND};
+use flowyte_core::{Environment, Timestamp};
+use flowyte_store::audit::Deed;
+use flowyte_store::db::id;
+use flowyte_store::{Actor, By, Claim, Mode, Once, Page, Row, Store, StoreError, Tx, Value};
+use jiff::{Span, tz::TimeZone};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+/// How long a plan that can't be paid goes on before the free one takes its place.
+const PLAN_GRACE: i64 = 3 * DAY;
+/// When a payment that got no answer is asked for again.
+const RETRY: i64 = 30 * SECOND;
+/// Longer than any provider is given to answer; what a payer has not been sent by then never will be.
+const ABANDONED: i64 = 10 * MINUTE;
+/// How long an automatic payment is asked for. Providers remember the id that makes asking safe for a day.
+const ASKED_FOR: i64 = 23 * 60 * MINUTE;
+/// Payments and plans that one pass looks after.
+const BATCH: i64 = 100;
+
+/// Where credits are. The sum over all accounts is nought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// What the organization can spend.
+    Wallet,
+    /// Taken from the wallet for something that is being bought.
+    Held,
+    /// What was spent.
+    Revenue,
+    /// What was paid in; negative, since it came from outside.
+    Payments,
+}
+
+impl Account {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::Held => "held",
+            Self::Revenue => "revenue",
+            Self::Payments => "payments",
+        }
+    }
+}
+
+/// What a transaction is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A payment into the wallet.
+    TopUp,
+    /// One message of an agent.
+    ChatMessage,
+    /// A month of a plan.
+    Plan,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::TopUp, Self::ChatMessage, Self::Plan];
+
+    /// The name in JSON and rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TopUp => "top_up",
+            Self::ChatMessage => "chat_message",
+            Self::Plan => "plan",
+        }
+    }
+
+    /// Where it was used.
+    pub const fn channel(self) -> &'static str {
+        match self {
+            Self::TopUp => "wallet",
+            Self::ChatMessage => "chat",
+            Self::Plan => "plan",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, StoreError> {
+        let found = Self::ALL.into_iter().find(|it| it.as_str() == name);
+        found.ok_or_else(|| StoreError::Inconsistent(format!("kind {name}")))
+    }
+}
+
+/// A monthly plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Its name in JSON and rows.
+    pub id: &'static str,
+    /// For people.
+    pub name: &'static str,
+    /// What a month costs, in credits.
+    pub price: i64,
+    /// Messages of agents that a month includes.
+    pub included_messages: i64,
+    /// What each message after them costs, in credits.
+    pub overage: i64,
+}
+
+/// Every plan, cheapest first. The first is everybody's who chose no other.
+pub const PLANS: [Plan; 3] = [
+    Plan { id: "free", name: "Free", price: 0, included_messages: 1_000, overage: 2 },
+    Plan { id: "starter", name: "Starter", price: 2_900, included_messages: 5_000, overage: 1 },
+    Plan { id: "growth", name: "Growth", price: 9_900, included_messages: 25_000, overage: 1 },
+];
+
+impl Plan {
+    /// The plan with this id.
+    pub fn find(name: &str) -> Option<Self> {
+        PLANS.into_iter().find(|it| it.id == name)
+    }
+
+    fn read(name: &str) -> Result<Self, StoreError> {
+        Self::find(name).ok_or_else(|| StoreError::Inconsistent(format!("plan {name}")))
+    }
+}
+
+/// When the wallet is filled by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutoReload {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Below how many credits.
+    pub threshold: i64,
+    /// With how many.
+    pub amount: i64,
+}
+
+/// A wallet and what its organization chose.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    /// What it holds: the sum of its entries.
+    pub balance: i64,
+    /// `None` while nobody ever set it.
+    pub auto_reload: Option<AutoReload>,
+    /// The plan.
+    pub plan: Plan,
+    /// The plan from the next period on, where it is another.
+    pub next_plan: Option<Plan>,
+    /// Since when messages are counted against the plan.
+    pub period_from: Timestamp,
+    /// When they are counted anew.
+    pub period_until: Timestamp,
+}
+
+/// How far a payment into the wallet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopUpStatus {
+    /// The provider was not asked yet, or its answer did not come.
+    Open,
+    /// The provider waits for the payer.
+    Pending,
+    /// Booked.
+    Succeeded,
+    /// Over without money.
+    Failed,
+}
+
+impl TopUpStatus {
+    const ALL: [Self; 4] = [Self::Open, Self::Pending, Self::Succeeded, Self::Failed];
+
+    /// The name in JSON and rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A payment into the wallet.
+#[derive(Clone, Debug)]
+pub struct TopUp {
+    /// Which.
+    pub id: TopUpId,
+    /// Whose.
+    pub organization: OrganizationId,
+    /// In which world.
+    pub environment: Environment,
+    /// How much.
+    pub credits: i64,
+    /// Whether auto-reload asked for it.
+    pub automatic: bool,
+    /// How far it is.
+    pub status: TopUpStatus,
+    /// The provider's id.
+    pub intent: Option<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+}
+
+/// Something that costs.
+#[derive(Clone, Debug)]
+pub struct Charge<'a> {
+    /// Names the act; the organization is charged for it once.
+    pub reference: &'a str,
+    /// What it is.
+    pub kind: Kind,
+    /// How many.
+    pub quantity: i64,
+    /// What it costs altogether.
+    pub credits: i64,
+    /// For which agent.
+    pub agent: Option<AgentId>,
+    /// For people.
+    pub description: &'a str,
+}
+
+/// What became of a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charged {
+    /// It is booked now.
+    Booked,
+    /// It was booked before.
+    Already,
+    /// Test credentials meter nothing.
+    Unmetered,
+}
+
+/// A charge as it was booked.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Which.
+    pub id: LedgerTransactionId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: Kind,
+    /// How many.
+    pub quantity: i64,
+    /// What it cost.
+    pub credits: i64,
+    /// For people.
+    pub description: String,
+    /// For which agent.
+    pub agent: Option<AgentId>,
+}
+
+/// What was used on a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayUse {
+    /// `YYYY-MM-DD`.
+    pub date: String,
+    /// Of what kind.
+    pub kind: Kind,
+    /// How many.
+    pub quantity: i64,
+    /// What it cost.
+    pub credits: i64,
+}
+
+/// A movement to book: what it is, and what it does to each account.
+struct Movement<'a> {
+    organization: OrganizationId,
+    environment: Environment,
+    reference: &'a str,
+    kind: Kind,
+    quantity: i64,
+    description: &'a str,
+    agent: Option<AgentId>,
+    at: Timestamp,
+    entries: &'a [(Account, i64)],
+}
+
+/// Books a movement; `false` where its reference was booked before.
+async fn book(tx: &mut Tx, it: &Movement<'_>) -> Result<bool, StoreError> {
+    if it.entries.len() < 2 || it.entries.iter().map(|(_, credits)| credits).sum::<i64>() != 0 {
+        return Err(StoreError::Inconsistent(format!("the entries of {} do not add up", it.reference)));
+    }
+    // Organization and reference are unique, so a hash of them is as good as randomness.
+    let hash = Sha256::new_with_prefix(it.organization.as_bytes()).chain_update(it.reference).finalize();
+    let mut unique = [0; 10];
+    unique.copy_from_slice(&hash[..10]);
+    let new = LedgerTransactionId::generate(it.at, unique);
+    let added = tx
+        .exec(
+            "INSERT INTO ledger_transactions (id, organization_id, environment, reference, kind, quantity, description, \
+             agent_id, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (organization_id, reference) DO NOTHING",
+            vec![
+                id(new),
+                id(it.organization),
+                it.environment.as_str().into(),
+                it.reference.into(),
+                it.kind.as_str().into(),
+                it.quantity.into(),
+                it.description.into(),
+                it.agent.map(|it| *it.as_bytes()).into(),
+                it.at.into(),
+            ],
+        )
+        .await?;
+    if added == 0 {
+        return Ok(false);
+    }
+    for (account, credits) in it.entries {
+        tx.exec(
+            "INSERT INTO ledger_entries (transaction_id, account, organization_id, environment, credits) \
+             VALUES ($1, $2, $3, $4, $5)",
+            vec![
+                id(new),
+                account.as_str().into(),
+                id(it.organization),
+                it.environment.as_str().into(),
+                (*credits).into(),
+            ],
+        )
+        .await?;
+    }
+    Ok(true)
+}
+
+/// What an account holds.
+pub async fn balance(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    account: Account,
+) -> Result<i64, StoreError> {
+    tx.one(
+        "SELECT CAST(COALESCE(SUM(credits), 0) AS BIGINT) AS held FROM ledger_entries \
+         WHERE organization_id = $1 AND environment = $2 AND account = $3",
+        vec![id(organization), environment.as_str().into(), account.as_str().into()],
+    )
+    .await?
+    .get("held")
+}
+
+/// Holds the wallet's row until the transaction ends, so that nobody else debits it meanwhile: what is read of the ledger from
+/// here on is what the debit is decided by, in a [`Mode::Batch`] transaction too.
+async fn hold(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+) -> Result<Row, StoreError> {
+    tx.one(
+        "INSERT INTO wallets (organization_id, environment, movements, plan, plan_periods, auto_reload) \
+         VALUES ($1, $2, 1, $3, 0, 0) ON CONFLICT (organization_id, environment) \
+         DO UPDATE SET movements = wallets.movements + 1 RETURNING *",
+        vec![id(organization), environment.as_str().into(), PLANS[0].id.into()],
+    )
+    .await
+}
+
+/// Charges in the transaction of what is charged, which must be for writing. A wallet that does not cover it is
+/// [`StoreError::InsufficientBalance`], and nothing was booked. A charge that takes the balance below the threshold of
+/// auto-reload asks for a payment in the same transaction.
+pub async fn charge_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    now: Timestamp,
+) -> Result<Charged, StoreError> {
+    if environment == Environment::Test {
+        return Ok(Charged::Unmetered);
+    }
+    let wallet = hold(tx, organization, environment).await?;
+    charge_held(tx, &wallet, organization, environment, charge, now).await
+}
+
+/// Charges one message of an agent: nothing while the plan includes it, else what the plan says.
+pub async fn charge_message_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    agent: AgentId,
+    message: MessageId,
+    now: Timestamp,
+) -> Result<Charged, StoreError> {
+    if environment == Environment::Test {
+        return Ok(Charged::Unmetered);
+    }
+    let wallet = hold(tx, organization, environment).await?;
+    let plan = Plan::read(&wallet.get::<String>("plan")?)?;
+    let (from, _) = period(&wallet, now)?;
+    let used = tx
+        .one(
+            "SELECT COUNT(*) AS used FROM ledger_transactions \
+             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4",
+            vec![
+                id(organization),
+                environment.as_str().into(),
+                Kind::ChatMessage.as_str().into(),
+                from.into(),
+            ],
+        )
+        .await?
+        .get::<i64>("used")?;
+    let included = used < plan.included_messages;
+    let charge = Charge {
+        reference: &message.to_string(),
+        kind: Kind::ChatMessage,
+        quantity: 1,
+        credits: if included { 0 } else { plan.overage },
+        agent: Some(agent),
+        description: if included { "Chat message, included in the plan" } else { "Chat message" },
+    };
+    charge_held(tx, &wallet, organization, environment, &charge, now).await
+}
+
+async fn is_booked(tx: &mut Tx, organization: OrganizationId, reference: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT id FROM ledger_transactions WHERE organization_id = $1 AND reference = $2";
+    Ok(tx.opt(sql, vec![id(organization), reference.into()]).await?.is_some())
+}
+
+async fn charge_held(
+    tx: &mut Tx,
+    wallet: &Row,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    now: Timestamp,
+) -> Result<Charged, StoreError> {
+    if is_booked(tx, organization, charge.reference).await? {
+        return Ok(Charged::Already);
+    }
+    let before = balance(tx, organization, environment, Account::Wallet).await?;
+    if charge.credits < 0 {
+        return Err(StoreError::Inconsistent(format!("the charge {} is negative", charge.reference)));
+    }
+    if charge.credits > 0 && before < charge.credits {
+        return Err(StoreError::InsufficientBalance { balance: before, needed: charge.credits });
+    }
+    let entries = [(Account::Wallet, -charge.credits), (Account::Revenue, charge.credits)];
+    book(
+        tx,
+        &Movement {
+            organization,
+            environment,
+            reference: charge.reference,
+            kind: charge.kind,
+            quantity: charge.quantity,
+            description: charge.description,
+            agent: charge.agent,
+            at: now,
+            entries: &entries,
+        },
+    )
+    .await?;
+    if charge.credits > 0 {
+        reload_below(tx, wallet, organization, environment, before - charge.credits, now).await?;
+    }
+    Ok(Charged::Booked)
+}
+
+/// Asks for an automatic payment where the balance is below the threshold and none is under way.
+async fn reload_below(
+    tx: &mut Tx,
+    wallet: &Row,
+    organization: OrganizationId,
+    environment: Environment,
+    balance: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(reload) = auto_reload(wallet)?.filter(|it| it.enabled && balance < it.threshold) else {
+        return Ok(());
+    };
+    let under_way = tx
+        .opt(
+            "SELECT id FROM top_ups WHERE organization_id = $1 AND environment = $2 AND automatic = 1 \
+             AND status IN ('open', 'pending')",
+            vec![id(organization), environment.as_str().into()],
+        )
+        .await?;
+    if under_way.is_some() {
+        return Ok(());
+    }
+    // The wallet's movements are counted, so the number of this one names the payment like randomness would.
+    let movement: i64 = wallet.get("movements")?;
+    let hash = Sha256::new_with_prefix(organization.as_bytes())
+        .chain_update(environment.as_str())
+        .chain_update(movement.to_be_bytes())
+        .finalize();
+    let mut unique = [0; 10];
+    unique.copy_from_slice(&hash[..10]);
+    let new = TopUp {
+        id: TopUpId::generate(now, unique),
+        organization,
+        environment,
+        credits: reload.amount,
+        automatic: true,
+        status: TopUpStatus::Open,
+        intent: None,
+        created_at: now,
+    };
+    open(tx, &new, "", Some(now)).await
+}
+
+async fn open(tx: &mut Tx, new: &TopUp, provider: &str, try_at: Option<Timestamp>) -> Result<(), StoreError> {
+    tx.exec(
+        "INSERT INTO top_ups (id, organization_id, environment, credits, automatic, status, provider, try_at, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        vec![
+            id(new.id),
+            id(new.organization),
+            new.environment.as_str().into(),
+            new.credits.into(),
+            new.automatic.into(),
+            new.status.as_str().into(),
+            provider.into(),
+            try_at.into(),
+            new.created_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn auto_reload(row: &Row) -> Result<Option<AutoReload>, StoreError> {
+    let threshold: Option<i64> = row.get("auto_reload_threshold")?;
+    let amount: Option<i64> = row.get("auto_reload_amount")?;
+    let enabled = row.get::<i64>("auto_reload")? != 0;
+    Ok(threshold.zip(amount).map(|(threshold, amount)| AutoReload { enabled, threshold, amount }))
+}
+
+fn top_up(row: &Row) -> Result<TopUp, StoreError> {
+    let status: String = row.get("status")?;
+    let status = TopUpStatus::ALL.into_iter().find(|it| it.as_str() == status);
+    let environment: String = row.get("environment")?;
+    Ok(TopUp {
+        id: row.id("id")?,
+        organization: row.id("organization_id")?,
+        environment: Environment::parse(&environment)
+            .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?,
+        credits: row.get("credits")?,
+        automatic: row.get::<i64>("automatic")? != 0,
+        status: status.ok_or_else(|| StoreError::Inconsistent("the status of a payment".into()))?,
+        intent: row.get("intent")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+/// `months` calendar months after an instant, in UTC; the last day of a month stays within it.
+pub fn months_after(at: Timestamp, months: i64) -> Result<Timestamp, StoreError> {
+    let moved = || -> Result<i64, jiff::Error> {
+        let at = jiff::Timestamp::from_microsecond(at.as_micros())?.to_zoned_datetime(TimeZone::UTC);
+        Ok(at.checked_add(Span::new().try_months(months)?)?.timestamp().as_microsecond())
+    };
+    moved()
+        .map(Timestamp::from_micros)
+        .map_err(|error| StoreError::Inconsistent(format!("{months} months after {at}: {error}")))
+}
+
+/// The first instant of the calendar month that `at` is in.
+fn month_of(at: Timestamp) -> Result<Timestamp, StoreError> {
+    let day: String = at.to_string().chars().take(7).collect();
+    format!("{day}-01T00:00:00Z").parse().map_err(|_| StoreError::Inconsistent(format!("the month of {at}")))
+}
+
+/// The period that messages are counted in: of a paid plan, or the calendar month.
+fn period(wallet: &Row, now: Timestamp) -> Result<(Timestamp, Timestamp), StoreError> {
+    match wallet.maybe_time("plan_since")? {
+        Some(since) => {
+            let periods: i64 = wallet.get("plan_periods")?;
+            Ok((months_after(since, periods - 1)?, months_after(since, periods)?))
+        }
+        None => {
+            let from = month_of(now)?;
+            Ok((from, months_after(from, 1)?))
+        }
+    }
+}
+
+async fn wallet_of(
+    tx: &mut Tx,
+    row: Option<&Row>,
+    organization: OrganizationId,
+    environment: Environment,
+    now: Timestamp,
+) -> Result<Wallet, StoreError> {
+    let balance = balance(tx, organization, environment, Account::Wallet).await?;
+    let Some(row) = row else {
+        let from = month_of(now)?;
+        let period_until = months_after(from, 1)?;
+        return Ok(Wallet {
+            balance,
+            auto_reload: None,
+            plan: PLANS[0],
+            next_plan: None,
+            period_from: from,
+            period_until,
+        });
+    };
+    let next: Option<String> = row.get("next_plan")?;
+    let (period_from, period_until) = period(row, now)?;
+    Ok(Wallet {
+        balance,
+        auto_reload: auto_reload(row)?,
+        plan: Plan::read(&row.get::<String>("plan")?)?,
+        next_plan: next.map(|name| Plan::read(&name)).transpose()?,
+        period_from,
+        period_until,
+    })
+}
+
+/// Books the first month of a plan that begins now.
+async fn begin_plan(
+    tx: &mut Tx,
+    wallet: &Row,
+    organization: OrganizationId,
+    environment: Environment,
+    plan: Plan,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if plan.price == 0 {
+        tx.exec(
+            "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = NULL, plan_periods = 0, plan_until = NULL \
+             WHERE organization_id = $1 AND environment = $2",
+            vec![id(organization), environment.as_str().into(), plan.id.into()],
+        )
+        .await?;
+        return Ok(());
+    }
+    pay_plan(tx, wallet, organization, environment, plan, since, 1, now).await
+}
+
+/// Books month `number` of a plan, counted from 1, and says until when it is paid.
+#[allow(clippy::too_many_arguments)]
+async fn pay_plan(
+    tx: &mut Tx,
+    wallet: &Row,
+    organization: OrganizationId,
+    environment: Environment,
+    plan: Plan,
+    since: Timestamp,
+    number: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if environment == Environment::Live {
+        let charge = Charge {
+            reference: &format!("plan:{}:{}:{number}", plan.id, since.as_micros()),
+            kind: Kind::Plan,
+            quantity: 1,
+            credits: plan.price,
+            agent: None,
+            description: &format!("{} plan, one month", plan.name),
+        };
+        charge_held(tx, wallet, organization, environment, &charge, now).await?;
+    }
+    tx.exec(
+        "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = $4, plan_periods = $5, plan_until = $6 \
+         WHERE organization_id = $1 AND environment = $2",
+        vec![
+            id(organization),
+            environment.as_str().into(),
+            plan.id.into(),
+            since.into(),
+            number.into(),
+            months_after(since, number)?.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Who acts when nobody asked.
+fn system(now: Timestamp) -> By {
+    let actor = Actor { kind: "system", id: String::new(), name: "billing".into() };
+    By { actor, address: String::new(), now }
+}
+
+fn deed<'a>(action: &'a str, organization: OrganizationId, details: serde_json::Value) -> Deed<'a> {
+    Deed { action, kind: "wallet", id: organization.to_string(), name: "", details }
+}
+
+/// Books a payment that succeeded, once, and records that its top-up is over.
+async fn settle(tx: &mut Tx, top_up: &TopUp, intent: &str, credits: i64, by: &By) -> Result<(), StoreError> {
+    let reference = top_up.id.to_string();
+    let entries = [(Account::Payments, -credits), (Account::Wallet, credits)];
+    let booked = book(
+        tx,
+        &Movement {
+            organization: top_up.organization,
+            environment: top_up.environment,
+            reference: &reference,
+            kind: Kind::TopUp,
+            quantity: 1,
+            description: if top_up.automatic { "Auto-reload" } else { "Payment into the wallet" },
+            agent: None,
+            at: by.now,
+            entries: &entries,
+        },
+    )
+    .await?;
+    progress(tx, top_up, Some(intent), TopUpStatus::Succeeded, None).await?;
+    if booked {
+        let details = json!({
+            "topUpId": reference,
+            "credits": credits,
+            "automatic": top_up.automatic,
+            "environment": top_up.environment.as_str(),
+        });
+        tx.audit(top_up.organization, by, deed("wallet.topped_up", top_up.organization, details)).await?;
+    }
+    Ok(())
+}
+
+async fn progress(
+    tx: &mut Tx,
+    top_up: &TopUp,
+    intent: Option<&str>,
+    status: TopUpStatus,
+    try_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    tx.exec(
+        "UPDATE top_ups SET status = $3, intent = COALESCE($4, intent), try_at = $5 WHERE organization_id = $1 AND id = $2",
+        vec![
+            id(top_up.organization),
+            id(top_up.id),
+            status.as_str().into(),
+            intent.into(),
+            try_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn load_top_up(tx: &mut Tx, organization: OrganizationId, which: TopUpId) -> Result<TopUp, StoreError> {
+    let sql = "SELECT * FROM top_ups WHERE organization_id = $1 AND id = $2";
+    top_up(&tx.one(sql, vec![id(organization), id(which)]).await?)
+}
+
+/// Why a top-up did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum NotToppedUp {
+    /// The provider says no or is away.
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
+    /// Anything else.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The wallets of a store.
+pub struct Billing<'s> {
+    /// Where they are.
+    pub store: &'s dyn Store,
+    /// Who takes payments.
+    pub payments: &'s Payments,
+}
+
+impl Billing<'_> {
+    /// The wallet.
+    pub async fn wallet(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        now: Timestamp,
+    ) -> Result<Wallet, StoreError> {
+        let mut tx = self.store.begin(Mode::Read).await?;
+        let row = tx
+            .opt(
+                "SELECT * FROM wallets WHERE organization_id = $1 AND environment = $2",
+                vec![id(organization), environment.as_str().into()],
+            )
+            .await?;
+        wallet_of(&mut tx, row.as_ref(), organization, environment, now).await
+    }
+
+    /// Charges in a transaction of its own.
+    pub async fn charge(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        charge: &Charge<'_>,
+        now: Timestamp,
+    ) -> Result<Charged, StoreError> {
+        let mut tx = self.store.begin(Mode::Batch).await?;
+        let charged = charge_in(&mut tx, organization, environment, charge, now).await?;
+        tx.commit().await?;
+        Ok(charged)
+    }
+
+    /// Begins a payment into the wallet. It is booked when the provider says that the money is there, which the sandbox does
+    /// at once.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn top_up(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        new: TopUpId,
+        credits: i64,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: &(dyn Fn(&(TopUp, Intent)) -> Vec<u8> + Send + Sync),
+    ) -> Result<Once<(TopUp, Intent)>, NotToppedUp> {
+        let provider = self.payments.of(environment);
+        let mut tx = self.store.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        let wallet = hold(&mut tx, organization, environment).await?;
+        let opened = TopUp {
+            id: new,
+            organization,
+            environment,
+            credits,
+            automatic: false,
+            status: TopUpStatus::Open,
+            intent: None,
+            created_at: by.now,
+        };
+        open(&mut tx, &opened, provider.name(), Some(by.now.plus(ABANDONED))).await?;
+        tx.commit().await?;
+
+        let customer = self.customer(organization, environment, wallet.get("customer")?).await?;
+        let payment = Payment { id: new, organization, credits, customer, method: None };
+        let intent = provider.pay(&payment).await?;
+
+        let mut tx = self.store.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer)); // The same request, sent twice at once.
+        }
+        let now = load_top_up(&mut tx, organization, new).await?;
+        match intent.progress {
+            Progress::Succeeded => settle(&mut tx, &now, &intent.id, credits, by).await?,
+            // A notice may have come before this.
+            Progress::Pending if now.status == TopUpStatus::Open => {
+                progress(&mut tx, &now, Some(&intent.id), TopUpStatus::Pending, None).await?;
+            }
+            Progress::Failed if now.status == TopUpStatus::Open => {
+                progress(&mut tx, &now, Some(&intent.id), TopUpStatus::Failed, None).await?;
+            }
+            Progress::Pending | Progress::Failed => {}
+        }
+        let done = (load_top_up(&mut tx, organization, new).await?, intent);
+        tx.remember(organization, claim, || seal(&done)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(done))
+    }
+
+    /// The payer at the provider; the first payment makes them.
+    async fn customer(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        known: Option<String>,
+    ) -> Result<Option<String>, NotToppedUp> {
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(customer) = self.payments.of(environment).customer(organization).await? else {
+            return Ok(None);
+        };
+        let mut tx = self.store.begin(Mode::Batch).await?;
+        tx.exec(
+            "UPDATE wallets SET customer = $3 WHERE organization_id = $1 AND environment = $2",
+            vec![id(organization), environment.as_str().into(), customer.as_str().into()],
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(Some(customer))
+    }
+
+    /// Believes a notice whose signature was checked: books what was paid, once.
+    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Mode::Write).await?;
+        let top_up = match load_top_up(&mut tx, notice.organization, notice.payment).await {
+            // Not ours, or of a database that was since restored; the provider need not send it again.
+            Err(StoreError::NotFound) => {
+                tracing::warn!(payment = %notice.payment, "a notice is about a payment that is not here");
+                return Ok(());
+            }
+            found => found?,
+        };
+        match notice.progress {
+            Progress::Succeeded => {
+                settle(&mut tx, &top_up, &notice.intent, notice.credits, &system(now)).await?;
+                // What paid now can pay again while nobody is there.
+                tx.exec(
+                    "UPDATE wallets SET customer = COALESCE($3, customer), payment_method = COALESCE($4, payment_method) \
+                     WHERE organization_id = $1 AND environment = $2",
+                    vec![
+                        id(top_up.organization),
+                        top_up.environment.as_str().into(),
+                        notice.customer.clone().into(),
+                        notice.method.clone().into(),
+                    ],
+                )
+                .await?;
+            }
+            Progress::Failed if top_up.status != TopUpStatus::Succeeded => {
+                self.fail(&mut tx, &top_up, "canceled", now).await?;
+            }
+            Progress::Pending | Progress::Failed => {}
+        }
+        tx.commit().await
+    }
+
+    /// Ends a payment without money. An automatic one is not tried at the next charge again: auto-reload goes off.
+    async fn fail(&self, tx: &mut Tx, top_up: &TopUp, why: &str, now: Timestamp) -> Result<(), StoreError> {
+        progress(tx, top_up, None, TopUpStatus::Failed, None).await?;
+        if !top_up.automatic {
+            return Ok(());
+        }
+        tx.exec(
+            "UPDATE wallets SET auto_reload = 0 WHERE organization_id = $1 AND environment = $2",
+            vec![id(top_up.organization), top_up.environment.as_str().into()],
+        )
+        .await?;
+        let details = json!({"topUpId": top_up.id.to_string(), "reason": why});
+        let deed = deed("wallet.auto_reload_failed", top_up.organization, details);
+        tx.audit(top_up.organization, &system(now), deed).await
+    }
+
+    /// Sets auto-reload. It acts at once where the balance is below the threshold already.
+    pub async fn set_auto_reload(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        wanted: AutoReload,
+        by: &By,
+    ) -> Result<Wallet, StoreError> {
+        let mut tx = self.store.begin(Mode::Write).await?;
+        let row = hold(&mut tx, organization, environment).await?;
+        let method: Option<String> = row.get("payment_method")?;
+        if wanted.enabled && method.is_none() && self.payments.of(environment).needs_method() {
+            return Err(StoreError::Conflict(
+                "Nothing was paid yet that could be paid with again; top the wallet up once first.",
+            ));
+        }
+        let row = tx
+            .one(
+                "UPDATE wallets SET auto_reload = $3, auto_reload_threshold = $4, auto_reload_amount = $5 \
+                 WHERE organization_id = $1 AND environment = $2 RETURNING *",
+                vec![
+                    id(organization),
+                    environment.as_str().into(),
+                    wanted.enabled.into(),
+                    wanted.threshold.into(),
+                    wanted.amount.into(),
+                ],
+            )
+            .await?;
+        let details = json!({
+            "enabled": wanted.enabled,
+            "thresholdCredits": wanted.threshold,
+            "amountCredits": wanted.amount,
+            "environment": environment.as_str(),
+        });
+        tx.audit(organization, by, deed("wallet.auto_reload_set", organization, details)).await?;
+        let wallet = wallet_of(&mut tx, Some(&row), organization, environment, by.now).await?;
+        reload_below(&mut tx, &row, organization, environment, wallet.balance, by.now).await?;
+        tx.commit().await?;
+        Ok(wallet)
+    }
+
+    /// Changes the plan. A dearer one begins now and is charged now; a cheaper one follows when the paid month is over.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn change_plan(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        plan: Plan,
+        claim: Option<&Claim>,
+        by: &By,
+        seal: &(dyn Fn(&Wallet) -> Vec<u8> + Send + Sync),
+    ) -> Result<Once<Wallet>, StoreError> {
+        let mut tx = self.store.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        let row = hold(&mut tx, organization, environment).await?;
+        let old = Plan::read(&row.get::<String>("plan")?)?;
+        if plan.price > old.price {
+            begin_plan(&mut tx, &row, organization, environment, plan, by.now, by.now).await?;
+        } else {
+            let next = (plan != old).then_some(plan.id);
+            tx.exec(
+                "UPDATE wallets SET next_plan = $3 WHERE organization_id = $1 AND environment = $2",
+                vec![id(organization), environment.as_str().into(), next.into()],
+            )
+            .await?;
+        }
+        let row = hold(&mut tx, organization, environment).await?;
+        let wallet = wallet_of(&mut tx, Some(&row), organization, environment, by.now).await?;
+        let details = json!({"from": old.id, "to": plan.id, "environment": environment.as_str()});
+        tx.audit(organization, by, deed("subscription.changed", organization, details)).await?;
+        tx.remember(organization, claim, || seal(&wallet)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(wallet))
+    }
+
+    /// What was used per day and kind, from one day up to and including another.
+    pub async fn usage(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<DayUse>, StoreError> {
+        let mut tx = self.store.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT t.at / 86400000000 AS day, t.kind, CAST(SUM(t.quantity) AS BIGINT) AS quantity, \
+                 CAST(SUM(e.credits) AS BIGINT) AS credits FROM ledger_transactions t \
+                 JOIN ledger_entries e ON e.transaction_id = t.id AND e.account = 'revenue' \
+                 WHERE t.organization_id = $1 AND t.environment = $2 AND t.at >= $3 AND t.at < $4 \
+                 GROUP BY t.at / 86400000000, t.kind ORDER BY day, t.kind",
+                vec![id(organization), environment.as_str().into(), from.into(), until.into()],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DayUse {
+                    date: Timestamp::from_micros(row.get::<i64>("day")? * DAY).day(),
+                    kind: Kind::parse(&row.get::<String>("kind")?)?,
+                    quantity: row.get("quantity")?,
+                    credits: row.get("credits")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Charges, newest first.
+    pub async fn items(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        page: Page,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut tx = self.store.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT t.*, e.credits AS credits FROM ledger_transactions t \
+                 JOIN ledger_entries e ON e.transaction_id = t.id AND e.account = 'revenue' \
+                 WHERE t.organization_id = $1 AND t.environment = $2 AND t.id < $3 ORDER BY t.id DESC LIMIT $4",
+                vec![
+                    id(organization),
+                    environment.as_str().into(),
+                    page.before_bytes(),
+                    page.probe().into(),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let agent: Option<Vec<u8>> = row.get("agent_id")?;
+                Ok(Item {
+                    id: row.id("id")?,
+                    at: row.time("at")?,
+                    kind: Kind::parse(&row.get::<String>("kind")?)?,
+                    quantity: row.get("quantity")?,
+                    credits: row.get("credits")?,
+                    description: row.get("description")?,
+                    agent: match agent {
+                        Some(_) => Some(row.id("agent_id")?),
+                        None => None,
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// What is due by `now`: payments that wait to be asked for, and plans whose month is over. Safe to run again at any point,
+    /// also after a crash.
+    pub async fn look_after(&self, now: Timestamp) -> Result<(), StoreError> {
+        let due = {
+            let mut tx = self.store.begin(Mode::Read).await?;
+            let sql = "SELECT * FROM top_ups WHERE try_at <= $1 ORDER BY try_at LIMIT $2";
+            tx.all(sql, vec![now.into(), BATCH.into()]).await?
+        };
+        for row in &due {
+            self.try_payment(&top_up(row)?, now).await?;
+        }
+        let due = {
+            let mut tx = self.store.begin(Mode::Read).await?;
+            let sql = "SELECT organization_id, environment FROM wallets WHERE plan_until <= $1 ORDER BY plan_until LIMIT $2";
+            tx.all(sql, vec![now.into(), BATCH.into()]).await?
+        };
+        for row in &due {
+            let environment: String = row.get("environment")?;
+            let environment = Environment::parse(&environment)
+                .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?;
+            self.renew(row.id("organization_id")?, environment, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for an automatic payment, again where the answer did not come: its id makes the provider take it once.
+    async fn try_payment(&self, due: &TopUp, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Mode::Write).await?;
+        let top_up = load_top_up(&mut tx, due.organization, due.id).await?;
+        if top_up.status != TopUpStatus::Open {
+            return Ok(());
+        }
+        // A payer who was never sent what completes a payment can't complete it. Should money come nevertheless, a notice books it.
+        if !top_up.automatic || now.since(top_up.created_at) > ASKED_FOR {
+            self.fail(&mut tx, &top_up, "abandoned", now).await?;
+            return tx.commit().await;
+        }
+        let wallet = hold(&mut tx, due.organization, due.environment).await?;
+        progress(&mut tx, &top_up, None, TopUpStatus::Open, Some(now.plus(RETRY))).await?;
+        tx.commit().await?;
+
+        let payment = Payment {
+            id: top_up.id,
+            organization: top_up.organization,
+            credits: top_up.credits,
+            customer: wallet.get("customer")?,
+            method: wallet.get("payment_method")?,
+        };
+        let answer = self.payments.of(top_up.environment).pay(&payment).await;
+        let mut tx = self.store.begin(Mode::Write).await?;
+        let top_up = load_top_up(&mut tx, due.organization, due.id).await?;
+        match answer {
+            Err(error @ PaymentError::Away(_)) => {
+                tracing::warn!(%error, payment = %top_up.id, "an automatic payment will be asked for again");
+                return Ok(());
+            }
+            _ if top_up.status == TopUpStatus::Succeeded => return Ok(()), // A notice was faster.
+            Err(PaymentError::Refused(why)) => self.fail(&mut tx, &top_up, &why, now).await?,
+            Ok(intent) => match intent.progress {
+                Progress::Succeeded => {
+                    settle(&mut tx, &top_up, &intent.id, top_up.credits, &system(now)).await?;
+                }
+                Progress::Pending => {
+                    progress(&mut tx, &top_up, Some(&intent.id), TopUpStatus::Pending, None).await?;
+                }
+                Progress::Failed => self.fail(&mut tx, &top_up, "canceled", now).await?,
+            },
+        }
+        tx.commit().await
+    }
+
+    /// Books the next month of a plan, or lets the free one take its place.
+    async fn renew(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self.renew_paid(organization, environment, now).await {
+            Err(StoreError::InsufficientBalance { balance, .. }) => {
+                let mut tx = self.store.begin(Mode::Write).await?;
+                let row = hold(&mut tx, organization, environment).await?;
+                reload_below(&mut tx, &row, organization, environment, balance, now).await?;
+                let due = row.maybe_time("plan_until")?.unwrap_or(now);
+                if now.since(due) >= PLAN_GRACE {
+                    let old: String = row.get("plan")?;
+                    begin_plan(&mut tx, &row, organization, environment, PLANS[0], now, now).await?;
+                    let details = json!({"from": old, "to": PLANS[0].id, "reason": "insufficient_balance"});
+                    let deed = deed("subscription.changed", organization, details);
+                    tx.audit(organization, &system(now), deed).await?;
+                }
+                tx.commit().await
+            }
+            done => done,
+        }
+    }
+
+    async fn renew_paid(
+        &self,
+        organization: OrganizationId,
+        environment: Environment,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Mode::Write).await?;
+        let row = hold(&mut tx, organization, environment).await?;
+        let (Some(since), Some(until)) = (row.maybe_time("plan_since")?, row.maybe_time("plan_until")?)
+        else {
+            return Ok(());
+        };
+        if until > now {
+            return Ok(()); // Somebody was faster.
+        }
+        let next: Option<String> = row.get("next_plan")?;
+        match next {
+            Some(next) => {
+                let plan = Plan::read(&next)?;
+                begin_plan(&mut tx, &row, organization, environment, plan, until, now).await?;
+            }
+            None => {
+                let plan = Plan::read(&row.get::<String>("plan")?)?;
+                let number = row.get::<i64>("plan_periods")? + 1;
+                pay_plan(&mut tx, &row, organization, environment, plan, since, number, now).await?;
+            }
+        }
+        tx.commit().await
+    }
+}
+
+/// Every account of an organization with what it holds, for checks: the sum is nought.
+pub async fn accounts(
+    store: &dyn Store,
+    organization: OrganizationId,
+    environment: Environment,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let mut tx = store.begin(Mode::Read).await?;
+    let rows = tx
+        .all(
+            "SELECT account, CAST(SUM(credits) AS BIGINT) AS held FROM ledger_entries \
+             WHERE organization_id = $1 AND environment = $2 GROUP BY account ORDER BY account",
+            vec![id(organization), Value::from(environment.as_str())],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("account")?, row.get("held")?))).collect()
+}
