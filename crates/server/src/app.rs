@@ -15,6 +15,7 @@ use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::answerer::Answerer;
+use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct App {
     pub usage: Usage,
     /// Answers visitors.
     pub answerer: Box<dyn Answerer>,
+    /// Takes payments.
+    pub payments: Payments,
     /// The time.
     pub clock: Box<dyn Clock>,
     /// Randomness.
@@ -66,6 +69,7 @@ impl App {
         replica: Arc<Replica>,
         peppers: Peppers,
         answerer: Box<dyn Answerer>,
+        payments: Payments,
         clock: Box<dyn Clock>,
         entropy: Box<dyn Entropy>,
     ) -> Result<Arc<Self>, Vec<String>> {
@@ -78,6 +82,7 @@ impl App {
             browser_keys: Meter::new(1, DAY),
             usage: Usage::default(),
             answerer,
+            payments,
             config,
             api,
             handlers,

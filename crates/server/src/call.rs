@@ -10,7 +10,8 @@ use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
 use flowyte_core::limit::Quota;
 use flowyte_core::time::MINUTE;
 use flowyte_core::{
-    CredentialKind, Digest, Operation, OperationIndex, Pepper, Permit, Principal, Role, Timestamp,
+    CredentialKind, Digest, Environment, Operation, OperationIndex, Pepper, Permit, Principal, Role,
+    Timestamp,
 };
 use flowyte_store::{Actor, By, Claim, Once, Page, Store};
 use http::Uri;
@@ -121,6 +122,11 @@ impl Call {
     /// The organization, which the credential alone decides.
     pub fn organization(&self) -> Outcome<OrganizationId> {
         Ok(self.caller()?.organization())
+    }
+
+    /// The world the credential acts in.
+    pub fn environment(&self) -> Outcome<Environment> {
+        Ok(self.caller()?.environment())
     }
 
     /// The member behind a session.

@@ -43,6 +43,10 @@ settings! {
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
+    payment "sandbox|stripe" "who takes payments into wallets; the sandbox makes them up [default: sandbox]";
+    payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
+    payment_key_file "FILE" "holds the secret key of the payment service";
+    payment_webhook_secret_file "FILE" "holds what the payment service signs its notices to /hooks/payments with";
     drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
 }
 
@@ -53,6 +57,22 @@ pub enum Database {
     Sqlite,
     /// There. May hold a password, so it is never printed.
     Postgres(String),
+}
+
+/// Who takes payments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payment {
+    /// Nobody; they are made up.
+    Sandbox,
+    /// A service that speaks Stripe's API.
+    Stripe {
+        /// Where it is, without a slash at its end.
+        url: String,
+        /// Holds its secret key.
+        key_file: PathBuf,
+        /// Holds what its notices are signed with.
+        webhook_secret_file: PathBuf,
+    },
 }
 
 /// A valid configuration.
@@ -94,6 +114,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Who takes payments.
+    pub payment: Payment,
     /// Seconds that a stop waits.
     pub drain_seconds: u32,
 }
@@ -168,6 +190,38 @@ impl Given {
         })
     }
 
+    /// Who takes payments, with the settings that only a real service has.
+    fn payment(&mut self) -> Payment {
+        const OF_STRIPE: [&str; 3] = ["payment_url", "payment_key_file", "payment_webhook_secret_file"];
+        if !self.take("payment", false, |it| choice(it, &[("sandbox", false), ("stripe", true)])) {
+            self.refuse_leftovers(&OF_STRIPE, "payment is stripe");
+            return Payment::Sandbox;
+        }
+        self.require(&OF_STRIPE[1..], "payment is stripe");
+        Payment::Stripe {
+            url: self.take("payment_url", "https://api.stripe.com".to_owned(), service_url),
+            key_file: self.take("payment_key_file", PathBuf::new(), folder),
+            webhook_secret_file: self.take("payment_webhook_secret_file", PathBuf::new(), folder),
+        }
+    }
+
+    /// Settings that say nothing without another are not read over.
+    fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
+        for name in names {
+            if let Some((_, place)) = self.values.remove(name) {
+                self.problems.push(format!("{place}: says nothing unless {unless}"));
+            }
+        }
+    }
+
+    fn require(&mut self, names: &[&'static str], when: &str) {
+        for name in names {
+            if !self.values.contains_key(name) {
+                self.problems.push(format!("{name} must be given when {when}"));
+            }
+        }
+    }
+
     /// The configuration, or everything that is wrong.
     pub fn finish(mut self) -> Result<Config, Vec<String>> {
         let socket = |text: &str| {
@@ -203,6 +257,7 @@ impl Given {
                 .take("max_body_bytes", 1 << 20, |it| number(it, 1_024, 1 << 30).map(|it| it as usize)),
             max_connections: self
                 .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
+            payment: self.payment(),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
             listen,
             ops_listen,
@@ -279,6 +334,22 @@ fn public_url(text: &str) -> Result<String, String> {
         "http" if loopback => Ok(format!("http://{authority}")),
         "http" => Err("must be https: session cookies and keys would cross the network in the clear".into()),
         _ => Err(wrong()),
+    }
+}
+
+/// Where another service is. Its secret goes there, so it is https but on this machine.
+fn service_url(text: &str) -> Result<String, String> {
+    let wrong = || "must be a URL like https://api.example.com, without a query".to_owned();
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else { return Err(wrong()) };
+    let loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
+    if url.query().is_some() || authority.as_str().contains('@') {
+        return Err(wrong());
+    }
+    match scheme {
+        "https" => Ok(text.trim_end_matches('/').to_owned()),
+        "http" if loopback => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("must be https: a secret is sent there".into()),
     }
 }
 
@@ -369,6 +440,23 @@ mod tests {
         assert_eq!(client("10.0.0.1", Some("6.6.6.6, 198.51.100.1, 10.0.0.2")), "198.51.100.1");
         assert_eq!(client("10.0.0.1", Some("x, junk")), "10.0.0.1");
         assert_eq!(client("10.0.0.1", None), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_payment_service_has_all_of_its_settings_or_none() {
+        assert_eq!(read(&[]).ok().unwrap().payment, Payment::Sandbox);
+        let missing = read(&[("PAYMENT", "stripe"), ("PAYMENT_URL", "http://pay.example")]).err().unwrap();
+        assert_eq!(missing.len(), 3, "{missing:?}");
+        let leftover = read(&[("PAYMENT_KEY_FILE", "x")]).err().unwrap();
+        assert!(leftover[0].contains("says nothing unless payment is stripe"), "{leftover:?}");
+        let whole = read(&[
+            ("PAYMENT", "stripe"),
+            ("PAYMENT_URL", "http://127.0.0.1:9/"),
+            ("PAYMENT_KEY_FILE", "k"),
+            ("PAYMENT_WEBHOOK_SECRET_FILE", "w"),
+        ]);
+        let Payment::Stripe { url, .. } = whole.ok().unwrap().payment else { panic!("not stripe") };
+        assert_eq!(url, "http://127.0.0.1:9");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::answer::{Answer, Body, full};
 use crate::app::App;
 use crate::call::{Call, Repeat};
+use crate::hooks;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
 use crate::site;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a body may take altogether.
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
+pub const BODY_DEADLINE: Duration = Duration::from_secs(60);
 /// A permit older than this when the body is there is made anew.
 const PERMIT_LIFE: Duration = Duration::from_secs(1);
 /// The longest `User-Agent` that is kept.
@@ -151,6 +152,9 @@ async fn answer(
     }
     if let Some(page) = site::find(app, &parts.method, raw_path, &parts.headers) {
         return page;
+    }
+    if raw_path == hooks::PAYMENTS {
+        return hooks::payments(app, parts, body, address).await;
     }
     let cookies = cookies(&parts.headers, app.cookie_name());
     let facts = facts(app, parts, &cookies, address);

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod billing;
 mod chat;
 mod identity;
 mod keys;
@@ -78,6 +79,13 @@ handlers! {
     "replaceWidget" => widget::replace,
     "getWidgetEmbed" => widget::embed,
     "getWidgetBootstrap" => widget::bootstrap,
+    "getWallet" => billing::wallet,
+    "topUpWallet" => billing::top_up,
+    "setWalletAutoReload" => billing::set_auto_reload,
+    "listPlans" => billing::plans,
+    "changeSubscription" => billing::change_subscription,
+    "getBillingUsage" => billing::usage,
+    "listBillingUsageItems" => billing::items,
     "openVisitorSession" => chat::open,
     "sendVisitorMessage" => chat::send,
     "listVisitorMessages" => chat::list,

@@ -10,6 +10,7 @@ pub mod config;
 pub mod cursor;
 pub mod gate;
 pub mod handlers;
+pub mod hooks;
 pub mod identity_token;
 pub mod live;
 pub mod meter;

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::clock::{Clock, Entropy, System};
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Payment};
 use crate::pepper::Peppers;
 use crate::replica::Replica;
 use crate::wire::Limits;
@@ -11,12 +11,14 @@ use anyhow::{Context, bail};
 use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::answerer::Embedded;
+use flowyte_platform::billing::Billing;
+use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_store::{Postgres, Sqlite, Store};
 use hyper::service::service_fn;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use zeroize::Zeroizing;
 
 /// Our own API.
 const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
@@ -121,6 +124,36 @@ pub async fn open_peppers(
     Ok(peppers)
 }
 
+/// What one file holds: a secret on one line, for this user's eyes alone.
+fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let name = path.display();
+    let mode = fs::metadata(path).with_context(|| format!("{name} can't be read"))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{name} can be read by others; run: chmod 600 {name}");
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).with_context(|| format!("{name} can't be read"))?);
+    let secret = Zeroizing::new(text.trim().to_owned());
+    if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!("{name} must hold one secret, without spaces");
+    }
+    Ok(secret)
+}
+
+/// Who takes payments.
+fn open_payments(config: &Config) -> anyhow::Result<Payments> {
+    Ok(match &config.payment {
+        Payment::Sandbox => Payments::new(Box::new(payment::Sandbox)),
+        Payment::Stripe { url, key_file, webhook_secret_file } => {
+            let settings = StripeSettings {
+                url: url.clone(),
+                key: read_secret(key_file)?,
+                webhook_secret: read_secret(webhook_secret_file)?,
+            };
+            Payments::new(Box::new(Stripe::new(settings).context("payments can't be asked for")?))
+        }
+    })
+}
+
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
@@ -130,6 +163,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _lock = open_folder(&config.data)?;
     let store = open_store(&config).await?;
     let peppers = open_peppers(&config, &*store, &System).await?;
+    let payments = open_payments(&config)?;
     let api = contract()?;
     let now = System.now();
     let shared = matches!(config.database, Database::Postgres(_));
@@ -145,6 +179,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         replica,
         peppers,
         Box::new(Embedded),
+        payments,
         Box::new(System),
         Box::new(System),
     )
@@ -167,6 +202,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.spawn(ops::serve(app.clone(), operations, metrics, stopped(stopping.clone())));
     tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
     tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
+    tasks.spawn(look_after(app.clone(), stopped(stopping.clone())));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -272,6 +308,24 @@ async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
         tokio::select! {
             () = &mut stopped => return,
             _ = ticks.tick() => flush(&app).await,
+        }
+    }
+}
+
+/// Does what is due without anybody asking: payments and plans.
+async fn look_after(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut ticks = interval(FLUSH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = ticks.tick() => {
+                let billing = Billing { store: &*app.store, payments: &app.payments };
+                if let Err(error) = billing.look_after(app.now()).await {
+                    tracing::warn!(%error, "what is due in billing was not done; the next pass tries again");
+                }
+            }
         }
     }
 }

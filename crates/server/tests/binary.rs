@@ -5,11 +5,15 @@
 mod case;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
+#[path = "../../platform/tests/services/mod.rs"]
+mod services;
 #[path = "binary/support.rs"]
 mod support;
 
 #[path = "binary/attacks.rs"]
 mod attacks;
+#[path = "binary/billing.rs"]
+mod billing;
 #[path = "binary/canary.rs"]
 mod canary;
 #[path = "binary/crash.rs"]

@@ -23,8 +23,13 @@ struct Told {
 
 /// A request that a kill may cut short.
 fn ask(port: u16, owner: &str, method: &str, path: &str, body: &str) -> Option<Got> {
+    ask_with(port, &format!("Cookie: {owner}\r\nSec-Fetch-Site: same-origin"), method, path, body)
+}
+
+/// The same under any header fields.
+pub fn ask_with(port: u16, fields: &str, method: &str, path: &str, body: &str) -> Option<Got> {
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nCookie: {owner}\r\nSec-Fetch-Site: same-origin\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{fields}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -18,6 +18,7 @@ use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
 use flowyte_platform::agents::{Agent, Agents, Version};
 use flowyte_platform::answerer::{Answerer, Embedded, Question};
+use flowyte_platform::payment::{Payments, Sandbox};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
@@ -191,9 +192,11 @@ async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>
     }
     let config = given.finish().ok().unwrap();
     let peppers = Peppers::new(vec![PEPPER]).unwrap();
-    let app = App::new(config, api, store, replica, peppers, answerer, Box::new(Fixed), Box::new(System))
-        .ok()
-        .unwrap();
+    let payments = Payments::new(Box::new(Sandbox));
+    let app =
+        App::new(config, api, store, replica, peppers, answerer, payments, Box::new(Fixed), Box::new(System))
+            .ok()
+            .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (refusing, serving) = (app.clone(), app.clone());

@@ -1089,6 +1089,7 @@ async fn secrets_are_never_shown_twice_or_made_without_randomness() {
         replica,
         peppers,
         Box::new(flowyte_platform::answerer::Embedded),
+        flowyte_platform::payment::Payments::new(Box::new(flowyte_platform::payment::Sandbox)),
         Box::new(System),
         Box::new(Breakable),
     );
