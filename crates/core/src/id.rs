@@ -109,6 +109,12 @@ ids! {
     AgentId = "agent";
     /// A published version of an agent.
     AgentVersionId = "ver";
+    /// A knowledge source of an agent.
+    KnowledgeSourceId = "source";
+    /// One passage of a knowledge source.
+    PassageId = "chunk";
+    /// An uploaded file.
+    UploadId = "file";
     /// A conversation.
     ConversationId = "conv";
     /// One message of a conversation.

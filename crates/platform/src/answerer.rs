@@ -1,22 +1,48 @@
 //! Who answers a visitor.
 
+use crate::knowledge::Passage;
+use flowyte_core::id::KnowledgeSourceId;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value};
 
 /// A visitor's message with what the answer may draw on.
 pub struct Question<'q> {
-    /// The published version that serves.
+    /// The version that serves.
     pub config: &'q Map<String, Value>,
     /// The message.
     pub text: &'q str,
     /// Whether it is the conversation's first.
     pub first: bool,
+    /// What the agent knows about it, best first.
+    pub passages: Vec<Passage>,
 }
 
-/// Answers one message, piece by piece; the pieces put together are the answer.
+/// What an answer leans on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Which.
+    pub id: KnowledgeSourceId,
+    /// Its name.
+    pub label: String,
+    /// Where it was fetched.
+    pub url: Option<String>,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// More of its text; put together they are what the visitor reads.
+    Text(String),
+    /// What it leans on.
+    Sources(Vec<Source>),
+    /// The agent does not know, which the text says in words: a gap in its knowledge.
+    Unknown,
+}
+
+/// Answers one message, piece by piece.
 pub trait Answerer: Send + Sync {
     /// The pieces, as they come.
-    fn answer(&self, question: &Question<'_>) -> BoxStream<'static, String>;
+    fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece>;
 }
 
 /// What the configuration greets with.
@@ -28,19 +54,37 @@ pub fn greeting(config: &Map<String, Value>) -> String {
     }
 }
 
-/// The embedded answerer: it greets, and says that it has no knowledge, which is the truth.
+/// From which similarity on a passage is taken to answer the question.
+pub const KNOWS: f64 = 0.5;
+
+/// The embedded answerer: it says what the best passage says, names the source, and says when it does not know.
 pub struct Embedded;
 
 impl Answerer for Embedded {
-    fn answer(&self, question: &Question<'_>) -> BoxStream<'static, String> {
-        let honest = "I have no knowledge to answer from yet, so I can't tell you. Please ask the people behind this site.";
-        let text = match question.first || is_greeting(question.text) {
-            true => format!("{} {honest}", greeting(question.config)),
-            false => honest.to_owned(),
-        };
-        let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
-        stream::iter(words).boxed()
+    fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece> {
+        let mut pieces = Vec::new();
+        let greets = is_greeting(question.text);
+        if question.first || greets {
+            pieces.extend(words(&format!("{} ", greeting(question.config))));
+        }
+        match question.passages.first().filter(|it| it.similarity >= KNOWS) {
+            Some(best) => {
+                pieces.extend(words(&best.text));
+                let source = Source { id: best.source, label: best.label.clone(), url: best.url.clone() };
+                pieces.push(Piece::Sources(vec![source]));
+            }
+            None if greets => pieces.extend(words("What would you like to know?")),
+            None => {
+                pieces.push(Piece::Unknown);
+                pieces.extend(words("I don't know that. Please ask the people behind this site."));
+            }
+        }
+        stream::iter(pieces).boxed()
     }
+}
+
+fn words(text: &str) -> Vec<Piece> {
+    text.split_inclusive(' ').map(|it| Piece::Text(it.to_owned())).collect()
 }
 
 fn is_greeting(text: &str) -> bool {
@@ -52,16 +96,53 @@ fn is_greeting(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flowyte_core::id::Id;
     use serde_json::json;
+
+    fn passage(text: &str, similarity: f64) -> Passage {
+        Passage {
+            id: Id::from_bytes([1; 16]),
+            source: Id::from_bytes([2; 16]),
+            label: "Opening hours".into(),
+            url: None,
+            question: None,
+            text: text.into(),
+            language: "en".into(),
+            similarity,
+        }
+    }
+
+    async fn ask(text: &str, first: bool, passages: Vec<Passage>) -> (String, bool, Vec<Source>) {
+        let config = json!({"name": "Front desk", "greeting": "Good day!"});
+        let config = config.as_object().cloned().unwrap_or_default();
+        let pieces: Vec<Piece> =
+            Embedded.answer(&Question { config: &config, text, first, passages }).collect().await;
+        let (mut said, mut unknown, mut named) = (String::new(), false, Vec::new());
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => said.push_str(&text),
+                Piece::Unknown => unknown = true,
+                Piece::Sources(sources) => named = sources,
+            }
+        }
+        (said, unknown, named)
+    }
 
     #[tokio::test]
     async fn greets_once_and_claims_nothing() {
-        let config = json!({"name": "Front desk", "greeting": "Good day!"});
-        let config = config.as_object().cloned().unwrap_or_default();
-        let ask =
-            |text, first| Embedded.answer(&Question { config: &config, text, first }).collect::<String>();
-        assert!(ask("When do you open?", true).await.starts_with("Good day! I have no knowledge"));
-        assert!(ask("When do you open?", false).await.starts_with("I have no knowledge"));
-        assert!(ask("Hello!", false).await.starts_with("Good day!"));
+        let (said, unknown, _) = ask("When do you open?", true, vec![]).await;
+        assert!(said.starts_with("Good day! I don't know") && unknown, "{said}");
+        let (said, unknown, _) = ask("When do you open?", false, vec![passage("We sell tea.", 0.2)]).await;
+        assert!(said.starts_with("I don't know") && unknown, "{said}");
+        let (said, unknown, _) = ask("Hello!", false, vec![]).await;
+        assert!(said.starts_with("Good day!") && !unknown, "{said}");
+    }
+
+    #[tokio::test]
+    async fn says_what_the_passage_says_and_names_its_source() {
+        let known = vec![passage("We open at nine.", 0.9)];
+        let (said, unknown, sources) = ask("When do you open?", false, known).await;
+        assert_eq!((said.as_str(), unknown), ("We open at nine.", false));
+        assert_eq!(sources[0].label, "Opening hours");
     }
 }

@@ -4,5 +4,6 @@ pub mod agents;
 pub mod answerer;
 pub mod billing;
 pub mod conversations;
+pub mod knowledge;
 pub mod payment;
 pub mod widgets;

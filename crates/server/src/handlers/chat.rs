@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::agents::{Agents, Version};
-use flowyte_platform::answerer::Question;
+use flowyte_platform::answerer::{Piece, Question, Source};
 use flowyte_platform::conversations::{Conversations, Message, Speaker};
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
 use futures_util::StreamExt;
@@ -100,7 +100,9 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let said =
         Message { id: call.app.id(call.now)?, speaker: Speaker::User, text: body.content, at: call.now };
     let first = Conversations(call.store()).say(organization, conversation, &said).await?;
-    let pieces = call.app.answerer.answer(&Question { config: &version.config, text: &said.text, first });
+    let passages = Vec::new();
+    let question = Question { config: &version.config, text: &said.text, first, passages };
+    let pieces = call.app.answerer.answer(&question);
     let (events, received) = mpsc::channel(EVENTS);
     let digest = or_internal(call.digest, "a visitor has no digest")?;
     let at = call.now.plus(1_000); // Ids order by milliseconds, and an answer comes after its question.
@@ -119,24 +121,34 @@ struct Reply {
 
 impl Reply {
     /// Sends each piece as it comes, keeps the whole, and says so.
-    async fn run(self, mut pieces: BoxStream<'static, String>, events: Sender<Bytes>) {
-        let mut text = String::new();
+    async fn run(self, mut pieces: BoxStream<'static, Piece>, events: Sender<Bytes>) {
+        let (mut text, mut sources) = (String::new(), Vec::new());
         while let Some(piece) = pieces.next().await {
-            text.push_str(&piece);
-            let _ = events.send(event("message_delta", &json!({"text": piece}))).await;
+            match piece {
+                Piece::Text(piece) => {
+                    text.push_str(&piece);
+                    let _ = events.send(event("message_delta", &json!({"text": piece}))).await;
+                }
+                Piece::Sources(named) => sources = named,
+                Piece::Unknown => {}
+            }
         }
-        let last = match self.keep(&text).await {
+        let last = match self.keep(&text, &sources).await {
             Ok(done) => event("done", &done),
             Err(problem) => live::failure(&self.app, &problem),
         };
         let _ = events.send(last).await;
     }
 
-    async fn keep(&self, text: &str) -> Outcome<Value> {
+    async fn keep(&self, text: &str, sources: &[Source]) -> Outcome<Value> {
         let id = self.app.id(self.at)?;
         let message = Message { id, speaker: Speaker::Assistant, text: text.to_owned(), at: self.at };
         Conversations(&*self.app.store).say(self.organization, self.conversation, &message).await?;
-        Ok(json!({"messageId": id.to_string(), "text": text, "sources": []}))
+        let sources: Vec<Value> = sources
+            .iter()
+            .map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url}))
+            .collect();
+        Ok(json!({"messageId": id.to_string(), "text": text, "sources": sources}))
     }
 }
 
