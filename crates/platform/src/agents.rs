@@ -1,5 +1,6 @@
 //! Agents: a draft that is edited, and published versions that channels serve.
 
+use crate::knowledge::{self, Stock};
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, AgentVersionId, OrganizationId};
 use flowyte_store::audit::Deed;
@@ -284,6 +285,7 @@ impl Agents<'_> {
             vec![id(organization), id(which), by.now.into()],
         )
         .await?;
+        knowledge::forget(&mut tx, organization, which).await?;
         tx.audit(organization, by, deed("agent.deleted", &row, json!({}))).await?;
         tx.commit().await
     }
@@ -429,16 +431,16 @@ fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Chang
 pub struct Report {
     /// Nothing stands against it.
     pub ready: bool,
-    /// Its goals, and that it greets.
+    /// That it greets, what its knowledge covers, and its goals.
     pub will_answer: Vec<String>,
-    /// What it must never do, and what it can't do yet.
+    /// What it must never do, and what its knowledge does not cover.
     pub will_not_answer: Vec<String>,
     /// `error` or `warning`, the field, and what about it.
     pub findings: Vec<(&'static str, &'static str, String)>,
 }
 
-/// Looks at a draft before it is published.
-pub fn report(agent: &Agent) -> Report {
+/// Looks at a draft, and at what the agent knows, before it is published.
+pub fn report(agent: &Agent, knowledge: Stock) -> Report {
     let text = |field: &str| agent.draft.get(field).and_then(Value::as_str).unwrap_or_default();
     let texts = |field: &str| -> Vec<String> {
         let items = agent.draft.get(field).and_then(Value::as_array).into_iter().flatten();
@@ -465,9 +467,37 @@ pub fn report(agent: &Agent) -> Report {
             "Chat is not enabled, and no other channel serves yet.".to_owned(),
         ));
     }
-    let mut will_not_answer = texts("neverDo");
-    will_not_answer.push("Questions about facts: the agent has no knowledge yet, and says so.".into());
     let mut will_answer = vec!["Greetings".to_owned()];
+    let mut will_not_answer = texts("neverDo");
+    let count = |number: i64, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
+    match knowledge.passages {
+        0 => {
+            findings.push((
+                "warning",
+                "knowledge",
+                "There is no knowledge that is ready, so the agent can't answer questions.".to_owned(),
+            ));
+            will_not_answer
+                .push("Questions about facts: the agent has no knowledge yet, and says so.".into());
+        }
+        passages => {
+            let (passages, sources) = (count(passages, "passage"), count(knowledge.indexed, "source"));
+            will_answer.push(format!("Questions that its knowledge covers: {passages} from {sources}."));
+            will_not_answer
+                .push("Questions that its knowledge does not cover: it says that it does not know.".into());
+        }
+    }
+    if knowledge.waiting > 0 {
+        let message = format!("{} not read yet.", count(knowledge.waiting, "knowledge source"));
+        findings.push(("warning", "knowledge", message));
+    }
+    if knowledge.failed > 0 {
+        let message = format!(
+            "{} could not be read; see why on the knowledge page.",
+            count(knowledge.failed, "knowledge source")
+        );
+        findings.push(("warning", "knowledge", message));
+    }
     will_answer.extend(texts("goals"));
     Report {
         ready: findings.iter().all(|(severity, ..)| *severity != "error"),

@@ -6,4 +6,5 @@ pub mod billing;
 pub mod conversations;
 pub mod knowledge;
 pub mod payment;
+pub mod uploads;
 pub mod widgets;

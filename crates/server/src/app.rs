@@ -15,6 +15,8 @@ use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::answerer::Answerer;
+use flowyte_platform::knowledge::Retriever;
+use flowyte_platform::knowledge::library::Library;
 use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
@@ -46,6 +48,10 @@ pub struct App {
     pub browser_keys: Meter,
     /// Counts calls.
     pub usage: Usage,
+    /// Finds what an agent knows.
+    pub retriever: Arc<dyn Retriever>,
+    /// Wakes who reads knowledge sources.
+    pub due: tokio::sync::Notify,
     /// Answers visitors.
     pub answerer: Box<dyn Answerer>,
     /// Takes payments.
@@ -81,6 +87,8 @@ impl App {
             failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
             browser_keys: Meter::new(1, DAY),
             usage: Usage::default(),
+            retriever: Arc::new(Library::new(store.clone())),
+            due: tokio::sync::Notify::new(),
             answerer,
             payments,
             config,

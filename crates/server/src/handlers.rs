@@ -6,6 +6,7 @@ mod billing;
 mod chat;
 mod identity;
 mod keys;
+mod knowledge;
 mod organization;
 mod publishable;
 mod session;
@@ -70,6 +71,12 @@ handlers! {
     "diffAgentVersion" => agents::diff,
     "getPrepublishReport" => agents::report,
     "simulateAgent" => simulate::simulate,
+    "listKnowledgeSources" => knowledge::list,
+    "createKnowledgeSource" => knowledge::create,
+    "getKnowledgeSource" => knowledge::get,
+    "updateKnowledgeSource" => knowledge::update,
+    "deleteKnowledgeSource" => knowledge::delete,
+    "previewKnowledge" => knowledge::preview,
     "listPublishableKeys" => publishable::list,
     "mintPublishableKey" => publishable::mint,
     "updatePublishableKey" => publishable::update,

@@ -12,7 +12,9 @@ use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::answerer::Embedded;
 use flowyte_platform::billing::Billing;
+use flowyte_platform::knowledge::{Knowledge, ingest};
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
+use flowyte_platform::uploads::Uploads;
 use flowyte_store::{Postgres, Sqlite, Store};
 use hyper::service::service_fn;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -32,6 +34,10 @@ use zeroize::Zeroizing;
 const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
 /// How often counters are written. A crash loses at most these.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Knowledge sources that are read at once.
+const READERS: usize = 2;
+/// How often somebody looks for sources that are due without having been woken.
+const LOOK: Duration = Duration::from_secs(5);
 /// How often sessions that ended long ago are forgotten.
 const SWEEP: Duration = Duration::from_secs(600);
 /// Descriptors that are not connections: database, files, listeners.
@@ -203,6 +209,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
     tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
     tasks.spawn(look_after(app.clone(), stopped(stopping.clone())));
+    Knowledge(&*store).release().await?;
+    for _ in 0..READERS {
+        tasks.spawn(read_sources(app.clone(), stopped(stopping.clone())));
+    }
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -337,6 +347,43 @@ async fn flush(app: &App) {
     }
 }
 
+/// Reads knowledge sources, one after the other, as they are due.
+async fn read_sources(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let knowledge = Knowledge(&*app.store);
+    loop {
+        let now = app.now();
+        let job = match knowledge.take(now, now.plus(ingest::LEASE)).await {
+            Ok(job) => job,
+            Err(error) => {
+                tracing::warn!(%error, "no knowledge source can be taken; the next look tries again");
+                None
+            }
+        };
+        let Some(job) = job else {
+            tokio::select! {
+                () = &mut stopped => return,
+                () = app.due.notified() => continue,
+                () = tokio::time::sleep(LOOK) => continue,
+            }
+        };
+        // Another reader may have something to do as well.
+        app.due.notify_one();
+        // In a task of its own: a stop does not wait for a page that is being fetched, and what is written is never cut
+        // short. A source that was not finished is still due, and the next start begins it anew.
+        let (reading, source) = (app.clone(), job.source.id);
+        let work = tokio::spawn(async move { ingest::run(&*reading.store, &job, || reading.now()).await });
+        tokio::select! {
+            () = &mut stopped => return,
+            done = work => match done {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, %source, "a knowledge source could not be written; it stays due"),
+                Err(error) => tracing::error!(%error, %source, "reading a knowledge source ended unexpectedly"),
+            },
+        }
+    }
+}
+
 /// Keeps the replica provably fresh where another process may write: a poll is the truth, a notification shortens it.
 async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
@@ -353,6 +400,9 @@ async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
                 app.replica.sweep(app.now()).await;
                 if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
                     tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
+                }
+                if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
+                    tracing::warn!(%error, "old uploads could not be forgotten; the next sweep tries again");
                 }
             }
         }

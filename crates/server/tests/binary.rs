@@ -20,6 +20,8 @@ mod canary;
 mod crash;
 #[path = "binary/decisions.rs"]
 mod decisions;
+#[path = "binary/knowledge.rs"]
+mod knowledge;
 #[path = "binary/operations.rs"]
 mod operations;
 #[path = "binary/scenarios.rs"]

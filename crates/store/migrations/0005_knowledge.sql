@@ -32,9 +32,12 @@ CREATE TABLE knowledge_sources (
   version BIGINT NOT NULL DEFAULT 0,
   passages BIGINT NOT NULL DEFAULT 0,
   content_digest BYTES,
-  refresh_interval_s BIGINT,
+  refresh_enabled BIGINT NOT NULL DEFAULT 0,
+  refresh_interval_s BIGINT NOT NULL,
   due_at BIGINT,
   leased_until BIGINT,
+  -- Counts leases: whoever works under an earlier one has lost the source.
+  lease BIGINT NOT NULL DEFAULT 0,
   attempts BIGINT NOT NULL DEFAULT 0,
   indexed_at BIGINT,
   checked_at BIGINT,

@@ -108,7 +108,9 @@ pub fn language(text: &str, fallback: &str) -> String {
     let code = match whatlang::detect(text) {
         Some(found) if found.is_reliable() && text.chars().count() >= TELLING => short(found.lang()),
         // A script that one language writes tells it in a word.
-        Some(found) if matches!(found.lang(), Lang::Jpn | Lang::Cmn | Lang::Kor | Lang::Tha) => short(found.lang()),
+        Some(found) if matches!(found.lang(), Lang::Jpn | Lang::Cmn | Lang::Kor | Lang::Tha) => {
+            short(found.lang())
+        }
         _ => "",
     };
     if code.is_empty() { fallback.to_owned() } else { code.to_owned() }

@@ -5,6 +5,7 @@ use crate::call::{Call, instant};
 use crate::problem::{Code, Outcome, Problem};
 use flowyte_core::id::{AgentId, AgentVersionId, Id};
 use flowyte_platform::agents::{self, Agent, Agents, NotChanged, Version};
+use flowyte_platform::knowledge::Knowledge;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -149,8 +150,9 @@ pub async fn diff(call: Call) -> Outcome<Answer> {
 
 /// What the agent will and won't answer once it is published.
 pub async fn report(call: Call) -> Outcome<Answer> {
-    let agent = Agents(call.store()).find(call.organization()?, call.id("id")?).await?;
-    let report = agents::report(&agent);
+    let (organization, id) = (call.organization()?, call.id("id")?);
+    let agent = Agents(call.store()).find(organization, id).await?;
+    let report = agents::report(&agent, Knowledge(call.store()).stock(organization, id).await?);
     let findings: Vec<Value> = report
         .findings
         .iter()

@@ -23,6 +23,8 @@ use tokio::sync::mpsc::{self, Sender};
 
 /// Events that wait for a slow reader before whoever makes them waits too.
 pub(super) const EVENTS: usize = 16;
+/// Passages that an answer may draw on.
+pub(super) const PASSAGES: usize = 5;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,7 +102,7 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let said =
         Message { id: call.app.id(call.now)?, speaker: Speaker::User, text: body.content, at: call.now };
     let first = Conversations(call.store()).say(organization, conversation, &said).await?;
-    let passages = Vec::new();
+    let passages = call.app.retriever.retrieve(organization, agent, &said.text, &[], PASSAGES).await?;
     let question = Question { config: &version.config, text: &said.text, first, passages };
     let pieces = call.app.answerer.answer(&question);
     let (events, received) = mpsc::channel(EVENTS);
@@ -110,6 +112,11 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     // Its own task: an answer that was begun is kept, whether or not somebody still listens.
     tokio::spawn(reply.run(pieces, events));
     Ok(live::answer(call.app.clone(), digest, received))
+}
+
+/// What an answer leans on.
+pub(super) fn sources(all: &[Source]) -> Value {
+    all.iter().map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url})).collect()
 }
 
 struct Reply {
@@ -144,11 +151,7 @@ impl Reply {
         let id = self.app.id(self.at)?;
         let message = Message { id, speaker: Speaker::Assistant, text: text.to_owned(), at: self.at };
         Conversations(&*self.app.store).say(self.organization, self.conversation, &message).await?;
-        let sources: Vec<Value> = sources
-            .iter()
-            .map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url}))
-            .collect();
-        Ok(json!({"messageId": id.to_string(), "text": text, "sources": sources}))
+        Ok(json!({"messageId": id.to_string(), "text": text, "sources": self::sources(sources)}))
     }
 }
 

@@ -17,7 +17,7 @@ use flowyte_core::id::{
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
 use flowyte_platform::agents::{Agent, Agents, Version};
-use flowyte_platform::answerer::{Answerer, Embedded, Question};
+use flowyte_platform::answerer::{Answerer, Embedded, Piece, Question};
 use flowyte_platform::payment::{Payments, Sandbox};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
@@ -285,11 +285,11 @@ fn http_answers_what_core_decides() {
 struct Slow;
 
 impl Answerer for Slow {
-    fn answer(&self, _: &Question<'_>) -> futures_util::stream::BoxStream<'static, String> {
+    fn answer(&self, _: &Question<'_>) -> futures_util::stream::BoxStream<'static, Piece> {
         use futures_util::StreamExt;
         let word = |n| async move {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            format!("word{n} ")
+            Piece::Text(format!("word{n} "))
         };
         futures_util::stream::iter(0..600).then(word).boxed()
     }

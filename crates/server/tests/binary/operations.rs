@@ -170,6 +170,9 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "mintPublishableKey" => json!({"name": "x", "env": "live", "allowedOrigins": [SHOP]}),
         "simulateAgent" => json!({"transcript": [{"role": "user", "text": "Hello"}]}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
+        "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
+        "updateKnowledgeSource" => json!({"refreshEnabled": false}),
+        "previewKnowledge" => json!({"query": "x"}),
         "rotateApiKey" | "rotatePublishableKey" | "publishAgent" => json!({}),
         _ => return None,
     })
@@ -205,6 +208,12 @@ fn elsewhere_and_nowhere_are_one_answer() {
         let other_invite =
             world.server.as_member(&world.other_owner, "POST", "/api/v1/invites", Some(&invite)).data();
         let other_invite = other_invite["id"].as_str().unwrap().to_owned();
+        let other_source = {
+            let sources = format!("/api/v1/agents/{}/knowledge/sources", world.other_agent);
+            let body = json!({"kind": "text", "label": "Secret", "text": "The vault opens at midnight."});
+            let source = world.server.as_key(&world.other_all, "POST", &sources, Some(&body)).data();
+            source["id"].as_str().unwrap().to_owned()
+        };
         let before =
             world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
         let api = contract();
@@ -218,6 +227,7 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 (_, "endSession") => other_session.clone(),
                 (_, "updateMember" | "removeMember") => other_member.clone(),
                 (_, "withdrawInvite") => other_invite.clone(),
+                (_, id) if id.ends_with("KnowledgeSource") => other_source.clone(),
                 (_, id) if id.contains("ApiKey") => world.other_key_id.clone(),
                 (_, id) if id.contains("PublishableKey") => world.other_pk_id.clone(),
                 _ => world.other_agent.clone(),

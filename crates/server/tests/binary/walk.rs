@@ -59,7 +59,7 @@ fn from_the_printed_link_to_a_chat_and_through_a_kill() {
         answer.body.contains("event: message_delta\n") && answer.body.contains("event: done\n"),
         "{answer:?}"
     );
-    assert!(answer.body.contains("no knowledge"), "{answer:?}");
+    assert!(answer.body.contains("I don't know that"), "{answer:?}");
 
     let check = |server: &Server| {
         assert_eq!(server.as_key(&newer, "GET", "/api/v1/whoami", None).status, 200);

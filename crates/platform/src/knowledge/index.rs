@@ -1,0 +1,385 @@
+//! The full-text index of one agent: built in memory from its passages, searched by BM25, and judged for how well each hit
+//! covers the question.
+
+use crate::knowledge::analysis::{sentences, terms};
+use flowyte_core::id::{KnowledgeSourceId, PassageId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::LazyLock;
+use tantivy::collector::TopDocs;
+use tantivy::directory::RamDirectory;
+use tantivy::query::{
+    BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, Occur, Query, TermQuery,
+};
+use tantivy::schema::{Field, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions};
+use tantivy::tokenizer::{PreTokenizedString, Token};
+use tantivy::{Index as Engine, Searcher, TantivyDocument, Term};
+
+/// A passage as it is kept beside the index.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which.
+    pub id: PassageId,
+    /// Of which source.
+    pub source: KnowledgeSourceId,
+    /// The source's name.
+    pub label: String,
+    /// Where the source was fetched.
+    pub url: Option<String>,
+    /// The headings above it.
+    pub heading: String,
+    /// The question that it answers.
+    pub question: Option<String>,
+    /// What it says.
+    pub text: String,
+    /// ISO 639-1.
+    pub language: String,
+}
+
+impl Entry {
+    /// What stands above the text: the source's name, the headings, the question.
+    fn head(&self) -> String {
+        [self.label.as_str(), &self.heading, self.question.as_deref().unwrap_or_default()].join(" \n ")
+    }
+}
+
+/// Memory that the engine may use while it builds; it is given back after.
+const BUILD_BYTES: usize = 15_000_000;
+/// A term in the head says more about a passage than one in its text.
+const HEAD_BOOST: f32 = 1.6;
+/// How much another word for the same thing counts, and how much a word that is spelt alike.
+const SYNONYM: f64 = 0.75;
+const ALIKE: f64 = 0.8;
+/// Hits that are judged for each that is wanted, and at least.
+const JUDGED: (usize, usize) = (4, 40);
+/// Words of a question that are looked at.
+const MOST_CONCEPTS: usize = 48;
+
+/// English words for one thing, by their terms.
+static SYNONYMS: LazyLock<HashMap<String, BTreeSet<String>>> = LazyLock::new(|| {
+    let mut all: HashMap<String, BTreeSet<String>> = HashMap::new();
+    let lines = include_str!("synonyms_en.txt").lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        let words = line.split_whitespace().map(|word| terms(word, "en"));
+        let group: BTreeSet<String> = words.filter(|it| it.len() == 1).flatten().collect();
+        for word in &group {
+            all.entry(word.clone()).or_default().extend(group.iter().filter(|it| *it != word).cloned());
+        }
+    }
+    all
+});
+
+/// A word of a question with the terms that stand for it, and how much each counts.
+#[derive(Clone, Debug)]
+pub struct Concept {
+    variants: Vec<(String, f64)>,
+    /// How much it tells, by how rare it is here.
+    weight: f64,
+}
+
+impl Concept {
+    /// How well a text with these terms has it, 0 to 1.
+    fn strength(&self, present: &HashSet<String>) -> f64 {
+        self.variants.iter().filter(|(term, _)| present.contains(term)).map(|(_, it)| *it).fold(0.0, f64::max)
+    }
+}
+
+/// How much of what was asked a text with these terms has, 0 to 1.
+pub fn coverage(concepts: &[Concept], present: &HashSet<String>) -> f64 {
+    let total: f64 = concepts.iter().map(|it| it.weight).sum();
+    let had: f64 = concepts.iter().map(|it| it.weight * it.strength(present)).sum();
+    if total > 0.0 { had / total } else { 0.0 }
+}
+
+/// What is known of a hit before it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Signals {
+    /// How much of the question the passage with its head covers.
+    pub passage: f64,
+    /// How much of it the best of its sentences does.
+    pub sentence: f64,
+    /// BM25 by the most that the question could get.
+    pub bm25: f64,
+    /// Words of the question that are there.
+    pub matched: f64,
+    /// How much of the passage's own question was asked.
+    pub question: f64,
+}
+
+/// The index of one agent's passages.
+pub struct Index {
+    entries: Vec<Entry>,
+    searcher: Searcher,
+    fields: Fields,
+    /// How many passages have a term.
+    frequency: BTreeMap<String, u32>,
+    languages: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Fields {
+    head: Field,
+    body: Field,
+    source: Field,
+}
+
+/// A hit: which entry, and how it was judged.
+pub struct Hit<'i> {
+    /// The passage.
+    pub entry: &'i Entry,
+    /// 0 to 1.
+    pub similarity: f64,
+    /// What that rests on.
+    pub signals: Signals,
+}
+
+impl Index {
+    /// Builds the index of these passages.
+    pub fn build(entries: Vec<Entry>) -> tantivy::Result<Self> {
+        let mut schema = Schema::builder();
+        let indexing = TextFieldIndexing::default().set_index_option(IndexRecordOption::WithFreqs);
+        let text = TextOptions::default().set_indexing_options(indexing);
+        let fields = Fields {
+            head: schema.add_text_field("head", text.clone()),
+            body: schema.add_text_field("body", text),
+            source: schema.add_text_field("source", STRING),
+        };
+        let builder = Engine::builder().schema(schema.build());
+        // One segment, so that a document's number is the entry's.
+        let mut writer = builder.single_segment_index_writer(RamDirectory::create(), BUILD_BYTES)?;
+        let mut frequency: BTreeMap<String, u32> = BTreeMap::new();
+        let mut languages = BTreeSet::new();
+        for entry in &entries {
+            let (head, body) = (terms(&entry.head(), &entry.language), terms(&entry.text, &entry.language));
+            for term in head.iter().chain(&body).collect::<HashSet<_>>() {
+                *frequency.entry(term.clone()).or_default() += 1;
+            }
+            languages.insert(entry.language.clone());
+            let mut document = TantivyDocument::default();
+            document.add_pre_tokenized_text(fields.head, tokens(head));
+            document.add_pre_tokenized_text(fields.body, tokens(body));
+            document.add_text(fields.source, entry.source.to_string());
+            writer.add_document(document)?;
+        }
+        let searcher = writer.finalize()?.reader()?.searcher();
+        Ok(Self { entries, searcher, fields, frequency, languages })
+    }
+
+    /// How many passages it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The best passages for a question, best first. `sources`: only of these; empty: of all.
+    pub fn search(
+        &self,
+        question: &str,
+        sources: &[KnowledgeSourceId],
+        limit: usize,
+    ) -> tantivy::Result<Vec<Hit<'_>>> {
+        let concepts: HashMap<&str, Vec<Concept>> =
+            self.languages.iter().map(|it| (it.as_str(), self.concepts(question, it))).collect();
+        let mut wanted: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        for concept in concepts.values().flatten() {
+            let variants = concept.variants.iter().flat_map(|(term, strength)| {
+                let boosts = [(self.fields.body, 1.0), (self.fields.head, HEAD_BOOST)];
+                boosts.map(|(field, boost)| self.term(field, term, boost * *strength as f32))
+            });
+            wanted.push((
+                Occur::Should,
+                Box::new(DisjunctionMaxQuery::with_tie_breaker(variants.collect(), 0.3)),
+            ));
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query: Vec<(Occur, Box<dyn Query>)> =
+            vec![(Occur::Must, Box::new(BooleanQuery::new(wanted)))];
+        if !sources.is_empty() {
+            let any =
+                sources.iter().map(|it| (Occur::Should, self.term(self.fields.source, &it.to_string(), 1.0)));
+            let any = BooleanQuery::new(any.collect());
+            query.push((Occur::Must, Box::new(ConstScoreQuery::new(Box::new(any), 0.0))));
+        }
+        let judged = (limit * JUDGED.0).max(JUDGED.1);
+        let found =
+            self.searcher.search(&BooleanQuery::new(query), &TopDocs::with_limit(judged).order_by_score())?;
+        let mut hits: Vec<Hit<'_>> = found
+            .into_iter()
+            .filter_map(|(score, address)| Some((score, self.entries.get(address.doc_id as usize)?)))
+            .map(|(score, entry)| {
+                let concepts = concepts.get(entry.language.as_str()).map_or(&[][..], Vec::as_slice);
+                let signals = self.signals(concepts, entry, question, f64::from(score));
+                Hit { entry, similarity: similarity(&signals), signals }
+            })
+            .collect();
+        hits.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        hits.truncate(limit);
+        Ok(hits)
+    }
+
+    fn term(&self, field: Field, term: &str, boost: f32) -> Box<dyn Query> {
+        let query = TermQuery::new(Term::from_field_text(field, term), IndexRecordOption::WithFreqs);
+        Box::new(BoostQuery::new(Box::new(query), boost))
+    }
+
+    /// What a question asks about, in the terms of a language.
+    pub fn concepts(&self, question: &str, language: &str) -> Vec<Concept> {
+        let mut seen = HashSet::new();
+        let distinct = terms(question, language).into_iter().filter(|term| seen.insert(term.clone()));
+        distinct.take(MOST_CONCEPTS).map(|term| self.concept(term, language)).collect()
+    }
+
+    fn concept(&self, term: String, language: &str) -> Concept {
+        let weight = self.rarity(self.frequency.get(&term).copied().unwrap_or(0));
+        let mut variants = vec![];
+        if language == "en" {
+            let others = SYNONYMS.get(&term).into_iter().flatten();
+            variants
+                .extend(others.filter(|it| self.frequency.contains_key(*it)).map(|it| (it.clone(), SYNONYM)));
+        }
+        if !self.frequency.contains_key(&term) {
+            // Slips are rarely in the first letter, and so most words need no look.
+            let first: String = term.chars().take(1).collect();
+            let near = self.frequency.range(first.clone()..).take_while(|(it, _)| it.starts_with(&first));
+            variants.extend(near.filter(|(it, _)| alike(it, &term)).map(|(it, _)| (it.clone(), ALIKE)));
+        }
+        variants.push((term, 1.0));
+        Concept { variants, weight }
+    }
+
+    /// The inverse document frequency of BM25.
+    fn rarity(&self, frequency: u32) -> f64 {
+        let (all, has) = (self.entries.len() as f64, f64::from(frequency));
+        (1.0 + (all - has + 0.5) / (has + 0.5)).ln()
+    }
+
+    fn signals(&self, concepts: &[Concept], entry: &Entry, question: &str, score: f64) -> Signals {
+        let head: HashSet<String> = terms(&entry.head(), &entry.language).into_iter().collect();
+        let mut whole = head.clone();
+        let mut sentence: f64 = 0.0;
+        for text in sentences(&entry.text) {
+            let mut own: HashSet<String> = terms(text, &entry.language).into_iter().collect();
+            whole.extend(own.iter().cloned());
+            own.extend(head.iter().cloned());
+            sentence = sentence.max(coverage(concepts, &own));
+        }
+        let most: f64 = concepts.iter().map(|it| it.weight).sum::<f64>() * 2.2;
+        let asked: HashSet<String> = terms(question, &entry.language).into_iter().collect();
+        let own = self.concepts(entry.question.as_deref().unwrap_or_default(), &entry.language);
+        Signals {
+            passage: coverage(concepts, &whole),
+            sentence,
+            bm25: if most > 0.0 { score / most } else { 0.0 },
+            matched: concepts.iter().map(|it| it.strength(&whole)).sum(),
+            question: coverage(&own, &asked),
+        }
+    }
+}
+
+/// A made-up but fixed number until measured.
+fn similarity(signals: &Signals) -> f64 {
+    let z = 4.0 * signals.passage
+        + 2.0 * signals.sentence
+        + 1.0 * signals.matched.ln_1p()
+        + 1.0 * signals.question
+        - 4.2;
+    1.0 / (1.0 + (-z).exp())
+}
+
+fn tokens(terms: Vec<String>) -> PreTokenizedString {
+    let token = |(position, text): (usize, String)| Token { position, text, ..Token::default() };
+    PreTokenizedString { text: String::new(), tokens: terms.into_iter().enumerate().map(token).collect() }
+}
+
+/// Whether two terms are most likely one word: one letter apart, or one the beginning of the other.
+fn alike(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let (shorter, longer) = if a.len() <= b.len() { (&a, &b) } else { (&b, &a) };
+    if shorter.len() < 5 || a.iter().any(char::is_ascii_digit) || b.iter().any(char::is_ascii_digit) {
+        return false;
+    }
+    let same = shorter.iter().zip(longer.iter()).take_while(|(a, b)| a == b).count();
+    if same == shorter.len() {
+        return longer.len() - shorter.len() <= 3;
+    }
+    if longer.len() - shorter.len() > 1 {
+        return false;
+    }
+    // One letter more, another one, or two in the other order.
+    let (rest, other) = (&shorter[same..], &longer[same..]);
+    match shorter.len() == longer.len() {
+        false => rest == &other[1..],
+        true => {
+            rest[1..] == other[1..]
+                || (rest.len() > 1 && rest[0] == other[1] && rest[1] == other[0] && rest[2..] == other[2..])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowyte_core::id::Id;
+
+    fn entry(n: u8, label: &str, text: &str, language: &str) -> Entry {
+        Entry {
+            id: PassageId::from_bytes([n; 16]),
+            source: KnowledgeSourceId::from_bytes([n; 16]),
+            label: label.into(),
+            url: None,
+            heading: String::new(),
+            question: None,
+            text: text.into(),
+            language: language.into(),
+        }
+    }
+
+    #[test]
+    fn finds_by_stem_synonym_and_misspelling_and_in_each_language() {
+        let index = Index::build(vec![
+            entry(1, "Prices", "A day ticket costs twelve euros, for students eight.", "en"),
+            entry(2, "Hours", "We are open from Tuesday to Sunday, nine to five.", "en"),
+            entry(3, "Preise", "Eine Tageskarte kostet zwölf Euro.", "de"),
+            entry(4, "料金", "一日券は千円です。", "ja"),
+        ])
+        .unwrap();
+        let first = |question: &str| {
+            index.search(question, &[], 3).unwrap().first().map(|it| it.entry.id.as_bytes()[0])
+        };
+        assert_eq!(first("What is the price of tickets?"), Some(1));
+        assert_eq!(first("Is it expensive for pupils?"), Some(1));
+        assert_eq!(first("are you open on Tuseday"), Some(2));
+        assert_eq!(first("Was kosten Tageskarten?"), Some(3));
+        assert_eq!(first("一日券はいくらですか"), Some(4));
+        assert_eq!(first("Zeppelin"), None);
+        assert_eq!(first("what is it"), None);
+        let only = [KnowledgeSourceId::from_bytes([2; 16])];
+        assert!(index.search("price of tickets", &only, 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_empty_index_finds_nothing() {
+        let index = Index::build(vec![]).unwrap();
+        assert!(index.is_empty() && index.search("anything", &[], 5).unwrap().is_empty());
+    }
+
+    #[test]
+    fn alike_is_one_slip_or_one_ending() {
+        for (a, b, same) in [
+            ("tuesday", "tuseday", true),
+            ("tuesday", "tuesda", true),
+            ("reserv", "reservat", true),
+            ("price", "prize", true),
+            ("cat", "car", false),
+            ("museum", "musical", false),
+            ("20261", "20262", false),
+        ] {
+            assert_eq!(alike(a, b), same, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Reads a source in the background: what it says is cut into passages, which are written beside those that are served and
+//! take their place in one transaction. A process that ends half-way leaves a lease behind and nothing that is served.
+
+use crate::knowledge::analysis::language;
+use crate::knowledge::cut::{Extracted, Piece, cut, pairs};
+use crate::knowledge::{Failure, Job, Kind, Knowledge, MOST_PASSAGES};
+use flowyte_core::Timestamp;
+use flowyte_core::id::{Id, PassageId};
+use flowyte_core::time::{MINUTE, SECOND};
+use flowyte_store::{Store, StoreError};
+use sha2::{Digest as _, Sha256};
+
+/// How long a source may be worked on between two signs of life.
+pub const LEASE: i64 = 5 * MINUTE;
+/// Passages that are written at once: long enough to be quick, short enough to let other writers in between.
+const BATCH: usize = 100;
+/// Tries before a source is given up.
+const MOST_ATTEMPTS: i64 = 3;
+/// Characters by which the language of a whole text is told.
+const SAMPLE: usize = 4_000;
+
+/// Why a source was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// For the people who added it.
+    pub message: String,
+    /// Whether it may go better another time.
+    pub again: bool,
+}
+
+impl Unread {
+    /// For good.
+    pub fn never(message: impl Into<String>) -> Self {
+        Self { message: message.into(), again: false }
+    }
+}
+
+/// Reads one source. `now`: the clock.
+pub async fn run(store: &dyn Store, job: &Job, now: impl Fn() -> Timestamp) -> Result<(), StoreError> {
+    let knowledge = Knowledge(store);
+    let read = match job.attempts > MOST_ATTEMPTS {
+        true => Err(Unread::never("Reading it was cut short each time; it may be too large or broken.")),
+        false => read(job).await,
+    };
+    let outcome = match read {
+        Err(unread) => Err(unread),
+        Ok(extracted) => index(&knowledge, job, &extracted, &now).await?,
+    };
+    if let Err(unread) = outcome {
+        let again = unread.again && job.attempts < MOST_ATTEMPTS;
+        let retry_at = again.then(|| now().plus(30 * SECOND * job.attempts));
+        tracing::info!(source = %job.source.id, again, "a knowledge source was not read");
+        knowledge.fail(job, &Failure { message: &unread.message, retry_at }, now()).await?;
+    }
+    Ok(())
+}
+
+async fn read(job: &Job) -> Result<Extracted, Unread> {
+    let source = &job.source;
+    let text = source.text.clone().unwrap_or_default();
+    match source.kind {
+        Kind::Text => Ok(Extracted::Text(text)),
+        Kind::Faq => pairs(&text)
+            .map(Extracted::Pairs)
+            .ok_or_else(|| Unread::never("There are no questions with answers in it.")),
+        Kind::File | Kind::Url => Err(Unread::never("It can't be read.")),
+    }
+}
+
+/// Cuts what was read and puts it in the place of what was there.
+async fn index(
+    knowledge: &Knowledge<'_>,
+    job: &Job,
+    extracted: &Extracted,
+    now: &impl Fn() -> Timestamp,
+) -> Result<Result<(), Unread>, StoreError> {
+    let source = &job.source;
+    let digest: [u8; 32] = Sha256::digest(format!("{extracted:?}")).into();
+    if source.version > 0 && source.digest.as_deref() == Some(&digest[..]) {
+        knowledge.unchanged(job, now()).await?;
+        return Ok(Ok(()));
+    }
+    let pieces = cut(extracted);
+    let total = pieces.len() as i64;
+    if total == 0 {
+        return Ok(Err(Unread::never("There is no text in it.")));
+    }
+    if total > MOST_PASSAGES {
+        return Ok(Err(Unread::never(format!(
+            "It would make {total} passages; {MOST_PASSAGES} is the most."
+        ))));
+    }
+    let whole = language(&sample(&pieces), &job.language);
+    for (batch, part) in pieces.chunks(BATCH).enumerate() {
+        let rows: Vec<(PassageId, i64, &Piece, String)> = part
+            .iter()
+            .enumerate()
+            .map(|(n, piece)| {
+                let position = (batch * BATCH + n) as i64;
+                (passage_id(job, position, now()), position, piece, language(&piece.text, &whole))
+            })
+            .collect();
+        if !knowledge.write(job, &rows, total, now().plus(LEASE), now()).await? {
+            return Ok(Ok(())); // Removed, or taken by another.
+        }
+    }
+    knowledge.serve(job, total, digest, now()).await?;
+    Ok(Ok(()))
+}
+
+fn sample(pieces: &[Piece]) -> String {
+    let texts = pieces.iter().flat_map(|it| [it.question.as_deref().unwrap_or_default(), &it.text]);
+    texts.flat_map(|it| it.chars().chain(['\n'])).take(SAMPLE).collect()
+}
+
+/// No randomness is needed: source, lease and position are one passage.
+fn passage_id(job: &Job, position: i64, now: Timestamp) -> PassageId {
+    let digest = Sha256::new()
+        .chain_update(job.source.id.as_bytes())
+        .chain_update(job.lease.to_be_bytes())
+        .chain_update(position.to_be_bytes())
+        .finalize();
+    let mut unique = [0; 10];
+    unique.copy_from_slice(&digest[..10]);
+    PassageId::generate(now, unique)
+}

@@ -1,0 +1,154 @@
+//! What an agent answers from: its sources, and what it would find for a question.
+
+use crate::answer::Answer;
+use crate::call::{Call, instant};
+use crate::problem::{Outcome, Problem};
+use flowyte_core::id::{AgentId, Id, KnowledgeSourceId};
+use flowyte_platform::knowledge::cut::pairs;
+use flowyte_platform::knowledge::{Content, Knowledge, KnowledgeSource, NewSource};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Passages that a preview shows.
+const PREVIEWED: usize = 5;
+
+fn render(source: &KnowledgeSource) -> Value {
+    json!({
+        "id": source.id.to_string(),
+        "agentId": source.agent.to_string(),
+        "organizationId": source.organization.to_string(),
+        "kind": source.kind.as_str(),
+        "label": source.label,
+        "status": source.status.as_str(),
+        "sourceUrl": source.url,
+        "chunkCount": source.passages,
+        "progress": {"current": source.progress.0, "total": source.progress.1},
+        "indexedAt": instant(source.indexed_at),
+        "errorMessage": source.error,
+        "refreshEnabled": source.refresh_enabled,
+        "refreshIntervalS": source.refresh_interval_s,
+        "lastCheckedAt": instant(source.checked_at),
+        "lastChangedAt": instant(source.changed_at),
+        "nextRefreshAt": instant(source.next_refresh()),
+        "createdAt": instant(source.created_at),
+        "updatedAt": instant(source.updated_at),
+    })
+}
+
+fn render_whole(source: &KnowledgeSource) -> Value {
+    let mut object = render(source);
+    if let Some(text) = &source.text {
+        object["textContent"] = text.clone().into();
+    }
+    object
+}
+
+/// Sources, newest first.
+pub async fn list(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let rows = Knowledge(call.store()).list(call.organization()?, call.id("agentId")?, page).await?;
+    call.list(page, rows, |source| *source.id.as_bytes(), render)
+}
+
+#[derive(Deserialize)]
+struct Create {
+    kind: String,
+    label: String,
+    text: Option<String>,
+}
+
+impl Create {
+    fn content(&mut self) -> Outcome<Content> {
+        let text = self.text.take().ok_or_else(|| Problem::field("text", "is required for this kind"));
+        match self.kind.as_str() {
+            "faq" => {
+                let text = text?;
+                pairs(&text).ok_or_else(|| {
+                    Problem::field("text", "must be questions with answers: a line `Q: …`, then `A: …`")
+                })?;
+                Ok(Content::Faq(text))
+            }
+            _ => Ok(Content::Text(text?)),
+        }
+    }
+}
+
+/// A new source, to be read in the background.
+pub async fn create(call: Call) -> Outcome<Answer> {
+    let agent: AgentId = call.id("agentId")?;
+    let mut body: Create = call.read()?;
+    let new = NewSource { id: call.app.id(call.now)?, content: body.content()?, label: body.label };
+    let by = call.by().await?;
+    let seal = |source: &KnowledgeSource| call.seal(&render_whole(source));
+    let done =
+        Knowledge(call.store()).create(call.organization()?, agent, &new, call.claim(), &by, &seal).await?;
+    call.app.due.notify_one();
+    call.once(done, render_whole)
+}
+
+/// One source.
+pub async fn get(call: Call) -> Outcome<Answer> {
+    let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
+    Ok(Answer::data(render_whole(&Knowledge(call.store()).find(organization, agent, id).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    refresh_enabled: Option<bool>,
+    refresh_interval_s: Option<i64>,
+}
+
+/// Whether and how often a source is fetched again.
+pub async fn update(call: Call) -> Outcome<Answer> {
+    let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
+    let (body, by): (Update, _) = (call.read()?, call.by().await?);
+    let source = Knowledge(call.store())
+        .set_refresh(organization, agent, id, body.refresh_enabled, body.refresh_interval_s, &by)
+        .await?;
+    Ok(Answer::data(render_whole(&source)))
+}
+
+/// Takes a source away.
+pub async fn delete(call: Call) -> Outcome<Answer> {
+    let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
+    Knowledge(call.store()).delete(organization, agent, id, &call.by().await?).await?;
+    Ok(Answer::nothing())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Preview {
+    query: String,
+    #[serde(default)]
+    source_ids: Vec<String>,
+}
+
+/// What the agent would find for a question.
+pub async fn preview(call: Call) -> Outcome<Answer> {
+    let (organization, agent) = (call.organization()?, call.id("agentId")?);
+    let body: Preview = call.read()?;
+    let mut sources = Vec::new();
+    for id in &body.source_ids {
+        let id = KnowledgeSourceId::parse(id).ok_or_else(Problem::not_found)?;
+        sources.push(Knowledge(call.store()).find(organization, agent, id).await?.id);
+    }
+    let found = call.app.retriever.retrieve(organization, agent, &body.query, &sources, PREVIEWED).await?;
+    let chunks: Vec<Value> = found
+        .iter()
+        .map(|it| {
+            json!({
+                "id": it.id.to_string(),
+                "sourceId": it.source.to_string(),
+                "label": it.label,
+                "answer": it.text,
+                "language": it.language,
+                "similarity": it.similarity,
+                "question": it.question,
+                "sourceUrl": it.url,
+            })
+        })
+        .collect();
+    let top = found.first().map_or(0.0, |it| it.similarity);
+    Ok(Answer::data(json!({"chunks": chunks, "topScore": top})))
+}
