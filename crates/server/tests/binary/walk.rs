@@ -6,9 +6,16 @@ use serde_json::json;
 #[test]
 fn from_the_printed_link_to_a_chat_and_through_a_kill() {
     let mut server = Server::start(&[]);
-    let printed = server.output.lock().unwrap().clone();
     let token = server.setup_token();
-    assert!(printed.contains(&format!("{}/setup#token={token}", server.url())), "{printed}");
+    let line = format!("{}/setup#token={token}", server.url());
+    // Whoever gathers the output may be behind the server, which is ready already.
+    let printed = || server.output.lock().unwrap().clone();
+    let mut patience = 100;
+    while !printed().contains(&line) && patience > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        patience -= 1;
+    }
+    assert!(printed().contains(&line), "{}", printed());
     let owner = server.set_up("ada@example.com");
     assert!(!server.folder.join("setup-token").exists());
 
