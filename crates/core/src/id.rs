@@ -123,6 +123,10 @@ ids! {
     LedgerTransactionId = "txn";
     /// A payment into the wallet.
     TopUpId = "topup";
+    /// A telephone number.
+    NumberId = "num";
+    /// A hold on a number that is for sale.
+    NumberHoldId = "hold";
     /// What a replica keeps of any credential, whatever its kind.
     CredentialId = "cred";
 }

@@ -286,6 +286,12 @@ impl Agents<'_> {
         )
         .await?;
         knowledge::forget(&mut tx, organization, which).await?;
+        // Its numbers stay the organization's and are answered by nobody.
+        tx.exec(
+            "UPDATE numbers SET agent_id = NULL WHERE organization_id = $1 AND agent_id = $2",
+            vec![id(organization), id(which)],
+        )
+        .await?;
         tx.audit(organization, by, deed("agent.deleted", &row, json!({}))).await?;
         tx.commit().await
     }

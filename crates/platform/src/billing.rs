@@ -58,10 +58,15 @@ pub enum Kind {
     ChatMessage,
     /// A month of a plan.
     Plan,
+    /// A number and its first month.
+    NumberPurchase,
+    /// A further month of a number.
+    NumberRental,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::TopUp, Self::ChatMessage, Self::Plan];
+    const ALL: [Self; 5] =
+        [Self::TopUp, Self::ChatMessage, Self::Plan, Self::NumberPurchase, Self::NumberRental];
 
     /// The name in JSON and rows.
     pub const fn as_str(self) -> &'static str {
@@ -69,6 +74,8 @@ impl Kind {
             Self::TopUp => "top_up",
             Self::ChatMessage => "chat_message",
             Self::Plan => "plan",
+            Self::NumberPurchase => "number_purchase",
+            Self::NumberRental => "number_rental",
         }
     }
 
@@ -78,6 +85,7 @@ impl Kind {
             Self::TopUp => "wallet",
             Self::ChatMessage => "chat",
             Self::Plan => "plan",
+            Self::NumberPurchase | Self::NumberRental => "number",
         }
     }
 
@@ -269,6 +277,19 @@ struct Movement<'a> {
     entries: &'a [(Account, i64)],
 }
 
+impl<'a> Movement<'a> {
+    fn of(
+        organization: OrganizationId,
+        environment: Environment,
+        charge: &Charge<'a>,
+        at: Timestamp,
+        entries: &'a [(Account, i64)],
+    ) -> Self {
+        let Charge { reference, kind, quantity, agent, description, .. } = *charge;
+        Self { organization, environment, reference, kind, quantity, description, agent, at, entries }
+    }
+}
+
 /// Books a movement; `false` where its reference was booked before.
 async fn book(tx: &mut Tx, it: &Movement<'_>) -> Result<bool, StoreError> {
     if it.entries.len() < 2 || it.entries.iter().map(|(_, credits)| credits).sum::<i64>() != 0 {
@@ -362,7 +383,59 @@ pub async fn charge_in(
         return Ok(Charged::Unmetered);
     }
     let wallet = hold(tx, organization, environment).await?;
-    charge_held(tx, &wallet, organization, environment, charge, now).await
+    debit(tx, &wallet, organization, environment, charge, Account::Revenue, now).await
+}
+
+/// Takes from the wallet what something costs that is still being bought. [`take_held`] makes it a charge, [`return_held`] undoes it.
+pub(crate) async fn hold_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if environment == Environment::Test {
+        return Ok(());
+    }
+    let wallet = hold(tx, organization, environment).await?;
+    debit(tx, &wallet, organization, environment, charge, Account::Held, now).await.map(drop)
+}
+
+/// What was held is spent.
+pub(crate) async fn take_held(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    move_held(tx, organization, environment, charge, Account::Revenue, now).await
+}
+
+/// What was held is back in the wallet.
+pub(crate) async fn return_held(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    move_held(tx, organization, environment, charge, Account::Wallet, now).await
+}
+
+async fn move_held(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    charge: &Charge<'_>,
+    into: Account,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if environment == Environment::Test {
+        return Ok(());
+    }
+    let entries = [(Account::Held, -charge.credits), (into, charge.credits)];
+    book(tx, &Movement::of(organization, environment, charge, now, &entries)).await.map(drop)
 }
 
 /// Charges one message of an agent: nothing while the plan includes it, else what the plan says.
@@ -382,13 +455,15 @@ pub async fn charge_message_in(
     let (from, _) = period(&wallet, now)?;
     let used = tx
         .one(
-            "SELECT COUNT(*) AS used FROM ledger_transactions \
-             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4",
+            // No further than it matters.
+            "SELECT COUNT(*) AS used FROM (SELECT id FROM ledger_transactions \
+             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4 LIMIT $5) AS counted",
             vec![
                 id(organization),
                 environment.as_str().into(),
                 Kind::ChatMessage.as_str().into(),
                 from.into(),
+                plan.included_messages.into(),
             ],
         )
         .await?
@@ -402,7 +477,7 @@ pub async fn charge_message_in(
         agent: Some(agent),
         description: if included { "Chat message, included in the plan" } else { "Chat message" },
     };
-    charge_held(tx, &wallet, organization, environment, &charge, now).await
+    debit(tx, &wallet, organization, environment, &charge, Account::Revenue, now).await
 }
 
 async fn is_booked(tx: &mut Tx, organization: OrganizationId, reference: &str) -> Result<bool, StoreError> {
@@ -410,43 +485,35 @@ async fn is_booked(tx: &mut Tx, organization: OrganizationId, reference: &str) -
     Ok(tx.opt(sql, vec![id(organization), reference.into()]).await?.is_some())
 }
 
-async fn charge_held(
+/// Moves a charge out of a wallet whose row is held.
+async fn debit(
     tx: &mut Tx,
     wallet: &Row,
     organization: OrganizationId,
     environment: Environment,
     charge: &Charge<'_>,
+    into: Account,
     now: Timestamp,
 ) -> Result<Charged, StoreError> {
     if is_booked(tx, organization, charge.reference).await? {
         return Ok(Charged::Already);
     }
-    let before = balance(tx, organization, environment, Account::Wallet).await?;
     if charge.credits < 0 {
         return Err(StoreError::Inconsistent(format!("the charge {} is negative", charge.reference)));
     }
-    if charge.credits > 0 && before < charge.credits {
+    let entries = [(Account::Wallet, -charge.credits), (into, charge.credits)];
+    let movement = Movement::of(organization, environment, charge, now, &entries);
+    if charge.credits == 0 {
+        // What costs nothing is not weighed against what there is.
+        book(tx, &movement).await?;
+        return Ok(Charged::Booked);
+    }
+    let before = balance(tx, organization, environment, Account::Wallet).await?;
+    if before < charge.credits {
         return Err(StoreError::InsufficientBalance { balance: before, needed: charge.credits });
     }
-    let entries = [(Account::Wallet, -charge.credits), (Account::Revenue, charge.credits)];
-    book(
-        tx,
-        &Movement {
-            organization,
-            environment,
-            reference: charge.reference,
-            kind: charge.kind,
-            quantity: charge.quantity,
-            description: charge.description,
-            agent: charge.agent,
-            at: now,
-            entries: &entries,
-        },
-    )
-    .await?;
-    if charge.credits > 0 {
-        reload_below(tx, wallet, organization, environment, before - charge.credits, now).await?;
-    }
+    book(tx, &movement).await?;
+    reload_below(tx, wallet, organization, environment, before - charge.credits, now).await?;
     Ok(Charged::Booked)
 }
 
@@ -491,6 +558,18 @@ async fn reload_below(
         created_at: now,
     };
     open(tx, &new, "", Some(now)).await
+}
+
+/// The same after a charge that the wallet did not cover, in a transaction of its own.
+pub(crate) async fn reload_after_shortage(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    balance: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let wallet = hold(tx, organization, environment).await?;
+    reload_below(tx, &wallet, organization, environment, balance, now).await
 }
 
 async fn open(tx: &mut Tx, new: &TopUp, provider: &str, try_at: Option<Timestamp>) -> Result<(), StoreError> {
@@ -643,7 +722,7 @@ async fn pay_plan(
             agent: None,
             description: &format!("{} plan, one month", plan.name),
         };
-        charge_held(tx, wallet, organization, environment, &charge, now).await?;
+        debit(tx, wallet, organization, environment, &charge, Account::Revenue, now).await?;
     }
     tx.exec(
         "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = $4, plan_periods = $5, plan_until = $6 \
@@ -662,7 +741,7 @@ async fn pay_plan(
 }
 
 /// Who acts when nobody asked.
-fn system(now: Timestamp) -> By {
+pub(crate) fn system(now: Timestamp) -> By {
     let actor = Actor { kind: "system", id: String::new(), name: "billing".into() };
     By { actor, address: String::new(), now }
 }
@@ -1070,7 +1149,11 @@ impl Billing<'_> {
             tx.all(sql, vec![now.into(), BATCH.into()]).await?
         };
         for row in &due {
-            self.try_payment(&top_up(row)?, now).await?;
+            let top_up = top_up(row)?;
+            // One that can't be done does not keep the others from it.
+            if let Err(error) = self.try_payment(&top_up, now).await {
+                tracing::warn!(%error, payment = %top_up.id, "a payment could not be looked after");
+            }
         }
         let due = {
             let mut tx = self.store.begin(Mode::Read).await?;
@@ -1081,7 +1164,10 @@ impl Billing<'_> {
             let environment: String = row.get("environment")?;
             let environment = Environment::parse(&environment)
                 .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?;
-            self.renew(row.id("organization_id")?, environment, now).await?;
+            let organization = row.id("organization_id")?;
+            if let Err(error) = self.renew(organization, environment, now).await {
+                tracing::warn!(%error, %organization, "a plan could not be renewed");
+            }
         }
         Ok(())
     }

@@ -3,8 +3,10 @@
 pub mod agents;
 pub mod answerer;
 pub mod billing;
+pub mod carrier;
 pub mod conversations;
 pub mod knowledge;
+pub mod numbers;
 pub mod payment;
 pub mod uploads;
 pub mod widgets;

@@ -1,66 +1,23 @@
 //! The ledger, payments and plans, on both databases.
 #![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
 
+mod common;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
 mod services;
 
-use flowyte_core::id::{Id, MessageId, OrganizationId, SecretKeyId, TopUpId};
+use common::{LIVE, NOW, by, found, fresh, on_both};
+use flowyte_core::id::{MessageId, OrganizationId, TopUpId};
 use flowyte_core::time::{DAY, HOUR, MINUTE, SECOND};
-use flowyte_core::{Digest, Environment, Timestamp};
+use flowyte_core::{Environment, Timestamp};
 use flowyte_platform::billing::{
     self, AutoReload, Billing, Charge, Charged, Kind, PLANS, Plan, TopUp, TopUpStatus, charge_in,
     charge_message_in, months_after,
 };
 use flowyte_platform::payment::{Intent, NoticeRefused, Payments, Progress, Sandbox, Stripe, StripeSettings};
-use flowyte_store::accounts::{NewOwner, NewSession};
-use flowyte_store::keys::NewSecret;
-use flowyte_store::{Actor, By, Claim, Mode, Once, Page, Sqlite, Store, StoreError};
+use flowyte_store::{Claim, Mode, Once, Page, Store, StoreError};
 use services::stripe::{self, Mood};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
-const LIVE: Environment = Environment::Live;
-
-/// Runs `test` on an empty SQLite file and on an empty PostgreSQL database.
-async fn on_both<F: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> F) {
-    let folder = tempfile::tempdir().unwrap();
-    test(Sqlite::open(&folder.path().join("flowyte.db")).await.unwrap()).await;
-    test(flowyte_store::Postgres::connect(&postgres::empty_database().await).await.unwrap()).await;
-}
-
-fn fresh<I: Id>() -> I {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let counter = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut unique = [0; 10];
-    unique[2..].copy_from_slice(&counter.to_be_bytes());
-    I::generate(NOW.plus(counter as i64 * 1_000), unique)
-}
-
-fn by(now: Timestamp) -> By {
-    let actor = Actor { kind: "user", id: "user_1".into(), name: "Ada".into() };
-    By { actor, address: "192.0.2.1".into(), now }
-}
-
-async fn found(store: &Arc<dyn Store>) -> OrganizationId {
-    let unique: SecretKeyId = fresh();
-    let new = NewOwner {
-        organization: fresh(),
-        organization_name: "Acme".into(),
-        user: fresh(),
-        member: fresh(),
-        name: "Ada".into(),
-        email: format!("{unique}@x.example"),
-        password_hash: "$argon2id$".into(),
-    };
-    let mut digest = [7; 32];
-    digest[..16].copy_from_slice(unique.as_bytes());
-    let secret = NewSecret { digest: Digest::from_bytes(digest), pepper: [1; 8], last4: "9xYz".into() };
-    let session = NewSession { id: fresh(), secret, signed_in_at: NOW, user_agent: "browser".into() };
-    store.found_organization(&new, &session, None, &by(NOW)).await.unwrap();
-    new.organization
-}
 
 fn sandbox() -> Payments {
     Payments::new(Box::new(Sandbox))

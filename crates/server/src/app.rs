@@ -15,6 +15,7 @@ use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::answerer::Answerer;
+use flowyte_platform::carrier::Carriers;
 use flowyte_platform::knowledge::Retriever;
 use flowyte_platform::knowledge::library::Library;
 use flowyte_platform::payment::Payments;
@@ -56,6 +57,8 @@ pub struct App {
     pub answerer: Box<dyn Answerer>,
     /// Takes payments.
     pub payments: Payments,
+    /// Sells telephone numbers.
+    pub carriers: Carriers,
     /// The time.
     pub clock: Box<dyn Clock>,
     /// Randomness.
@@ -76,6 +79,7 @@ impl App {
         peppers: Peppers,
         answerer: Box<dyn Answerer>,
         payments: Payments,
+        carriers: Carriers,
         clock: Box<dyn Clock>,
         entropy: Box<dyn Entropy>,
     ) -> Result<Arc<Self>, Vec<String>> {
@@ -91,6 +95,7 @@ impl App {
             due: tokio::sync::Notify::new(),
             answerer,
             payments,
+            carriers,
             config,
             api,
             handlers,

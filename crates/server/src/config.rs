@@ -47,6 +47,10 @@ settings! {
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
     payment_key_file "FILE" "holds the secret key of the payment service";
     payment_webhook_secret_file "FILE" "holds what the payment service signs its notices to /hooks/payments with";
+    carrier "sandbox|twilio" "who sells telephone numbers; the sandbox has fictional ones [default: sandbox]";
+    carrier_url "URL" "where the carrier is [default: https://api.twilio.com]";
+    carrier_account "SID" "the account at the carrier";
+    carrier_token_file "FILE" "holds the token of that account";
     drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
 }
 
@@ -72,6 +76,22 @@ pub enum Payment {
         key_file: PathBuf,
         /// Holds what its notices are signed with.
         webhook_secret_file: PathBuf,
+    },
+}
+
+/// Who sells telephone numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Nobody; there are fictional ones.
+    Sandbox,
+    /// A service that speaks Twilio's API.
+    Twilio {
+        /// Where it is, without a slash at its end.
+        url: String,
+        /// The account's SID.
+        account: String,
+        /// Holds the account's token.
+        token_file: PathBuf,
     },
 }
 
@@ -116,6 +136,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Who takes payments.
     pub payment: Payment,
+    /// Who sells telephone numbers.
+    pub carrier: Carrier,
     /// Seconds that a stop waits.
     pub drain_seconds: u32,
 }
@@ -205,6 +227,24 @@ impl Given {
         }
     }
 
+    /// Who sells numbers, with the settings that only a real carrier has.
+    fn carrier(&mut self) -> Carrier {
+        const OF_TWILIO: [&str; 3] = ["carrier_url", "carrier_account", "carrier_token_file"];
+        if !self.take("carrier", false, |it| choice(it, &[("sandbox", false), ("twilio", true)])) {
+            self.refuse_leftovers(&OF_TWILIO, "carrier is twilio");
+            return Carrier::Sandbox;
+        }
+        self.require(&OF_TWILIO[1..], "carrier is twilio");
+        Carrier::Twilio {
+            url: self.take("carrier_url", "https://api.twilio.com".to_owned(), service_url),
+            account: self.take("carrier_account", String::new(), |it| {
+                let plain = !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                if plain { Ok(it.to_owned()) } else { Err("must be letters and digits".into()) }
+            }),
+            token_file: self.take("carrier_token_file", PathBuf::new(), folder),
+        }
+    }
+
     /// Settings that say nothing without another are not read over.
     fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
         for name in names {
@@ -258,6 +298,7 @@ impl Given {
             max_connections: self
                 .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
             payment: self.payment(),
+            carrier: self.carrier(),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
             listen,
             ops_listen,
@@ -440,6 +481,17 @@ mod tests {
         assert_eq!(client("10.0.0.1", Some("6.6.6.6, 198.51.100.1, 10.0.0.2")), "198.51.100.1");
         assert_eq!(client("10.0.0.1", Some("x, junk")), "10.0.0.1");
         assert_eq!(client("10.0.0.1", None), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_carrier_has_all_of_its_settings_or_none() {
+        assert_eq!(read(&[]).ok().unwrap().carrier, Carrier::Sandbox);
+        let missing = read(&[("CARRIER", "twilio"), ("CARRIER_ACCOUNT", "../AC1")]).err().unwrap();
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(read(&[("CARRIER_ACCOUNT", "AC1")]).is_err());
+        let whole = read(&[("CARRIER", "twilio"), ("CARRIER_ACCOUNT", "AC1"), ("CARRIER_TOKEN_FILE", "t")]);
+        let Carrier::Twilio { url, .. } = whole.ok().unwrap().carrier else { panic!("not twilio") };
+        assert_eq!(url, "https://api.twilio.com");
     }
 
     #[test]

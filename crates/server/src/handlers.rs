@@ -7,6 +7,7 @@ mod chat;
 mod identity;
 mod keys;
 mod knowledge;
+mod numbers;
 mod organization;
 mod publishable;
 mod session;
@@ -86,6 +87,16 @@ handlers! {
     "replaceWidget" => widget::replace,
     "getWidgetEmbed" => widget::embed,
     "getWidgetBootstrap" => widget::bootstrap,
+    "listNumbers" => numbers::list,
+    "searchNumbers" => numbers::search,
+    "getAvailableNumber" => numbers::available,
+    "reserveNumber" => numbers::reserve,
+    "releaseNumberReservation" => numbers::let_go,
+    "purchaseNumber" => numbers::purchase,
+    "importNumber" => numbers::import,
+    "assignNumber" => numbers::assign,
+    "unassignNumber" => numbers::unassign,
+    "releaseNumber" => numbers::release,
     "getWallet" => billing::wallet,
     "topUpWallet" => billing::top_up,
     "setWalletAutoReload" => billing::set_auto_reload,

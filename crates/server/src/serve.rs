@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::clock::{Clock, Entropy, System};
-use crate::config::{Config, Database, Payment};
+use crate::config::{Carrier, Config, Database, Payment};
 use crate::pepper::Peppers;
 use crate::replica::Replica;
 use crate::wire::Limits;
@@ -12,7 +12,9 @@ use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::answerer::Embedded;
 use flowyte_platform::billing::Billing;
+use flowyte_platform::carrier::{self, Carriers, Twilio, TwilioSettings};
 use flowyte_platform::knowledge::{Knowledge, ingest};
+use flowyte_platform::numbers::Numbers;
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_platform::uploads::Uploads;
 use flowyte_store::{Postgres, Sqlite, Store};
@@ -160,6 +162,21 @@ fn open_payments(config: &Config) -> anyhow::Result<Payments> {
     })
 }
 
+/// Who sells telephone numbers.
+fn open_carriers(config: &Config) -> anyhow::Result<Carriers> {
+    Ok(match &config.carrier {
+        Carrier::Sandbox => Carriers::new(Box::new(carrier::Sandbox)),
+        Carrier::Twilio { url, account, token_file } => {
+            if config.payment == Payment::Sandbox {
+                tracing::warn!("numbers are bought from a real carrier with money that the sandbox makes up");
+            }
+            let token = read_secret(token_file)?;
+            let settings = TwilioSettings { url: url.clone(), account: account.clone(), token };
+            Carriers::new(Box::new(Twilio::new(settings).context("the carrier can't be asked")?))
+        }
+    })
+}
+
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
@@ -170,6 +187,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let store = open_store(&config).await?;
     let peppers = open_peppers(&config, &*store, &System).await?;
     let payments = open_payments(&config)?;
+    let carriers = open_carriers(&config)?;
     let api = contract()?;
     let now = System.now();
     let shared = matches!(config.database, Database::Postgres(_));
@@ -186,6 +204,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         peppers,
         Box::new(Embedded),
         payments,
+        carriers,
         Box::new(System),
         Box::new(System),
     )
@@ -322,7 +341,7 @@ async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Does what is due without anybody asking: payments and plans.
+/// Does what is due without anybody asking: payments, plans, numbers.
 async fn look_after(app: Arc<App>, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
     let mut ticks = interval(FLUSH);
@@ -334,6 +353,10 @@ async fn look_after(app: Arc<App>, stopped: impl Future<Output = ()>) {
                 let billing = Billing { store: &*app.store, payments: &app.payments };
                 if let Err(error) = billing.look_after(app.now()).await {
                     tracing::warn!(%error, "what is due in billing was not done; the next pass tries again");
+                }
+                let numbers = Numbers { store: &*app.store, carriers: &app.carriers };
+                if let Err(error) = numbers.look_after(app.now()).await {
+                    tracing::warn!(%error, "what is due of numbers was not done; the next pass tries again");
                 }
             }
         }

@@ -22,6 +22,8 @@ mod crash;
 mod decisions;
 #[path = "binary/knowledge.rs"]
 mod knowledge;
+#[path = "binary/numbers.rs"]
+mod numbers;
 #[path = "binary/operations.rs"]
 mod operations;
 #[path = "binary/scenarios.rs"]

@@ -258,6 +258,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_superseded_usage.sql"),
     include_str!("../migrations/0004_billing.sql"),
     include_str!("../migrations/0005_knowledge.sql"),
+    include_str!("../migrations/0006_numbers.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Not every test uses every service.
 
 pub mod stripe;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

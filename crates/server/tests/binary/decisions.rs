@@ -18,6 +18,7 @@ use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
 use flowyte_platform::agents::{Agent, Agents, Version};
 use flowyte_platform::answerer::{Answerer, Embedded, Piece, Question};
+use flowyte_platform::carrier::{self, Carriers};
 use flowyte_platform::payment::{Payments, Sandbox};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
@@ -193,10 +194,21 @@ async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>
     let config = given.finish().ok().unwrap();
     let peppers = Peppers::new(vec![PEPPER]).unwrap();
     let payments = Payments::new(Box::new(Sandbox));
-    let app =
-        App::new(config, api, store, replica, peppers, answerer, payments, Box::new(Fixed), Box::new(System))
-            .ok()
-            .unwrap();
+    let carriers = Carriers::new(Box::new(carrier::Sandbox));
+    let app = App::new(
+        config,
+        api,
+        store,
+        replica,
+        peppers,
+        answerer,
+        payments,
+        carriers,
+        Box::new(Fixed),
+        Box::new(System),
+    )
+    .ok()
+    .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (refusing, serving) = (app.clone(), app.clone());

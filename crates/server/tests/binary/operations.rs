@@ -169,6 +169,7 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "rollbackAgent" => json!({"versionId": world.other_version}),
         "mintPublishableKey" => json!({"name": "x", "env": "live", "allowedOrigins": [SHOP]}),
         "simulateAgent" => json!({"transcript": [{"role": "user", "text": "Hello"}]}),
+        "assignNumber" => json!({"agentId": world.other_agent}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
         "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
         "updateKnowledgeSource" => json!({"refreshEnabled": false}),
@@ -214,6 +215,15 @@ fn elsewhere_and_nowhere_are_one_answer() {
             let source = world.server.as_key(&world.other_all, "POST", &sources, Some(&body)).data();
             source["id"].as_str().unwrap().to_owned()
         };
+        // A number and a hold of the other organization's, in the sandbox.
+        let wanted = |action: &str, e164: &str| {
+            let path = format!("/api/v1/numbers/{action}");
+            let got =
+                world.server.as_key(&world.other_all, "POST", &path, Some(&json!({"e164": e164}))).data();
+            got["id"].as_str().unwrap().to_owned()
+        };
+        let other_number = wanted("import", "+12025550123");
+        let other_hold = wanted("reserve", "+12025550124");
         let before =
             world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
         let api = contract();
@@ -228,6 +238,8 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 (_, "updateMember" | "removeMember") => other_member.clone(),
                 (_, "withdrawInvite") => other_invite.clone(),
                 (_, id) if id.ends_with("KnowledgeSource") => other_source.clone(),
+                (_, "assignNumber" | "unassignNumber" | "releaseNumber") => other_number.clone(),
+                (_, "releaseNumberReservation") => other_hold.clone(),
                 (_, id) if id.contains("ApiKey") => world.other_key_id.clone(),
                 (_, id) if id.contains("PublishableKey") => world.other_pk_id.clone(),
                 _ => world.other_agent.clone(),

@@ -1090,6 +1090,7 @@ async fn secrets_are_never_shown_twice_or_made_without_randomness() {
         peppers,
         Box::new(flowyte_platform::answerer::Embedded),
         flowyte_platform::payment::Payments::new(Box::new(flowyte_platform::payment::Sandbox)),
+        flowyte_platform::carrier::Carriers::new(Box::new(flowyte_platform::carrier::Sandbox)),
         Box::new(System),
         Box::new(Breakable),
     );
