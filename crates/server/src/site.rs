@@ -47,6 +47,8 @@ const DASHBOARD: &[&str] = &[
     "audit",
     "sessions",
     "reference",
+    "numbers",
+    "wallet",
 ];
 
 /// The document at a path; `None` where there is none.

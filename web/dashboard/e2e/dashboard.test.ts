@@ -198,6 +198,68 @@ describe('the dashboard', { concurrency: false }, () => {
     await until(ada, 'ask the people behind this site');
   });
 
+  it('gives an agent knowledge, and hears it answer from it', async () => {
+    await ada.goto(`${product.url}/agents`);
+    await ada.getByRole('link', { name: 'Front desk' }).click();
+    await ada.getByText('It knows nothing yet').waitFor();
+    await ada.getByRole('button', { name: 'Add a source' }).click();
+    await accessible(ada, 'adding a source');
+    const dialog = ada.getByRole('dialog', { name: 'Add a source' });
+    await dialog.getByLabel('Label').fill('Opening hours');
+    await dialog.getByLabel('Text').fill('We are open from nine to five, Monday to Friday. On Sundays the shop is closed.');
+    await dialog.getByRole('button', { name: 'Add', exact: true }).click();
+    await ada.getByRole('cell', { name: 'indexed' }).waitFor();
+    await ada.getByLabel('What would it find?').fill('When do you open?');
+    await ada.getByRole('button', { name: 'Look' }).click();
+    await ada.getByRole('region', { name: 'Passages' }).getByText(/nine to five/).waitFor();
+    await accessible(ada, 'knowledge');
+    await ada.getByLabel('Open by itself').focus();
+    for (let presses = 0; presses < 4; presses += 1) await ada.keyboard.press('Tab'); // Save, close, the conversation, the message.
+    await say(ada, 'When are you open?');
+    await until(ada, 'When are you open?', 'StaticText');
+    for (let tries = 0; ; tries += 1) {
+      const said = await until(ada, 'nine to five', 'StaticText');
+      // Once in the passages above, and once as the answer.
+      if (said.split('nine to five').length > 2) break;
+      assert.ok(tries < 50, said);
+      await ada.waitForTimeout(100);
+    }
+  });
+
+  it('fills the wallet, and buys, assigns and releases a number', async () => {
+    await ada.goto(`${product.url}/wallet`);
+    await ada.getByText('Payments are a sandbox here').waitFor();
+    await ada.getByRole('button', { name: 'Top up' }).click();
+    await accessible(ada, 'topping up');
+    await ada.getByLabel('Amount').fill('25');
+    await ada.getByRole('button', { name: 'Pay' }).click();
+    await ada.getByText('$25.00 are in the wallet.').waitFor();
+    await ada.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
+    await ada.getByRole('region', { name: 'Balance' }).getByText('$25.00').waitFor();
+    await accessible(ada, 'the wallet');
+    await ada.goto(`${product.url}/numbers`);
+    await ada.getByText('No number yet').waitFor();
+    await ada.getByRole('button', { name: 'Find a number' }).click();
+    await ada.getByLabel('Area code').fill('202');
+    await ada.getByRole('button', { name: 'Search' }).click();
+    await ada.getByRole('button', { name: /^Buy/ }).first().waitFor();
+    await accessible(ada, 'numbers to buy');
+    await ada.getByRole('button', { name: /^Buy/ }).first().click();
+    const bought = (await ada.getByText(/is yours/).textContent())?.split(' ')[0] ?? '';
+    await ada.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
+    await ada.getByLabel(`Agent of ${bought}`).selectOption('Front desk');
+    await ada.reload();
+    await ada.getByLabel(`Agent of ${bought}`).locator('option', { hasText: 'Front desk' }).waitFor({ state: 'attached' });
+    assert.equal(await ada.getByLabel(`Agent of ${bought}`).locator('option:checked').textContent(), 'Front desk');
+    await accessible(ada, 'numbers');
+    await ada.getByRole('button', { name: 'Release' }).click();
+    await ada.getByLabel(`Type ${bought} to go on`).fill(bought);
+    await ada.getByRole('dialog').getByRole('button', { name: 'Release' }).click();
+    await ada.getByText('No number yet').waitFor();
+    await ada.goto(`${product.url}/wallet`);
+    await ada.getByRole('region', { name: 'Table of charges' }).getByText(bought).first().waitFor();
+  });
+
   it('shows what each call needs, with a key in view', async () => {
     await ada.goto(`${product.url}/reference`);
     const row = (name: string) => ada.getByRole('row', { name: new RegExp(`\\b${name}\\b`) });

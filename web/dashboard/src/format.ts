@@ -64,3 +64,8 @@ export function ownPath(next: unknown): string {
   if (typeof next !== 'string' || !/^\/[A-Za-z0-9]/.test(next)) return '/developer';
   return new URL(next, 'http://here.invalid').host === 'here.invalid' ? next : '/developer';
 }
+
+/** US dollars, with as many cents as there are. */
+export function usd(amount: number): string {
+  return new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD', maximumFractionDigits: 4 }).format(amount);
+}

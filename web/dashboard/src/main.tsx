@@ -10,9 +10,11 @@ import { DeveloperPage } from './pages/developer';
 import { Invite, SetUp, SignIn, SignUp } from './pages/entry';
 import { KeyPage } from './pages/key';
 import { MembersPage } from './pages/members';
+import { NumbersPage } from './pages/numbers';
 import { ReferencePage } from './pages/reference';
 import { SessionsPage } from './pages/sessions';
 import { NotFound, Shell } from './pages/shell';
+import { WalletPage } from './pages/wallet';
 import { queries, session } from './queries';
 import { startTheme } from './theme';
 import './style.css';
@@ -55,6 +57,8 @@ const router = createRouter({
       page('/developer/$keyId', KeyPage),
       page('/agents', AgentsPage),
       page('/agents/$agentId', AgentPage),
+      page('/numbers', NumbersPage),
+      page('/wallet', WalletPage),
       page('/members', MembersPage),
       page('/audit', AuditPage),
       page('/reference', ReferencePage),

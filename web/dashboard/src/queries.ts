@@ -79,6 +79,24 @@ export const reference = queryOptions({
   staleTime: Infinity,
 });
 
+export const knowledgeSources = (agentId: string) =>
+  queryOptions({
+    queryKey: ['agents', agentId, 'knowledge'],
+    queryFn: () =>
+      all((cursor) => page(api.GET('/agents/{agentId}/knowledge/sources', { params: { path: { agentId }, query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+  });
+
+export const wallet = queryOptions({ queryKey: ['billing', 'wallet'], queryFn: () => ask(api.GET('/billing/wallet')) });
+
+export const plans = queryOptions({ queryKey: ['billing', 'plans'], queryFn: () => ask(api.GET('/billing/plans')), staleTime: Infinity });
+
+export const billingUsage = queryOptions({ queryKey: ['billing', 'usage'], queryFn: () => ask(api.GET('/billing/usage')) });
+
+export const numbers = queryOptions({
+  queryKey: ['numbers'],
+  queryFn: () => all((cursor) => page(api.GET('/numbers', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+});
+
 /** What a member holds, so that pages offer what would be permitted. The server decides. */
 export function holds(of: { scopes: string[] } | undefined, scope: string): boolean {
   return of?.scopes.includes(scope) ?? false;

@@ -5,6 +5,7 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
 import { agent as agentQuery, agents, difference, holds, queries, session, versions as versionsQuery } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Knowledge } from './knowledge';
 import { PublishableKeys } from './publishable';
 import { WidgetLooks } from './widget';
 
@@ -129,6 +130,7 @@ export function AgentPage() {
         <Draft key={it.version} of={it} may={may} />
         <Versions of={it} may={may} />
       </div>
+      {(holds(me, 'knowledge:read') || holds(me, 'knowledge:write')) && <Knowledge agent={it} may={holds(me, 'knowledge:write')} />}
       {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
       {holds(me, 'pubkeys:read') && <PublishableKeys agent={it} may={holds(me, 'pubkeys:write')} />}
       {deleting && (

@@ -10,6 +10,8 @@ import { Actions, Dialog, Form, Heading, Text, Trouble } from '../ui';
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
   ['/agents', 'Agents', 'agents:read'],
+  ['/numbers', 'Numbers', 'numbers:read'],
+  ['/wallet', 'Wallet', 'billing:read'],
   ['/members', 'Members', 'members:read'],
   ['/audit', 'Audit log', 'audit:read'],
   ['/sessions', 'Sessions', ''],

@@ -1,0 +1,179 @@
+// What an agent knows: its sources, how far they have been read, and what it would find for a question.
+import { useMutation, useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { knowledgeSources, queries } from '../queries';
+import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+
+type Source = Schemas['KnowledgeSource'];
+
+function State({ of }: { of: Source }) {
+  const tone = of.status === 'indexed' ? 'good' : of.status === 'failed' ? 'bad' : 'plain';
+  return (
+    <>
+      <Badge tone={tone}>{of.status}</Badge>
+      {of.status === 'indexing' && of.progress.total > 0 && <progress value={of.progress.current} max={of.progress.total} aria-label={`Reading ${of.label}`} />}
+      {of.errorMessage && <div className="quiet small">{of.errorMessage}</div>}
+    </>
+  );
+}
+
+export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
+  const list = useQuery({
+    ...knowledgeSources(agent.id),
+    // While something is being read, its progress is worth seeing.
+    refetchInterval: (query) => (query.state.data?.some((it) => it.status === 'pending' || it.status === 'indexing') ? 1000 : false),
+  });
+  const [adding, setAdding] = useState(false);
+  const [removing, setRemoving] = useState<Source>();
+  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'knowledge'] });
+  const remove = useMutation({
+    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } } })),
+    onSuccess: () => {
+      renew();
+      setRemoving(undefined);
+    },
+  });
+  return (
+    <section className="card" aria-label="Knowledge">
+      <div className="heading">
+        <h2>Knowledge</h2>
+        {may && (
+          <button type="button" onClick={() => setAdding(true)}>
+            Add a source
+          </button>
+        )}
+      </div>
+      <p className="quiet">What it answers from. It names the source, and says when it does not know.</p>
+      <Trouble error={list.error} />
+      {list.isPending && <Loading />}
+      {list.data?.length === 0 && (
+        <Empty title="It knows nothing yet">
+          <p>Give it a text or questions with answers, and it answers from them at once.</p>
+        </Empty>
+      )}
+      {list.data && list.data.length > 0 && (
+        <>
+          <Table label="Table of sources" columns={['Source', 'Kind', 'Status', 'Passages', 'Read']} actions={may}>
+            {list.data.map((it) => (
+              <tr key={it.id}>
+                <td className="name">
+                  {it.label}
+                  {it.sourceUrl && <div className="quiet small">{it.sourceUrl}</div>}
+                </td>
+                <td>{it.kind}</td>
+                <td>
+                  <State of={it} />
+                </td>
+                <td>{it.chunkCount}</td>
+                <td>
+                  <Time at={it.indexedAt} />
+                </td>
+                {may && (
+                  <td>
+                    <div className="actions">
+                      <button type="button" onClick={() => setRemoving(it)}>
+                        Remove
+                      </button>
+                    </div>
+                  </td>
+                )}
+              </tr>
+            ))}
+          </Table>
+          <Finder agent={agent} />
+        </>
+      )}
+      {adding && (
+        <AddSource
+          agent={agent}
+          onClose={() => setAdding(false)}
+          onAdded={() => {
+            setAdding(false);
+            renew();
+          }}
+        />
+      )}
+      {removing && (
+        <Confirm title={`Remove ${removing.label}`} action="Remove" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate(removing.id)} onClose={() => setRemoving(undefined)}>
+          <p>The agent no longer answers from it.</p>
+        </Confirm>
+      )}
+    </section>
+  );
+}
+
+const KINDS = [
+  ['text', 'Text', 'Paragraphs between empty lines; a line that begins with # is a heading.'],
+  ['faq', 'Questions and answers', 'Lines that begin with Q: and A:, or each question on a line of its own with its answer below.'],
+] as const;
+
+function AddSource({ agent, onClose, onAdded }: { agent: Agent; onClose: () => void; onAdded: () => void }) {
+  const [kind, setKind] = useState<'text' | 'faq'>('text');
+  const [label, setLabel] = useState('');
+  const [text, setText] = useState('');
+  const add = useMutation({
+    mutationFn: () => ask(api.POST('/agents/{agentId}/knowledge/sources', { params: { path: { agentId: agent.id } }, body: { kind, label, text } })),
+    onSuccess: onAdded,
+  });
+  const refusal = add.error instanceof Refusal ? add.error : undefined;
+  return (
+    <Dialog title="Add a source" onClose={onClose} wide>
+      <Form busy={add.isPending} onSubmit={() => add.mutate()}>
+        <Field label="Kind">
+          {(props) => (
+            <select {...props} value={kind} onChange={(event) => setKind(event.target.value as typeof kind)}>
+              {KINDS.map(([value, name]) => (
+                <option key={value} value={value}>
+                  {name}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Text label="Label" value={label} onChange={setLabel} required autoFocus maxLength={200} placeholder="Opening hours" hint="Visitors read it where an answer names its source." error={refusal?.field('label')} />
+        <Field label="Text" hint={KINDS.find(([value]) => value === kind)?.[2]} error={refusal?.field('text')}>
+          {(props) => <textarea {...props} rows={10} required value={text} onChange={(event) => setText(event.target.value)} />}
+        </Field>
+        <Trouble error={add.error} />
+        <Actions action="Add" busy={add.isPending} onClose={onClose} />
+      </Form>
+    </Dialog>
+  );
+}
+
+/** What the agent would find, and how sure it would be. */
+function Finder({ agent }: { agent: Agent }) {
+  const [query, setQuery] = useState('');
+  const find = useMutation({
+    mutationFn: () => ask(api.POST('/agents/{agentId}/knowledge/preview', { params: { path: { agentId: agent.id } }, body: { query } })),
+  });
+  return (
+    <>
+      <Form busy={find.isPending} onSubmit={() => find.mutate()}>
+        <div className="toolbar">
+          <Text label="What would it find?" value={query} onChange={setQuery} required maxLength={1000} placeholder="When do you open?" />
+          <button type="submit" className="beside" disabled={find.isPending}>
+            {find.isPending ? 'Looking…' : 'Look'}
+          </button>
+        </div>
+      </Form>
+      <Trouble error={find.error} />
+      {find.data?.chunks.length === 0 && <Notice tone="plain">Nothing. It would say that it does not know.</Notice>}
+      {find.data && find.data.chunks.length > 0 && (
+        <Table label="Passages" columns={['Passage', 'Source', 'Similarity']}>
+          {find.data.chunks.map((it) => (
+            <tr key={it.id}>
+              <td className="long">
+                {it.question && <strong>{it.question} </strong>}
+                {it.answer}
+              </td>
+              <td>{it.label}</td>
+              <td>{Math.round(it.similarity * 100)} %</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </>
+  );
+}
