@@ -213,6 +213,11 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('button', { name: 'Look' }).click();
     await ada.getByRole('region', { name: 'Passages' }).getByText(/nine to five/).waitFor();
     await accessible(ada, 'knowledge');
+    const simulator = ada.getByRole('region', { name: 'Simulator' });
+    await simulator.getByLabel('Message').fill('Are you open on Sundays?');
+    await simulator.getByRole('button', { name: 'Say it' }).click();
+    await simulator.getByRole('listitem').filter({ hasText: 'agent message' }).getByText(/closed/).waitFor();
+    await accessible(ada, 'a simulation');
     await ada.getByLabel('Open by itself').focus();
     for (let presses = 0; presses < 4; presses += 1) await ada.keyboard.press('Tab'); // Save, close, the conversation, the message.
     await say(ada, 'When are you open?');

@@ -7,6 +7,7 @@ import { agent as agentQuery, agents, difference, holds, queries, session, versi
 import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 import { Knowledge } from './knowledge';
 import { PublishableKeys } from './publishable';
+import { Simulator } from './simulator';
 import { WidgetLooks } from './widget';
 
 function State({ of }: { of: Agent }) {
@@ -128,7 +129,10 @@ export function AgentPage() {
       {publish.isSuccess && <Notice tone="good">Published: channels serve version {publish.data.version} from now on.</Notice>}
       <div className="grid">
         <Draft key={it.version} of={it} may={may} />
-        <Versions of={it} may={may} />
+        <div>
+          {may && <Simulator key={`${it.id} ${it.version}`} of={it} />}
+          <Versions of={it} may={may} />
+        </div>
       </div>
       {(holds(me, 'knowledge:read') || holds(me, 'knowledge:write')) && <Knowledge agent={it} may={holds(me, 'knowledge:write')} />}
       {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
