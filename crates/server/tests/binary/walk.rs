@@ -174,7 +174,9 @@ fn the_first_five_minutes_are_true() {
         "operation_reserved",
         r#""status":"revoked""#,
         "credential_revoked",
+        "nine to five",
         "event: done",
+        r#""label":"Opening hours""#,
         "origin_not_allowed",
     ];
     let mut rest = &said[..];
