@@ -127,6 +127,8 @@ ids! {
     NumberId = "num";
     /// A hold on a number that is for sale.
     NumberHoldId = "hold";
+    /// A question that an agent could not answer.
+    KnowledgeGapId = "gap";
     /// What a replica keeps of any credential, whatever its kind.
     CredentialId = "cred";
 }

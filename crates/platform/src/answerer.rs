@@ -1,5 +1,6 @@
 //! Who answers a visitor.
 
+use crate::conversations::{Line, Speaker};
 use crate::knowledge::Passage;
 use flowyte_core::id::KnowledgeSourceId;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -11,10 +12,17 @@ pub struct Question<'q> {
     pub config: &'q Map<String, Value>,
     /// The message.
     pub text: &'q str,
-    /// Whether it is the conversation's first.
-    pub first: bool,
+    /// What was said before it, oldest first.
+    pub history: &'q [Line],
     /// What the agent knows about it, best first.
     pub passages: Vec<Passage>,
+}
+
+impl Question<'_> {
+    /// Whether the agent has said nothing yet.
+    pub fn is_first(&self) -> bool {
+        self.history.iter().all(|it| it.speaker != Speaker::Assistant)
+    }
 }
 
 /// What an answer leans on.
@@ -64,7 +72,7 @@ impl Answerer for Embedded {
     fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece> {
         let mut pieces = Vec::new();
         let greets = is_greeting(question.text);
-        if question.first || greets {
+        if question.is_first() || greets {
             pieces.extend(words(&format!("{} ", greeting(question.config))));
         }
         match question.passages.first().filter(|it| it.similarity >= KNOWS) {
@@ -115,8 +123,10 @@ mod tests {
     async fn ask(text: &str, first: bool, passages: Vec<Passage>) -> (String, bool, Vec<Source>) {
         let config = json!({"name": "Front desk", "greeting": "Good day!"});
         let config = config.as_object().cloned().unwrap_or_default();
+        let line = Line { speaker: Speaker::Assistant, text: "Good day!".into() };
+        let history = if first { &[][..] } else { &[line][..] };
         let pieces: Vec<Piece> =
-            Embedded.answer(&Question { config: &config, text, first, passages }).collect().await;
+            Embedded.answer(&Question { config: &config, text, history, passages }).collect().await;
         let (mut said, mut unknown, mut named) = (String::new(), false, Vec::new());
         for piece in pieces {
             match piece {

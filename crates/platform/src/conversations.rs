@@ -1,27 +1,107 @@
-//! Conversations and what was said in them.
+//! Conversations: what was said, what happened, what came of it, and finding them again.
 
-use flowyte_core::Timestamp;
-use flowyte_core::id::{ConversationId, MessageId, OrganizationId};
+use crate::answerer::Source;
+use crate::billing::charge_message_in;
+use crate::gaps;
+use crate::knowledge::analysis::{language, terms};
+use crate::mood::{Mood, Sentiment};
+use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeSourceId, MessageId, OrganizationId};
+use flowyte_core::time::MINUTE;
+use flowyte_core::{Environment, Timestamp};
 use flowyte_store::db::id;
-use flowyte_store::{Mode, Page, Row, Store, StoreError};
+use flowyte_store::{Claim, Mode, Once, Page, Row, Store, StoreError, Tx, Value};
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
 
-/// Who spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
-    /// The visitor.
-    User,
-    /// The agent.
-    Assistant,
+/// A conversation that nobody went on with for this long is over.
+pub const IDLE: i64 = 30 * MINUTE;
+/// Earlier messages that an answer may draw on.
+const REMEMBERED: i64 = 20;
+/// Different words of one message that can be found again.
+const MOST_WORDS: usize = 600;
+/// Words that one search looks for.
+pub const MOST_SEARCHED: usize = 16;
+/// Messages that a summary and a topic are made from.
+const SUMMED_UP: i64 = 400;
+/// The longest question that a summary quotes, in characters.
+const QUOTED: usize = 160;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// The name in JSON and rows.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            /// By its name.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            fn read(word: &str) -> Result<Self, StoreError> {
+                Self::parse(word).ok_or_else(|| StoreError::Inconsistent(format!("{} {word}", stringify!($name))))
+            }
+        }
+    };
 }
 
-impl Speaker {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        }
+words! {
+    /// Who spoke.
+    Speaker {
+        /// Whoever set the conversation up; never stored.
+        System = "system",
+        /// The visitor.
+        User = "user",
+        /// The agent.
+        Assistant = "assistant",
+        /// What a tool of the caller found; never stored.
+        Tool = "tool",
     }
+}
+
+words! {
+    /// How a conversation was opened, and so who may go on with it.
+    Via {
+        /// By a visitor of a page.
+        Widget = "widget",
+        /// By a backend or a member.
+        Session = "session",
+        /// With a talk token.
+        Talk = "talk",
+    }
+}
+
+words! {
+    /// What a conversation came to.
+    Outcome {
+        /// The last question was answered, or the caller said that it is over.
+        Completed = "completed",
+        /// Somebody else took over.
+        Transferred = "transferred",
+        /// The visitor went without an answer to the last question, or without asking.
+        Abandoned = "abandoned",
+        /// The last question could not be answered because something broke.
+        Error = "error",
+    }
+}
+
+/// Something said, without where and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Who spoke.
+    pub speaker: Speaker,
+    /// What.
+    pub text: String,
 }
 
 /// One message.
@@ -33,53 +113,556 @@ pub struct Message {
     pub speaker: Speaker,
     /// What.
     pub text: String,
+    /// Its language, ISO 639-1; empty where nobody looked.
+    pub language: String,
+    /// What it leans on.
+    pub sources: Vec<Source>,
     /// When.
     pub at: Timestamp,
 }
 
+/// A conversation with what came of it so far.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// Which.
+    pub id: ConversationId,
+    /// With which agent.
+    pub agent: AgentId,
+    /// In which world.
+    pub environment: Environment,
+    /// `chat`, until other channels serve.
+    pub channel: String,
+    /// How it was opened.
+    pub via: Via,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When something was said last.
+    pub last_at: Timestamp,
+    /// When it was found to be over.
+    pub ended_at: Option<Timestamp>,
+    /// Nothing while it goes on.
+    pub outcome: Option<Outcome>,
+    /// The language of the last message of the visitor.
+    pub language: Option<String>,
+    /// Messages of the visitor.
+    pub user_turns: i64,
+    /// Answers.
+    pub agent_turns: i64,
+    /// How the visitor feels; nothing before the first message.
+    pub mood: Option<Mood>,
+    /// In a sentence or two.
+    pub summary: Option<String>,
+    /// In a word or two.
+    pub topic: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// Its place, from 1.
+    pub sequence: i64,
+    /// What kind of thing.
+    pub kind: String,
+    /// What exactly.
+    pub data: serde_json::Value,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What to look for.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Of this agent.
+    pub agent: Option<AgentId>,
+    /// Begun at or after.
+    pub from: Option<Timestamp>,
+    /// Begun before.
+    pub to: Option<Timestamp>,
+    /// On this channel.
+    pub channel: Option<String>,
+    /// That came to this.
+    pub outcome: Option<Outcome>,
+    /// In this world.
+    pub environment: Option<Environment>,
+    /// With all these words, in whatever message.
+    pub text: Option<String>,
+    /// Conversations to pass over.
+    pub skip: i64,
+}
+
+/// A conversation to open.
+#[derive(Clone, Debug)]
+pub struct NewConversation {
+    /// Which.
+    pub id: ConversationId,
+    /// With which agent.
+    pub agent: AgentId,
+    /// In which world.
+    pub environment: Environment,
+    /// How.
+    pub via: Via,
+}
+
+/// What a visitor said.
+#[derive(Clone, Debug)]
+pub struct Heard<'h> {
+    /// Which message.
+    pub id: MessageId,
+    /// What.
+    pub text: &'h str,
+    /// The agent's first language, for texts that do not tell theirs.
+    pub language: &'h str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the agent answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Which message.
+    pub id: MessageId,
+    /// What.
+    pub text: String,
+    /// What it leans on.
+    pub sources: Vec<Source>,
+    /// The agent does not know.
+    pub unknown: bool,
+    /// How sure the best passage was, where there was one.
+    pub top_score: Option<f64>,
+    /// How long it took.
+    pub latency_ms: i64,
+    /// When.
+    pub at: Timestamp,
+}
+
+fn sources(text: &str) -> Result<Vec<Source>, StoreError> {
+    let wrong = || StoreError::Inconsistent("column sources".into());
+    let all: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|_| wrong())?;
+    all.iter()
+        .map(|it| {
+            let text = |name: &str| it[name].as_str().map(str::to_owned);
+            let id = text("id").and_then(|id| KnowledgeSourceId::parse(&id)).ok_or_else(wrong)?;
+            Ok(Source { id, label: text("label").ok_or_else(wrong)?, url: text("url") })
+        })
+        .collect()
+}
+
+/// Sources in JSON.
+pub fn sources_json(all: &[Source]) -> serde_json::Value {
+    all.iter().map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url})).collect()
+}
+
 fn message(row: &Row) -> Result<Message, StoreError> {
-    let role: String = row.get("role")?;
-    let speaker = [Speaker::User, Speaker::Assistant].into_iter().find(|it| it.as_str() == role);
     Ok(Message {
         id: row.id("id")?,
-        speaker: speaker.ok_or_else(|| StoreError::Inconsistent(format!("role {role}")))?,
+        speaker: Speaker::read(&row.get::<String>("role")?)?,
         text: row.get("text")?,
+        language: row.get("language")?,
+        sources: sources(&row.get::<String>("sources")?)?,
         at: row.time("at")?,
     })
 }
+
+fn conversation(row: &Row) -> Result<Conversation, StoreError> {
+    let environment: String = row.get("environment")?;
+    let outcome: Option<String> = row.get("outcome")?;
+    let user_turns: i64 = row.get("user_turns")?;
+    Ok(Conversation {
+        id: row.id("id")?,
+        agent: row.id("agent_id")?,
+        environment: Environment::parse(&environment)
+            .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?,
+        channel: row.get("channel")?,
+        via: Via::read(&row.get::<String>("via")?)?,
+        started_at: row.time("started_at")?,
+        last_at: row.time("last_at")?,
+        ended_at: row.maybe_time("ended_at")?,
+        outcome: outcome.map(|it| Outcome::read(&it)).transpose()?,
+        language: row.get("language")?,
+        user_turns,
+        agent_turns: row.get("agent_turns")?,
+        mood: match user_turns {
+            0 => None,
+            _ => Some(Mood { valence: row.get("valence")?, frustration: row.get("frustration")? }),
+        },
+        summary: row.get("summary")?,
+        topic: row.get("topic")?,
+    })
+}
+
+async fn load(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    which: ConversationId,
+) -> Result<Conversation, StoreError> {
+    let row = tx
+        .one(
+            "SELECT * FROM conversations WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(which)],
+        )
+        .await?;
+    conversation(&row)
+}
+
+/// Adds what happened; the last of it has the number `last`.
+async fn happened(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    conversation: ConversationId,
+    last: i64,
+    events: &[(&'static str, serde_json::Value)],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let first = last - events.len() as i64 + 1;
+    for (sequence, (kind, data)) in (first..).zip(events) {
+        tx.exec(
+            "INSERT INTO conversation_events (organization_id, conversation_id, sequence, type, data, at) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            vec![
+                id(organization),
+                id(conversation),
+                sequence.into(),
+                (*kind).into(),
+                data.to_string().into(),
+                at.into(),
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The words that a text is found by, in every language alike.
+fn searched(text: &str, most: usize) -> Vec<String> {
+    let all: BTreeSet<String> = terms(text, "").into_iter().collect();
+    all.into_iter().take(most).collect()
+}
+
+/// `$1` is the organization, `$2` the conversation; sixteen words at once, since a message has many.
+const ADD_WORDS: &str = "INSERT INTO conversation_words (organization_id, conversation_id, word) VALUES \
+     ($1, $2, $3), ($1, $2, $4), ($1, $2, $5), ($1, $2, $6), ($1, $2, $7), ($1, $2, $8), ($1, $2, $9), ($1, $2, $10), \
+     ($1, $2, $11), ($1, $2, $12), ($1, $2, $13), ($1, $2, $14), ($1, $2, $15), ($1, $2, $16), ($1, $2, $17), ($1, $2, $18) \
+     ON CONFLICT DO NOTHING";
+const WORDS_AT_ONCE: usize = 16;
+
+/// `words` as exactly sixteen arguments: the first fills up.
+fn sixteen(words: &[String]) -> impl Iterator<Item = Value> {
+    let first = words.first().map_or("", String::as_str);
+    (0..WORDS_AT_ONCE).map(move |at| words.get(at).map_or(first, String::as_str).into())
+}
+
+async fn find_by(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    conversation: ConversationId,
+    text: &str,
+) -> Result<(), StoreError> {
+    for some in searched(text, MOST_WORDS).chunks(WORDS_AT_ONCE) {
+        let args = [id(organization), id(conversation)].into_iter().chain(sixteen(some)).collect();
+        tx.exec(ADD_WORDS, args).await?;
+    }
+    Ok(())
+}
+
+async fn add(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    conversation: ConversationId,
+    new: &Message,
+    unknown: bool,
+    latency_ms: Option<i64>,
+) -> Result<(), StoreError> {
+    tx.exec(
+        "INSERT INTO messages (id, organization_id, conversation_id, role, text, language, sources, unknown, latency_ms, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        vec![
+            id(new.id),
+            id(organization),
+            id(conversation),
+            new.speaker.as_str().into(),
+            new.text.clone().into(),
+            new.language.clone().into(),
+            sources_json(&new.sources).to_string().into(),
+            unknown.into(),
+            latency_ms.into(),
+            new.at.into(),
+        ],
+    )
+    .await?;
+    find_by(tx, organization, conversation, &new.text).await
+}
+
+/// Opens a conversation in the transaction of what opens it.
+pub(crate) async fn open_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    new: &NewConversation,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.agent_is_there(organization, new.agent).await?;
+    tx.exec(
+        "INSERT INTO conversations (id, organization_id, agent_id, environment, via, started_at, last_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $6)",
+        vec![
+            id(new.id),
+            id(organization),
+            id(new.agent),
+            new.environment.as_str().into(),
+            new.via.as_str().into(),
+            now.into(),
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// What the outcome is when nobody goes on: the last turn decides.
+const IDLE_OUTCOME: &str = "UPDATE conversations SET ended_at = $1, outcome = CASE standing WHEN 'answered' THEN 'completed' \
+     WHEN 'transferred' THEN 'transferred' WHEN 'asked' THEN 'error' WHEN 'failed' THEN 'error' ELSE 'abandoned' END \
+     WHERE ended_at IS NULL AND last_at < $2";
 
 /// The conversations of a store.
 pub struct Conversations<'s>(pub &'s dyn Store);
 
 impl Conversations<'_> {
-    /// Adds a message; answers whether it is the first of the conversation.
-    pub async fn say(
+    /// Opens a conversation.
+    pub async fn open(
+        &self,
+        organization: OrganizationId,
+        new: &NewConversation,
+        claim: Option<&Claim>,
+        now: Timestamp,
+        seal: &(dyn Fn(&Conversation) -> Vec<u8> + Send + Sync),
+    ) -> Result<Once<Conversation>, StoreError> {
+        let mut tx = self.0.begin(Mode::Write).await?;
+        if let Some(answer) = tx.claimed(organization, claim, now).await? {
+            return Ok(Once::Replay(answer));
+        }
+        open_in(&mut tx, organization, new, now).await?;
+        let row = load(&mut tx, organization, new.id).await?;
+        tx.remember(organization, claim, || seal(&row)).await?;
+        tx.commit().await?;
+        Ok(Once::Fresh(row))
+    }
+
+    /// One conversation.
+    pub async fn find(
+        &self,
+        organization: OrganizationId,
+        which: ConversationId,
+    ) -> Result<Conversation, StoreError> {
+        load(&mut self.0.begin(Mode::Read).await?, organization, which).await
+    }
+
+    /// One that a backend or a member opened.
+    pub async fn session(
+        &self,
+        organization: OrganizationId,
+        which: ConversationId,
+    ) -> Result<Conversation, StoreError> {
+        let found = self.find(organization, which).await?;
+        if found.via == Via::Session { Ok(found) } else { Err(StoreError::NotFound) }
+    }
+
+    /// Conversations, newest first.
+    pub async fn search(
+        &self,
+        organization: OrganizationId,
+        search: &Search,
+        page: Page,
+    ) -> Result<Vec<Conversation>, StoreError> {
+        let words = search.text.as_deref().map(|text| searched(text, MOST_SEARCHED));
+        // Something to look for that has no word in it is nowhere.
+        let found_by: Option<i64> = words.as_ref().map(|words| words.len() as i64);
+        let mut args = vec![
+            id(organization),
+            page.before_bytes(),
+            search.agent.map(|it| *it.as_bytes()).into(),
+            search.from.unwrap_or(Timestamp::from_micros(i64::MIN)).into(),
+            search.to.unwrap_or(Timestamp::NEVER).into(),
+            search.channel.clone().into(),
+            search.outcome.map(Outcome::as_str).into(),
+            search.environment.map(Environment::as_str).into(),
+            page.probe().into(),
+            search.skip.into(),
+            found_by.into(),
+        ];
+        args.extend(sixteen(&words.unwrap_or_default()));
+        let mut tx = self.0.begin(Mode::Read).await?;
+        let rows = tx
+            .all(
+                "SELECT * FROM conversations WHERE organization_id = $1 AND id < $2 \
+                 AND agent_id = COALESCE($3, agent_id) AND started_at >= $4 AND started_at < $5 \
+                 AND (CAST($6 AS TEXT) IS NULL OR channel = $6) AND (CAST($7 AS TEXT) IS NULL OR outcome = $7) \
+                 AND (CAST($8 AS TEXT) IS NULL OR environment = $8) \
+                 AND (CAST($11 AS BIGINT) IS NULL OR id IN (SELECT conversation_id FROM conversation_words \
+                 WHERE organization_id = $1 \
+                 AND word IN ($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) \
+                 GROUP BY conversation_id HAVING COUNT(*) = $11)) ORDER BY id DESC LIMIT $9 OFFSET $10",
+                args,
+            )
+            .await?;
+        rows.iter().map(conversation).collect()
+    }
+
+    /// Adds what a visitor said, and charges for the answer that it will get. Answers what was said before, oldest first.
+    pub async fn hear(
         &self,
         organization: OrganizationId,
         conversation: ConversationId,
-        new: &Message,
-    ) -> Result<bool, StoreError> {
+        heard: &Heard<'_>,
+    ) -> Result<Vec<Line>, StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
-        let before = tx
+        let mood = Mood::of(heard.text);
+        let language = language(heard.text, heard.language);
+        // First, since it holds the row: turns of one conversation at the same time are numbered one after the other.
+        let row = tx
             .opt(
-                "SELECT id FROM messages WHERE organization_id = $1 AND conversation_id = $2 LIMIT 1",
-                vec![id(organization), id(conversation)],
+                "UPDATE conversations SET user_turns = user_turns + 1, events = events + 1, last_at = $3, language = $4, \
+                 valence = valence + $5, frustration = frustration + $6, standing = 'asked', ended_at = NULL, outcome = NULL \
+                 WHERE organization_id = $1 AND id = $2 AND closed = 0 \
+                 RETURNING agent_id, environment, events, valence, frustration",
+                vec![
+                    id(organization),
+                    id(conversation),
+                    heard.at.into(),
+                    language.clone().into(),
+                    mood.valence.into(),
+                    mood.frustration.into(),
+                ],
             )
             .await?;
+        let Some(row) = row else {
+            load(&mut tx, organization, conversation).await?;
+            return Err(StoreError::Conflict("The conversation has ended; open another."));
+        };
+        let mood = Mood { valence: row.get("valence")?, frustration: row.get("frustration")? };
         tx.exec(
-            "INSERT INTO messages (id, organization_id, conversation_id, role, text, at) VALUES ($1, $2, $3, $4, $5, $6)",
-            vec![
-                id(new.id),
-                id(organization),
-                id(conversation),
-                new.speaker.as_str().into(),
-                new.text.clone().into(),
-                new.at.into(),
-            ],
+            "UPDATE conversations SET sentiment = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(conversation), mood.sentiment().as_str().into()],
         )
         .await?;
+        let before = tx
+            .all(
+                "SELECT role, text FROM messages WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3",
+                vec![id(organization), id(conversation), REMEMBERED.into()],
+            )
+            .await?;
+        let new = Message {
+            id: heard.id,
+            speaker: Speaker::User,
+            text: heard.text.to_owned(),
+            language,
+            sources: Vec::new(),
+            at: heard.at,
+        };
+        add(&mut tx, organization, conversation, &new, false, None).await?;
+        let event = ("user_utterance", json!({"text": heard.text}));
+        happened(&mut tx, organization, conversation, row.get("events")?, &[event], heard.at).await?;
+        let environment: String = row.get("environment")?;
+        let environment = Environment::parse(&environment).unwrap_or(Environment::Test);
+        charge_message_in(&mut tx, organization, environment, row.id("agent_id")?, heard.id, heard.at)
+            .await?;
         tx.commit().await?;
-        Ok(before.is_none())
+        let line = |row: &Row| {
+            Ok(Line { speaker: Speaker::read(&row.get::<String>("role")?)?, text: row.get("text")? })
+        };
+        before.iter().rev().map(line).collect()
+    }
+
+    /// Adds an answer with what happened on the way, and sums the conversation up anew.
+    pub async fn answer(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+        question: &str,
+        reply: &Reply,
+        events: &[(&'static str, serde_json::Value)],
+    ) -> Result<(), StoreError> {
+        let mut tx = self.0.begin(Mode::Batch).await?;
+        let row = tx
+            .one(
+                "UPDATE conversations SET agent_turns = agent_turns + 1, events = events + $3, last_at = $4, standing = $5, \
+                 outcome = CASE outcome WHEN 'error' THEN 'completed' ELSE outcome END \
+                 WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, language",
+                vec![
+                    id(organization),
+                    id(conversation),
+                    (events.len() as i64).into(),
+                    reply.at.into(),
+                    if reply.unknown { "unknown" } else { "answered" }.into(),
+                ],
+            )
+            .await?;
+        let fallback: Option<String> = row.get("language")?;
+        let new = Message {
+            id: reply.id,
+            speaker: Speaker::Assistant,
+            text: reply.text.clone(),
+            language: language(&reply.text, &fallback.unwrap_or_default()),
+            sources: reply.sources.clone(),
+            at: reply.at,
+        };
+        add(&mut tx, organization, conversation, &new, reply.unknown, Some(reply.latency_ms)).await?;
+        happened(&mut tx, organization, conversation, row.get("events")?, events, reply.at).await?;
+        // What a test asks is no gap of anybody's.
+        if reply.unknown && row.get::<String>("environment")? == Environment::Live.as_str() {
+            let miss = gaps::Miss { question, top_score: reply.top_score, at: reply.at };
+            gaps::note(&mut tx, organization, row.id("agent_id")?, conversation, &miss).await?;
+        }
+        sum_up(&mut tx, organization, conversation).await?;
+        tx.commit().await
+    }
+
+    /// Notes that a question could not be answered because something broke.
+    pub async fn fail(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+        events: &[(&'static str, serde_json::Value)],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.0.begin(Mode::Batch).await?;
+        let row = tx
+            .one(
+                "UPDATE conversations SET events = events + $3, standing = 'failed' WHERE organization_id = $1 AND id = $2 \
+                 RETURNING events",
+                vec![id(organization), id(conversation), (events.len() as i64).into()],
+            )
+            .await?;
+        happened(&mut tx, organization, conversation, row.get("events")?, events, at).await?;
+        tx.commit().await
+    }
+
+    /// Ends a session for good. Ending it again changes nothing.
+    pub async fn end(
+        &self,
+        organization: OrganizationId,
+        which: ConversationId,
+        now: Timestamp,
+    ) -> Result<Conversation, StoreError> {
+        let mut tx = self.0.begin(Mode::Batch).await?;
+        tx.exec(
+            "UPDATE conversations SET closed = 1, ended_at = COALESCE(ended_at, $3), outcome = COALESCE(outcome, CASE standing \
+             WHEN 'transferred' THEN 'transferred' WHEN 'asked' THEN 'error' WHEN 'failed' THEN 'error' ELSE 'completed' END) \
+             WHERE organization_id = $1 AND id = $2 AND via = 'session' AND closed = 0",
+            vec![id(organization), id(which), now.into()],
+        )
+        .await?;
+        let row = load(&mut tx, organization, which).await?;
+        if row.via != Via::Session {
+            return Err(StoreError::NotFound);
+        }
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Says what came of conversations that nobody went on with.
+    pub async fn close_idle(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.0.begin(Mode::Batch).await?;
+        let closed = tx.exec(IDLE_OUTCOME, vec![now.into(), now.plus(-IDLE).into()]).await?;
+        tx.commit().await?;
+        Ok(closed)
     }
 
     /// Messages, oldest first; the page begins after its position.
@@ -102,5 +685,170 @@ impl Conversations<'_> {
             )
             .await?;
         rows.iter().map(message).collect()
+    }
+
+    /// What happened, in order; the page begins after its position.
+    pub async fn receipt(
+        &self,
+        organization: OrganizationId,
+        which: ConversationId,
+        after: i64,
+        page: Page,
+    ) -> Result<Vec<Happening>, StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        load(&mut tx, organization, which).await?;
+        let rows = tx
+            .all(
+                "SELECT * FROM conversation_events WHERE organization_id = $1 AND conversation_id = $2 AND sequence > $3 \
+                 ORDER BY sequence LIMIT $4",
+                vec![id(organization), id(which), after.into(), page.probe().into()],
+            )
+            .await?;
+        let happening = |row: &Row| {
+            Ok(Happening {
+                sequence: row.get("sequence")?,
+                kind: row.get("type")?,
+                data: serde_json::from_str(&row.get::<String>("data")?)
+                    .map_err(|error| StoreError::Inconsistent(format!("column data: {error}")))?,
+                at: row.time("at")?,
+            })
+        };
+        rows.iter().map(happening).collect()
+    }
+}
+
+/// Writes summary and topic from what was said.
+async fn sum_up(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    conversation: ConversationId,
+) -> Result<(), StoreError> {
+    let rows = tx
+        .all(
+            "SELECT role, text, language, sources, unknown FROM messages \
+             WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id LIMIT $3",
+            vec![id(organization), id(conversation), SUMMED_UP.into()],
+        )
+        .await?;
+    let mut said = Vec::new();
+    for row in &rows {
+        said.push(Said {
+            speaker: Speaker::read(&row.get::<String>("role")?)?,
+            text: row.get("text")?,
+            language: row.get("language")?,
+            labels: sources(&row.get::<String>("sources")?)?.into_iter().map(|it| it.label).collect(),
+            unknown: row.get::<i64>("unknown")? != 0,
+        });
+    }
+    tx.exec(
+        "UPDATE conversations SET summary = $3, topic = $4 WHERE organization_id = $1 AND id = $2",
+        vec![id(organization), id(conversation), summary(&said).into(), topic(&said).into()],
+    )
+    .await
+    .map(drop)
+}
+
+struct Said {
+    speaker: Speaker,
+    text: String,
+    language: String,
+    labels: Vec<String>,
+    unknown: bool,
+}
+
+/// What was asked and what became of it.
+fn summary(said: &[Said]) -> Option<String> {
+    let mut asked = said.iter().filter(|it| it.speaker == Speaker::User);
+    // A greeting says nothing of what it was about, unless there was nothing else.
+    let longest = asked.clone().max_by_key(|it| it.text.split_whitespace().count().min(4))?;
+    let first = asked.find(|it| it.text.split_whitespace().count() >= 3).unwrap_or(longest);
+    let mut quoted: String = first.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if quoted.chars().count() > QUOTED {
+        quoted = quoted.chars().take(QUOTED).chain("…".chars()).collect();
+    }
+    let others = said.iter().filter(|it| it.speaker == Speaker::User).count() - 1;
+    let mut text = match others {
+        0 => format!("The visitor said: “{quoted}”"),
+        1 => format!("The visitor said: “{quoted}” and one more thing."),
+        _ => format!("The visitor said: “{quoted}” and {others} more things."),
+    };
+    let labels: BTreeSet<&str> = said.iter().flat_map(|it| it.labels.iter().map(String::as_str)).collect();
+    if !labels.is_empty() {
+        let labels: Vec<String> = labels.into_iter().take(3).map(|it| format!("“{it}”")).collect();
+        text.push_str(&format!(" The answers come from {}.", labels.join(", ")));
+    }
+    match said.iter().filter(|it| it.unknown).count() {
+        0 => {}
+        1 => text.push_str(" One question was not answered."),
+        some => text.push_str(&format!(" {some} questions were not answered.")),
+    }
+    Some(text)
+}
+
+/// The source that answered most often; without one, the word that visitors used most.
+fn topic(said: &[Said]) -> Option<String> {
+    let labels = said.iter().flat_map(|it| &it.labels).cloned();
+    let words = said.iter().filter(|it| it.speaker == Speaker::User).flat_map(|it| {
+        // What the language's own analysis leaves is worth something; its stems are no words to show, so those are the plain ones.
+        let kept: BTreeSet<String> = terms(&it.text, &it.language).into_iter().collect();
+        let worth = move |word: &String| {
+            word.chars().count() > 3 && kept.iter().any(|stem| word.starts_with(stem.as_str()))
+        };
+        terms(&it.text, "").into_iter().filter(worth)
+    });
+    most(labels).or_else(|| most(words))
+}
+
+/// The most frequent, and of those the first.
+fn most(all: impl Iterator<Item = String>) -> Option<String> {
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    for (at, one) in all.enumerate() {
+        counts.entry(one).or_insert((0, at)).0 += 1;
+    }
+    let best = counts.into_iter().max_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    best.map(|(one, _)| one)
+}
+
+/// What a conversation's sentiment is called, where there is one.
+pub fn sentiment(conversation: &Conversation) -> Option<(f64, Sentiment)> {
+    conversation.mood.map(|mood| (mood.score(), mood.sentiment()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(speaker: Speaker, text: &str, labels: &[&str], unknown: bool) -> Said {
+        let labels = labels.iter().map(|it| (*it).to_owned()).collect();
+        Said { speaker, text: text.into(), language: "en".into(), labels, unknown }
+    }
+
+    #[test]
+    fn a_summary_says_what_was_asked_and_what_became_of_it() {
+        let all = [
+            said(Speaker::User, "Hello!", &[], false),
+            said(Speaker::Assistant, "Good day!", &[], false),
+            said(Speaker::User, "When do you open on Sundays?", &[], false),
+            said(Speaker::Assistant, "At nine.", &["Opening hours"], false),
+            said(Speaker::User, "Do you sell fish?", &[], false),
+            said(Speaker::Assistant, "I don't know.", &[], true),
+        ];
+        assert_eq!(
+            summary(&all).unwrap(),
+            "The visitor said: “When do you open on Sundays?” and 2 more things. \
+             The answers come from “Opening hours”. One question was not answered."
+        );
+        assert_eq!(topic(&all).as_deref(), Some("Opening hours"));
+        assert_eq!(summary(&[]), None);
+    }
+
+    #[test]
+    fn a_topic_without_a_source_is_what_was_asked_about_most() {
+        let all = [
+            said(Speaker::User, "Where is my parcel?", &[], false),
+            said(Speaker::User, "The parcel was sent on Monday", &[], false),
+        ];
+        assert_eq!(topic(&all).as_deref(), Some("parcel"));
+        assert_eq!(topic(&[said(Speaker::User, "???", &[], false)]), None);
     }
 }

@@ -8,5 +8,8 @@ pub mod conversations;
 pub mod knowledge;
 pub mod numbers;
 pub mod payment;
+pub mod gaps;
+pub mod mood;
+pub mod turn;
 pub mod uploads;
 pub mod widgets;

@@ -3,6 +3,7 @@
 use crate::answer::{Answer, Body, full};
 use crate::app::App;
 use crate::call::{Call, Repeat};
+use crate::handlers::completions;
 use crate::hooks;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
@@ -81,7 +82,11 @@ pub async fn serve(
             let declared = trace.operation.map_or(200, |index| app.api.checks[index].success_status);
             answer.response(StatusCode::from_u16(declared).unwrap_or(StatusCode::OK))
         }
-        Err(problem) => {
+        Err(mut problem) => {
+            if operation == completions::OPERATION {
+                let error = problem.openai();
+                problem = problem.with("error", error);
+            }
             let mut response = problem.response(&app.config.public_url, &request_id).map(full);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response

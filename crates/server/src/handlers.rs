@@ -4,6 +4,8 @@ mod agents;
 mod audit;
 mod billing;
 mod chat;
+mod chat_sessions;
+pub mod completions;
 mod identity;
 mod keys;
 mod knowledge;
@@ -104,6 +106,12 @@ handlers! {
     "changeSubscription" => billing::change_subscription,
     "getBillingUsage" => billing::usage,
     "listBillingUsageItems" => billing::items,
+    "createChatSession" => chat_sessions::open,
+    "getChatSession" => chat_sessions::get,
+    "listChatMessages" => chat_sessions::messages,
+    "sendChatMessage" => chat_sessions::send,
+    "endChatSession" => chat_sessions::end,
+    "createChatCompletion" => completions::complete,
     "openVisitorSession" => chat::open,
     "sendVisitorMessage" => chat::send,
     "listVisitorMessages" => chat::list,

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::problem::{Code, Problem};
 use bytes::Bytes;
 use flowyte_core::Digest;
+use flowyte_platform::turn::Event;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use std::sync::Arc;
@@ -17,31 +18,51 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Ticks of [`WATCH`] without an event after which a comment keeps the connection open.
 const QUIET_TICKS: u32 = 15;
 
+/// How a channel says what happens.
+pub trait Speech: Send + 'static {
+    /// What happened, framed; `None`: nothing that this channel says.
+    fn event(&mut self, app: &App, event: Event) -> Option<Bytes>;
+
+    /// Why there will be nothing more, framed.
+    fn failure(&self, app: &App, problem: &Problem) -> Bytes {
+        failure(app, problem)
+    }
+}
+
 /// An answer that is a stream of events. It ends within two seconds of the moment its caller may no longer be answered,
 /// whoever makes the events; what was waiting to be sent then is not sent.
-pub fn answer(app: Arc<App>, digest: Digest, events: Receiver<Bytes>) -> Answer {
+pub fn answer(app: Arc<App>, digest: Digest, events: Receiver<Event>, speech: impl Speech) -> Answer {
     let mut ticks = interval(WATCH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let next = stream::unfold(Some((app, events, ticks, 0)), move |state| async move {
-        let (app, mut events, mut ticks, mut quiet) = state?;
+    let next = stream::unfold(Some((app, events, ticks, 0, speech)), move |state| async move {
+        let (app, mut events, mut ticks, mut quiet, mut speech) = state?;
         loop {
             tokio::select! {
                 biased;
                 _ = ticks.tick() => {
                     if !app.replica.stands(&digest, app.now()) {
-                        let why = Problem::new(Code::CredentialRevoked, "The credential of this stream has ended.");
-                        return Some((failure(&app, &why), None));
+                        return Some((speech.failure(&app, &ended()), None));
                     }
                     quiet += 1;
                     if quiet % QUIET_TICKS == 0 {
-                        return Some((Bytes::from_static(b": still there\n\n"), Some((app, events, ticks, quiet))));
+                        let comment = Bytes::from_static(b": still there\n\n");
+                        return Some((comment, Some((app, events, ticks, quiet, speech))));
                     }
                 }
-                event = events.recv() => return Some((event?, Some((app, events, ticks, 0)))),
+                event = events.recv() => {
+                    if let Some(said) = speech.event(&app, event?) {
+                        return Some((said, Some((app, events, ticks, 0, speech))));
+                    }
+                }
             }
         }
     });
     Answer::events(next.boxed())
+}
+
+/// Says that the credential of what is under way has ended.
+pub fn ended() -> Problem {
+    Problem::new(Code::CredentialRevoked, "The credential of this stream has ended.")
 }
 
 /// One event (HTML Living Standard §9.2). JSON has no line break of its own.
@@ -51,6 +72,11 @@ pub fn event(name: &str, data: &Value) -> Bytes {
 
 /// The event that says why there will be no other.
 pub fn failure(app: &App, problem: &Problem) -> Bytes {
+    event("error", &document(app, problem))
+}
+
+/// A problem as JSON.
+pub fn document(app: &App, problem: &Problem) -> Value {
     let document = problem.response(&app.config.public_url, "").into_body();
-    event("error", &serde_json::from_slice(&document).unwrap_or_default())
+    serde_json::from_slice(&document).unwrap_or_default()
 }

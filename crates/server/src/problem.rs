@@ -190,6 +190,11 @@ impl Problem {
         self
     }
 
+    /// The same as clients made for OpenAI look for it, in a member `error`.
+    pub fn openai(&self) -> Value {
+        json!({"message": self.detail, "type": self.code.title(), "code": self.code.as_str()})
+    }
+
     /// Its code.
     pub const fn code(&self) -> Code {
         self.code

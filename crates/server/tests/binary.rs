@@ -16,6 +16,8 @@ mod attacks;
 mod billing;
 #[path = "binary/canary.rs"]
 mod canary;
+#[path = "binary/conversations.rs"]
+mod conversations;
 #[path = "binary/crash.rs"]
 mod crash;
 #[path = "binary/decisions.rs"]

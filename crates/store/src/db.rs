@@ -259,6 +259,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_billing.sql"),
     include_str!("../migrations/0005_knowledge.sql"),
     include_str!("../migrations/0006_numbers.sql"),
+    include_str!("../migrations/0007_conversations.sql"),
 ];
 
 /// The embedded database: one file, one process.

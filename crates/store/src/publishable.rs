@@ -397,8 +397,8 @@ impl dyn Store + '_ {
             .await?;
         let agent: AgentId = row.id("agent_id")?;
         tx.exec(
-            "INSERT INTO conversations (id, organization_id, agent_id, environment, visitor_subject, started_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO conversations (id, organization_id, agent_id, environment, visitor_subject, started_at, last_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $6)",
             vec![
                 id(new.conversation),
                 id(organization),

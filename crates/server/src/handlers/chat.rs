@@ -5,26 +5,22 @@ use crate::app::{App, or_internal};
 use crate::call::{Call, instant};
 use crate::handlers::publishable::open_identity;
 use crate::identity_token;
-use crate::live::{self, event};
+use crate::live::{self, Speech, event};
 use crate::problem::{Code, Outcome, Problem};
 use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
-use flowyte_core::{CredentialKind, Environment, Timestamp};
+use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::agents::{Agents, Version};
-use flowyte_platform::answerer::{Piece, Question, Source};
-use flowyte_platform::conversations::{Conversations, Message, Speaker};
+use flowyte_platform::conversations::{Conversations, Line, Message, sources_json};
+use flowyte_platform::turn::{Begun, Event, Keep, Means, Turn};
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::mpsc::{self, Receiver};
 
 /// Events that wait for a slow reader before whoever makes them waits too.
-pub(super) const EVENTS: usize = 16;
-/// Passages that an answer may draw on.
-pub(super) const PASSAGES: usize = 5;
+const EVENTS: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,60 +95,74 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let body: Send = call.read()?;
     let (organization, agent, conversation) = place(&call).await?;
     let version = published(&call, organization, agent).await?;
-    let said =
-        Message { id: call.app.id(call.now)?, speaker: Speaker::User, text: body.content, at: call.now };
-    let first = Conversations(call.store()).say(organization, conversation, &said).await?;
-    let passages = call.app.retriever.retrieve(organization, agent, &said.text, &[], PASSAGES).await?;
-    let question = Question { config: &version.config, text: &said.text, first, passages };
-    let pieces = call.app.answerer.answer(&question);
-    let (events, received) = mpsc::channel(EVENTS);
+    let keep = Keep::Conversation(conversation);
+    let begun =
+        turn(&call, agent, version.config, keep, Vec::new(), body.content)?.begin(call.store()).await?;
     let digest = or_internal(call.digest, "a visitor has no digest")?;
-    let at = call.now.plus(1_000); // Ids order by milliseconds, and an answer comes after its question.
-    let reply = Reply { app: call.app.clone(), organization, conversation, at };
-    // Its own task: an answer that was begun is kept, whether or not somebody still listens.
-    tokio::spawn(reply.run(pieces, events));
-    Ok(live::answer(call.app.clone(), digest, received))
+    Ok(live::answer(call.app.clone(), digest, run(&call.app, begun), Messages))
 }
 
-/// What an answer leans on.
-pub(super) fn sources(all: &[Source]) -> Value {
-    all.iter().map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url})).collect()
+/// A turn of this caller.
+pub(super) fn turn(
+    call: &Call,
+    agent: AgentId,
+    config: Map<String, Value>,
+    keep: Keep,
+    history: Vec<Line>,
+    text: String,
+) -> Outcome<Turn> {
+    Ok(Turn {
+        organization: call.organization()?,
+        agent,
+        environment: call.caller()?.environment(),
+        config,
+        keep,
+        history,
+        text,
+        message: call.app.id(call.now)?,
+        random: call.app.random()?,
+        at: call.now,
+    })
 }
 
-struct Reply {
-    app: Arc<App>,
-    organization: OrganizationId,
-    conversation: ConversationId,
-    at: Timestamp,
+/// Runs a turn in a task of its own: an answer that was begun is kept, whether or not somebody still listens.
+pub(crate) fn run(app: &Arc<App>, begun: Begun) -> Receiver<Event> {
+    let (events, received) = mpsc::channel(EVENTS);
+    let app = app.clone();
+    tokio::spawn(async move {
+        let now = || app.now();
+        let means =
+            Means { store: &*app.store, retriever: &*app.retriever, answerer: &*app.answerer, now: &now };
+        begun.run(means, events).await;
+    });
+    received
 }
 
-impl Reply {
-    /// Sends each piece as it comes, keeps the whole, and says so.
-    async fn run(self, mut pieces: BoxStream<'static, Piece>, events: Sender<Bytes>) {
-        let (mut text, mut sources) = (String::new(), Vec::new());
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Piece::Text(piece) => {
-                    text.push_str(&piece);
-                    let _ = events.send(event("message_delta", &json!({"text": piece}))).await;
-                }
-                Piece::Sources(named) => sources = named,
-                Piece::Unknown => {}
+/// What a chat shows of a turn: the answer as it is made, and the whole of it.
+pub(super) struct Messages;
+
+impl Speech for Messages {
+    fn event(&mut self, app: &App, happened: Event) -> Option<Bytes> {
+        match happened {
+            Event::Delta(text) => Some(event("message_delta", &json!({"text": text}))),
+            Event::Done(done) => {
+                let (id, sources) = (done.id.to_string(), sources_json(&done.sources));
+                Some(event("done", &json!({"messageId": id, "text": done.text, "sources": sources})))
             }
+            Event::Failed(error) => Some(live::failure(app, &error.into())),
+            Event::UserUtterance(_) | Event::Retrieval(..) | Event::AgentMessage(..) => None,
         }
-        let last = match self.keep(&text, &sources).await {
-            Ok(done) => event("done", &done),
-            Err(problem) => live::failure(&self.app, &problem),
-        };
-        let _ = events.send(last).await;
     }
+}
 
-    async fn keep(&self, text: &str, sources: &[Source]) -> Outcome<Value> {
-        let id = self.app.id(self.at)?;
-        let message = Message { id, speaker: Speaker::Assistant, text: text.to_owned(), at: self.at };
-        Conversations(&*self.app.store).say(self.organization, self.conversation, &message).await?;
-        Ok(json!({"messageId": id.to_string(), "text": text, "sources": self::sources(sources)}))
-    }
+/// A message as chats show it.
+pub(super) fn message(message: &Message) -> Value {
+    json!({
+        "id": message.id.to_string(),
+        "role": message.speaker.as_str(),
+        "text": message.text,
+        "at": instant(message.at),
+    })
 }
 
 /// The visitor's conversation, oldest message first.
@@ -160,17 +170,5 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     let (organization, _, conversation) = place(&call).await?;
     let page = call.page()?;
     let rows = Conversations(call.store()).messages(organization, conversation, page).await?;
-    call.list(
-        page,
-        rows,
-        |message| *message.id.as_bytes(),
-        |message| {
-            json!({
-                "id": message.id.to_string(),
-                "role": message.speaker.as_str(),
-                "text": message.text,
-                "at": instant(message.at),
-            })
-        },
-    )
+    call.list(page, rows, |message| *message.id.as_bytes(), message)
 }

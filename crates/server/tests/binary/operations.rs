@@ -172,6 +172,7 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "assignNumber" => json!({"agentId": world.other_agent}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
         "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
+        "sendChatMessage" => json!({"content": "Hello"}),
         "updateKnowledgeSource" => json!({"refreshEnabled": false}),
         "previewKnowledge" => json!({"query": "x"}),
         "rotateApiKey" | "rotatePublishableKey" | "publishAgent" => json!({}),
@@ -224,6 +225,12 @@ fn elsewhere_and_nowhere_are_one_answer() {
         };
         let other_number = wanted("import", "+12025550123");
         let other_hold = wanted("reserve", "+12025550124");
+        let other_session_of_chat = {
+            let body = json!({"agentId": world.other_agent});
+            let session =
+                world.server.as_key(&world.other_all, "POST", "/api/v1/chat/sessions", Some(&body)).data();
+            session["id"].as_str().unwrap().to_owned()
+        };
         let before =
             world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
         let api = contract();
@@ -240,6 +247,9 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 (_, id) if id.ends_with("KnowledgeSource") => other_source.clone(),
                 (_, "assignNumber" | "unassignNumber" | "releaseNumber") => other_number.clone(),
                 (_, "releaseNumberReservation") => other_hold.clone(),
+                (_, id) if id.contains("Chat") || id.contains("Conversation") => {
+                    other_session_of_chat.clone()
+                }
                 (_, id) if id.contains("ApiKey") => world.other_key_id.clone(),
                 (_, id) if id.contains("PublishableKey") => world.other_pk_id.clone(),
                 _ => world.other_agent.clone(),

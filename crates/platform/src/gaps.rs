@@ -1,0 +1,233 @@
+//! Knowledge gaps: questions that an agent could not answer, and what people make of them.
+
+use crate::knowledge::analysis::terms;
+use flowyte_core::Timestamp;
+use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeGapId, OrganizationId};
+use flowyte_store::audit::Deed;
+use flowyte_store::db::id;
+use flowyte_store::{By, Mode, Row, Store, StoreError, Tx};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+/// From which similarity of the best passage on the answer may have been there and was not found.
+const NEAR: i64 = 250;
+/// The longest question that gaps are told apart by, in characters.
+const TOLD_APART: usize = 300;
+
+/// What becomes of a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nobody looked at it yet, or it was asked again after somebody called it covered.
+    Open,
+    /// Somebody writes the answer.
+    InProgress,
+    /// The answer is there.
+    Covered,
+    /// Nothing that the agent should know.
+    Dismissed,
+}
+
+impl Status {
+    const ALL: [Self; 4] = [Self::Open, Self::InProgress, Self::Covered, Self::Dismissed];
+
+    /// The name in JSON and rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::InProgress => "in_progress",
+            Self::Covered => "covered",
+            Self::Dismissed => "dismissed",
+        }
+    }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == name)
+    }
+}
+
+/// A question that was not answered.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// Which.
+    pub id: KnowledgeGapId,
+    /// As it was asked first.
+    pub text: String,
+    /// How often it was asked.
+    pub count: i64,
+    /// In how many conversations.
+    pub conversations: i64,
+    /// What becomes of it.
+    pub status: Status,
+    /// How sure the best passage ever was, in thousandths.
+    pub top_score: Option<i64>,
+    /// When it was asked last.
+    pub last_at: Timestamp,
+}
+
+impl Gap {
+    /// Whether there was something to answer from that was not sure enough.
+    pub fn is_miss(&self) -> bool {
+        self.top_score.is_some_and(|score| score >= NEAR)
+    }
+}
+
+/// A question to note.
+pub(crate) struct Miss<'m> {
+    pub question: &'m str,
+    pub top_score: Option<f64>,
+    pub at: Timestamp,
+}
+
+/// Notes a question that was not answered. One without a word is no question.
+pub(crate) async fn note(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    agent: AgentId,
+    conversation: ConversationId,
+    miss: &Miss<'_>,
+) -> Result<(), StoreError> {
+    let asked: String = terms(miss.question, "").join(" ").chars().take(TOLD_APART).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    // Organization, agent and words are unique, so a hash of them is as good as randomness.
+    let hash = Sha256::new_with_prefix(organization.as_bytes())
+        .chain_update(agent.as_bytes())
+        .chain_update(&asked)
+        .finalize();
+    let mut unique = [0; 10];
+    unique.copy_from_slice(&hash[..10]);
+    let row = tx
+        .one(
+            "INSERT INTO knowledge_gaps (id, organization_id, agent_id, question, query_text, status, top_score, first_at, last_at) \
+             VALUES ($1, $2, $3, $4, $5, 'open', $6, $7, $7) ON CONFLICT (organization_id, agent_id, question) DO UPDATE SET \
+             last_at = excluded.last_at, \
+             top_score = CASE WHEN knowledge_gaps.top_score >= excluded.top_score THEN knowledge_gaps.top_score \
+             ELSE COALESCE(excluded.top_score, knowledge_gaps.top_score) END, \
+             status = CASE knowledge_gaps.status WHEN 'covered' THEN 'open' ELSE knowledge_gaps.status END RETURNING id",
+            vec![
+                id(KnowledgeGapId::generate(miss.at, unique)),
+                id(organization),
+                id(agent),
+                asked.into(),
+                miss.question.into(),
+                miss.top_score.map(|score| (score * 1_000.0) as i64).into(),
+                miss.at.into(),
+            ],
+        )
+        .await?;
+    tx.exec(
+        "INSERT INTO knowledge_gap_hits (gap_id, organization_id, conversation_id, hits) VALUES ($1, $2, $3, 1) \
+         ON CONFLICT (gap_id, conversation_id) DO UPDATE SET hits = knowledge_gap_hits.hits + 1",
+        vec![id(row.id::<KnowledgeGapId>("id")?), id(organization), id(conversation)],
+    )
+    .await
+    .map(drop)
+}
+
+fn gap(row: &Row) -> Result<Gap, StoreError> {
+    let status: String = row.get("status")?;
+    Ok(Gap {
+        id: row.id("id")?,
+        text: row.get("query_text")?,
+        count: row.get("hits")?,
+        conversations: row.get("conversations")?,
+        status: Status::parse(&status).ok_or_else(|| StoreError::Inconsistent(format!("status {status}")))?,
+        top_score: row.get("top_score")?,
+        last_at: row.time("last_at")?,
+    })
+}
+
+/// The gaps of a store.
+pub struct Gaps<'s>(pub &'s dyn Store);
+
+/// What an agent could not answer.
+pub struct Found {
+    /// Whether anybody talked to it yet; before, no gap says nothing.
+    pub ready: bool,
+    /// The most frequent first.
+    pub gaps: Vec<Gap>,
+    /// Unanswered questions altogether, those that are not in `gaps` too.
+    pub total: i64,
+}
+
+impl Gaps<'_> {
+    /// The most frequent gaps of an agent. `status`: only those.
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        status: Option<Status>,
+        limit: u32,
+    ) -> Result<Found, StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        tx.agent_is_there(organization, agent).await?;
+        let talked = tx
+            .opt(
+                "SELECT id FROM conversations WHERE organization_id = $1 AND agent_id = $2 AND environment = 'live' \
+                 AND user_turns > 0 LIMIT 1",
+                vec![id(organization), id(agent)],
+            )
+            .await?;
+        let rows = tx
+            .all(
+                "SELECT g.id, g.query_text, g.status, g.top_score, g.last_at, CAST(SUM(h.hits) AS BIGINT) AS hits, \
+                 COUNT(*) AS conversations FROM knowledge_gaps g JOIN knowledge_gap_hits h ON h.gap_id = g.id \
+                 WHERE g.organization_id = $1 AND g.agent_id = $2 AND (CAST($3 AS TEXT) IS NULL OR g.status = $3) \
+                 GROUP BY g.id, g.query_text, g.status, g.top_score, g.last_at \
+                 ORDER BY COUNT(*) DESC, SUM(h.hits) DESC, g.last_at DESC, g.id LIMIT $4",
+                vec![id(organization), id(agent), status.map(Status::as_str).into(), limit.into()],
+            )
+            .await?;
+        let total = tx
+            .one(
+                "SELECT CAST(COALESCE(SUM(h.hits), 0) AS BIGINT) AS total FROM knowledge_gaps g \
+                 JOIN knowledge_gap_hits h ON h.gap_id = g.id WHERE g.organization_id = $1 AND g.agent_id = $2",
+                vec![id(organization), id(agent)],
+            )
+            .await?
+            .get("total")?;
+        let gaps = rows.iter().map(gap).collect::<Result<_, _>>()?;
+        Ok(Found { ready: talked.is_some(), gaps, total })
+    }
+
+    /// Says what becomes of a gap.
+    pub async fn curate(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        which: KnowledgeGapId,
+        status: Status,
+        by: &By,
+    ) -> Result<Gap, StoreError> {
+        let mut tx = self.0.begin(Mode::Write).await?;
+        tx.agent_is_there(organization, agent).await?;
+        tx.one(
+            "UPDATE knowledge_gaps SET status = $4 WHERE organization_id = $1 AND agent_id = $2 AND id = $3 RETURNING id",
+            vec![id(organization), id(agent), id(which), status.as_str().into()],
+        )
+        .await?;
+        let row = tx
+            .one(
+                "SELECT g.id, g.query_text, g.status, g.top_score, g.last_at, CAST(SUM(h.hits) AS BIGINT) AS hits, \
+                 COUNT(*) AS conversations FROM knowledge_gaps g JOIN knowledge_gap_hits h ON h.gap_id = g.id \
+                 WHERE g.organization_id = $1 AND g.id = $2 \
+                 GROUP BY g.id, g.query_text, g.status, g.top_score, g.last_at",
+                vec![id(organization), id(which)],
+            )
+            .await?;
+        let row = gap(&row)?;
+        let details = json!({"status": status.as_str()});
+        let deed = Deed {
+            action: "knowledge_gap.changed",
+            kind: "knowledge_gap",
+            id: which.to_string(),
+            name: "",
+            details,
+        };
+        tx.audit(organization, by, deed).await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+}

@@ -1,0 +1,114 @@
+//! Chat for backends and members: a session is a conversation that its caller opened and ends.
+
+use crate::answer::Answer;
+use crate::app::or_internal;
+use crate::call::{Call, instant};
+use crate::handlers::chat::{Messages, message, published, run, turn};
+use crate::live;
+use crate::problem::{Outcome, Problem};
+use flowyte_core::id::{AgentId, ConversationId, Id};
+use flowyte_platform::conversations::{
+    Conversation, Conversations, NewConversation, Outcome as CameTo, Via, sources_json,
+};
+use flowyte_platform::turn::{Event, Keep};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+
+fn render(session: &Conversation) -> Value {
+    json!({
+        "id": session.id.to_string(),
+        "agentId": session.agent.to_string(),
+        "environment": session.environment.as_str(),
+        "status": if session.ended_at.is_some() { "ended" } else { "open" },
+        "outcome": session.outcome.map(CameTo::as_str),
+        "createdAt": instant(session.started_at),
+        "endedAt": instant(session.ended_at),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Open {
+    agent_id: String,
+}
+
+/// Opens a session with an agent that was published.
+pub async fn open(call: Call) -> Outcome<Answer> {
+    let body: Open = call.read()?;
+    let agent = AgentId::parse(&body.agent_id).ok_or_else(Problem::not_found)?;
+    published(&call, call.organization()?, agent).await?;
+    let environment = call.caller()?.environment();
+    let new = NewConversation { id: call.app.id(call.now)?, agent, environment, via: Via::Session };
+    let seal = |session: &Conversation| call.seal(&render(session));
+    let done =
+        Conversations(call.store()).open(call.organization()?, &new, call.claim(), call.now, &seal).await?;
+    call.once(done, render)
+}
+
+async fn session(call: &Call) -> Outcome<Conversation> {
+    Ok(Conversations(call.store()).session(call.organization()?, call.id("id")?).await?)
+}
+
+/// One session.
+pub async fn get(call: Call) -> Outcome<Answer> {
+    Ok(Answer::data(render(&session(&call).await?)))
+}
+
+/// Its messages, oldest first.
+pub async fn messages(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let id: ConversationId = session(&call).await?.id;
+    let rows = Conversations(call.store()).messages(call.organization()?, id, page).await?;
+    call.list(page, rows, |message| *message.id.as_bytes(), message)
+}
+
+#[derive(Deserialize)]
+struct Send {
+    content: String,
+    #[serde(default)]
+    stream: bool,
+}
+
+/// A message; the answer as a whole, or as a stream of events.
+pub async fn send(call: Call) -> Outcome<Answer> {
+    let body: Send = call.read()?;
+    let session = session(&call).await?;
+    let version = published(&call, call.organization()?, session.agent).await?;
+    let keep = Keep::Conversation(session.id);
+    let turn = turn(&call, session.agent, version.config, keep, Vec::new(), body.content)?;
+    let events = run(&call.app, turn.begin(call.store()).await?);
+    let digest = or_internal(call.digest, "a caller has no digest")?;
+    if body.stream {
+        return Ok(live::answer(call.app.clone(), digest, events, Messages));
+    }
+    let done = finished(events).await?;
+    if !call.app.replica.stands(&digest, call.app.now()) {
+        return Err(live::ended());
+    }
+    Ok(Answer::data(json!({
+        "id": done.id.to_string(),
+        "role": "assistant",
+        "text": done.text,
+        "at": instant(done.at),
+        "sources": sources_json(&done.sources),
+    })))
+}
+
+/// Waits for the end of a turn.
+pub(super) async fn finished(mut events: Receiver<Event>) -> Outcome<flowyte_platform::turn::Done> {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Done(done) => return Ok(done),
+            Event::Failed(error) => return Err(error.into()),
+            _ => {}
+        }
+    }
+    or_internal(None, "a turn ended without an end")
+}
+
+/// Ends a session for good.
+pub async fn end(call: Call) -> Outcome<Answer> {
+    let ended = Conversations(call.store()).end(call.organization()?, call.id("id")?, call.now).await?;
+    Ok(Answer::data(render(&ended)))
+}
