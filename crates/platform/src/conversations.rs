@@ -464,7 +464,7 @@ impl Conversations<'_> {
         if found.via == Via::Session { Ok(found) } else { Err(StoreError::NotFound) }
     }
 
-    /// Conversations, newest first.
+    /// Conversations in which a visitor said something, newest first.
     pub async fn search(
         &self,
         organization: OrganizationId,
@@ -491,7 +491,7 @@ impl Conversations<'_> {
         let mut tx = self.0.begin(Mode::Read).await?;
         let rows = tx
             .all(
-                "SELECT * FROM conversations WHERE organization_id = $1 AND id < $2 \
+                "SELECT * FROM conversations WHERE organization_id = $1 AND id < $2 AND user_turns > 0 \
                  AND agent_id = COALESCE($3, agent_id) AND started_at >= $4 AND started_at < $5 \
                  AND (CAST($6 AS TEXT) IS NULL OR channel = $6) AND (CAST($7 AS TEXT) IS NULL OR outcome = $7) \
                  AND (CAST($8 AS TEXT) IS NULL OR environment = $8) \

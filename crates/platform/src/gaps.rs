@@ -139,6 +139,17 @@ fn gap(row: &Row) -> Result<Gap, StoreError> {
     })
 }
 
+/// How many questions an agent left unanswered.
+async fn asked(tx: &mut Tx, organization: OrganizationId, agent: AgentId) -> Result<i64, StoreError> {
+    tx.one(
+        "SELECT CAST(COALESCE(SUM(h.hits), 0) AS BIGINT) AS total FROM knowledge_gaps g \
+         JOIN knowledge_gap_hits h ON h.gap_id = g.id WHERE g.organization_id = $1 AND g.agent_id = $2",
+        vec![id(organization), id(agent)],
+    )
+    .await?
+    .get("total")
+}
+
 /// The gaps of a store.
 pub struct Gaps<'s>(pub &'s dyn Store);
 
@@ -180,19 +191,12 @@ impl Gaps<'_> {
                 vec![id(organization), id(agent), status.map(Status::as_str).into(), limit.into()],
             )
             .await?;
-        let total = tx
-            .one(
-                "SELECT CAST(COALESCE(SUM(h.hits), 0) AS BIGINT) AS total FROM knowledge_gaps g \
-                 JOIN knowledge_gap_hits h ON h.gap_id = g.id WHERE g.organization_id = $1 AND g.agent_id = $2",
-                vec![id(organization), id(agent)],
-            )
-            .await?
-            .get("total")?;
+        let total = asked(&mut tx, organization, agent).await?;
         let gaps = rows.iter().map(gap).collect::<Result<_, _>>()?;
         Ok(Found { ready: talked.is_some(), gaps, total })
     }
 
-    /// Says what becomes of a gap.
+    /// Says what becomes of a gap; also answers how many questions went unanswered altogether.
     pub async fn curate(
         &self,
         organization: OrganizationId,
@@ -200,7 +204,7 @@ impl Gaps<'_> {
         which: KnowledgeGapId,
         status: Status,
         by: &By,
-    ) -> Result<Gap, StoreError> {
+    ) -> Result<(Gap, i64), StoreError> {
         let mut tx = self.0.begin(Mode::Write).await?;
         tx.agent_is_there(organization, agent).await?;
         tx.one(
@@ -218,6 +222,7 @@ impl Gaps<'_> {
             )
             .await?;
         let row = gap(&row)?;
+        let total = asked(&mut tx, organization, agent).await?;
         let details = json!({"status": status.as_str()});
         let deed = Deed {
             action: "knowledge_gap.changed",
@@ -228,6 +233,6 @@ impl Gaps<'_> {
         };
         tx.audit(organization, by, deed).await?;
         tx.commit().await?;
-        Ok(row)
+        Ok((row, total))
     }
 }

@@ -1,15 +1,16 @@
 //! What the scopes open: a module per resource, each over the store's transactions, organization first.
 
 pub mod agents;
+pub mod analytics;
 pub mod answerer;
 pub mod billing;
 pub mod carrier;
 pub mod conversations;
+pub mod gaps;
 pub mod knowledge;
+pub mod mood;
 pub mod numbers;
 pub mod payment;
-pub mod gaps;
-pub mod mood;
 pub mod turn;
 pub mod uploads;
 pub mod widgets;

@@ -224,7 +224,8 @@ impl Call {
         let path = self.uri.path();
         // The query without what says where in the list to begin.
         let pairs = self.uri.query().unwrap_or_default().split('&');
-        let pairs = pairs.filter(|it| !it.starts_with("cursor=") && !it.starts_with("limit="));
+        let pairs =
+            pairs.filter(|it| ["cursor=", "limit=", "page="].iter().all(|name| !it.starts_with(name)));
         let filter = [path].into_iter().chain(pairs).collect::<Vec<_>>().join("&");
         let scope = cursor::Scope { organization: self.organization()?, list, filter: &filter };
         Ok(act(self.app.peppers.current(), &scope))

@@ -10,6 +10,7 @@ mod identity;
 mod keys;
 mod knowledge;
 mod numbers;
+mod observe;
 mod organization;
 mod publishable;
 mod session;
@@ -106,6 +107,17 @@ handlers! {
     "changeSubscription" => billing::change_subscription,
     "getBillingUsage" => billing::usage,
     "listBillingUsageItems" => billing::items,
+    "listConversations" => observe::list,
+    "getConversation" => observe::get,
+    "getConversationTranscript" => observe::transcript,
+    "getConversationReceipt" => observe::receipt,
+    "getAgentAnalytics" => observe::agent,
+    "getAgentAnalyticsTimeseries" => observe::agent_timeseries,
+    "getAnalyticsOverview" => observe::overview,
+    "getAnalyticsByAgent" => observe::by_agent,
+    "getAnalyticsTimeseries" => observe::timeseries,
+    "listKnowledgeGaps" => observe::gaps,
+    "updateKnowledgeGap" => observe::curate,
     "createChatSession" => chat_sessions::open,
     "getChatSession" => chat_sessions::get,
     "listChatMessages" => chat_sessions::messages,

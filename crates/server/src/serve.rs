@@ -13,6 +13,7 @@ use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::answerer::Embedded;
 use flowyte_platform::billing::Billing;
 use flowyte_platform::carrier::{self, Carriers, Twilio, TwilioSettings};
+use flowyte_platform::conversations::Conversations;
 use flowyte_platform::knowledge::{Knowledge, ingest};
 use flowyte_platform::numbers::Numbers;
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
@@ -423,6 +424,9 @@ async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
                 app.replica.sweep(app.now()).await;
                 if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
                     tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
+                }
+                if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
+                    tracing::warn!(%error, "what came of old conversations could not be written; the next sweep tries again");
                 }
                 if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
                     tracing::warn!(%error, "old uploads could not be forgotten; the next sweep tries again");

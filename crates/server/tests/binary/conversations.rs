@@ -136,3 +136,170 @@ fn a_completion_has_the_shape_that_clients_know() {
         assert_eq!(items["data"].as_array().map(Vec::len), Some(2), "{items}");
     }
 }
+
+/// Asks as a visitor, in a conversation of their own; its id.
+fn visit(world: &World, words: &[&str]) -> String {
+    let opened = world.server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", None).data();
+    for one in words {
+        let body = json!({"content": one});
+        let got = world.server.as_widget(
+            &text(&opened["visitorToken"]),
+            "POST",
+            "/api/v1/chat/widget/messages",
+            Some(&body),
+        );
+        said(&got, "done");
+    }
+    text(&opened["conversationId"])
+}
+
+#[test]
+fn what_was_said_is_seen_searched_and_counted() {
+    for world in worlds(&[]) {
+        let (server, key) = (&world.server, &world.all);
+        teach(&world, &world.agent);
+        let get = |path: &str| server.as_key(key, "GET", &format!("/api/v1{path}"), None);
+        let ids = |path: &str| -> Vec<String> {
+            get(path).data().as_array().unwrap().iter().map(|it| text(&it["id"])).collect()
+        };
+        let gaps = format!("/agents/{}/knowledge-gaps", world.agent);
+        assert_eq!(get(&gaps).data()["dataState"], "collecting");
+
+        let hours = visit(&world, &["When do you open?", "Thanks, that was helpful!"]);
+        let fish =
+            visit(&world, &["Do you sell FISH?", "do you sell fish", "This is ridiculous, I am angry!!"]);
+        let session = open(&world, key);
+        send(&world, key, &session, "Könnten Sie ein Café empfehlen?");
+        server.as_key(key, "POST", &format!("/api/v1/chat/sessions/{session}/end"), None);
+        let (_, test) = server
+            .mint(&world.owner, json!({"name": "t", "env": "test", "scopes": ["chat:write", "chat:read"]}));
+        let tried = open(&world, &test);
+        send(&world, &test, &tried, "Do you sell fish?");
+
+        // One by one.
+        let row = get(&format!("/conversations/{hours}")).data();
+        assert_eq!(
+            (&row["userTurnCount"], &row["outcome"], &row["channel"]),
+            (&json!(2), &Value::Null, &json!("chat"))
+        );
+        assert_eq!(
+            (&row["primaryTopic"], &row["sentimentLabel"]),
+            (&json!("Opening hours"), &json!("positive"))
+        );
+        assert!(text(&row["summary"]).contains("“When do you open?”"), "{row}");
+        assert!(row["sentimentScore"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(get(&format!("/conversations/{fish}")).data()["sentimentLabel"], "frustrated");
+        let row = get(&format!("/conversations/{tried}")).data();
+        assert_eq!((&row["environment"], row.get("goalCompleted")), (&json!("test"), None));
+        let turns = get(&format!("/conversations/{hours}/transcript")).data();
+        assert_eq!((&turns[0]["role"], &turns[0]["text"]), (&json!("user"), &json!("When do you open?")));
+        assert_eq!(turns.as_array().unwrap().len(), 4);
+        let page = get(&format!("/conversations/{hours}/receipt?limit=4")).json();
+        let mut events = page["data"].as_array().unwrap().clone();
+        let cursor = text(&page["pagination"]["nextCursor"]);
+        events.extend(
+            get(&format!("/conversations/{hours}/receipt?limit=4&cursor={cursor}"))
+                .data()
+                .as_array()
+                .unwrap()
+                .clone(),
+        );
+        let kinds: Vec<&str> = events.iter().map(|it| it["eventType"].as_str().unwrap()).collect();
+        let turn = ["user_utterance", "kb_retrieval", "agent_message", "done"];
+        assert_eq!(kinds, [turn, turn].concat());
+        assert!(events.iter().enumerate().all(|(at, it)| it["sequence"] == at + 1), "{events:?}");
+        assert!(events[1]["data"]["topScore"].as_f64().unwrap() > 0.5, "{events:?}");
+
+        // Searched.
+        assert_eq!(ids("/conversations"), [tried.clone(), session.clone(), fish.clone(), hours.clone()]);
+        assert_eq!(ids("/conversations?q=fish&environment=live"), [fish.clone()]);
+        assert_eq!(ids("/conversations?q=OPEN%20helpful"), [hours.clone()]);
+        assert_eq!(ids("/conversations?q=cafe%20konnten"), [session.clone()]);
+        assert_eq!(ids("/conversations?q=open%20fish"), [""; 0]);
+        assert_eq!(ids("/conversations?q=%3F%3F"), [""; 0]);
+        assert_eq!(ids("/conversations?outcome=completed"), [session.clone()]);
+        assert_eq!(ids("/conversations?channel=voice"), [""; 0]);
+        assert_eq!(ids(&format!("/conversations?agentId={}", world.other_agent)), [""; 0]);
+        assert_eq!(ids("/conversations?to=2020-01-01T00:00:00Z"), [""; 0]);
+        assert_eq!(ids("/conversations?from=2020-01-01T00:00:00Z").len(), 4);
+        assert_eq!(ids("/conversations?limit=1&page=3"), [fish.clone()]);
+        let first = get("/conversations?limit=3").json();
+        let cursor = text(&first["pagination"]["nextCursor"]);
+        assert_eq!(ids(&format!("/conversations?limit=3&cursor={cursor}")), [hours.clone()]);
+        assert_eq!(get(&format!("/conversations?page=2&limit=3&cursor={cursor}")).status, 400);
+        let others = |path: &str| server.as_key(&world.other_all, "GET", &format!("/api/v1{path}"), None);
+        assert_eq!(others("/conversations").data(), json!([]));
+        for path in ["", "/transcript", "/receipt"] {
+            assert_eq!(others(&format!("/conversations/{hours}{path}")).status, 404);
+        }
+
+        // Counted.
+        let card = get(&format!("/agents/{}/analytics", world.agent)).data();
+        let stats = &card["answerStats"];
+        assert_eq!((&stats["totalCalls"], &stats["answeredCalls"]), (&json!(3), &json!(3)), "{card}");
+        assert_eq!((&stats["completedCalls"], &card["containment"]), (&json!(1), &json!(1.0)), "{card}");
+        assert_eq!(
+            card["sentimentTriage"],
+            json!({"positive": 1, "neutral": 1, "negative": 0, "frustrated": 1}),
+            "{card}"
+        );
+        assert_eq!(card["topTopics"][0]["count"], 1);
+        assert!(card["p50ByLang"]["en"].is_i64(), "{card}");
+        assert_eq!(card["byChannel"]["chat"]["totalCalls"], 3);
+        assert_eq!(card["costBreakdown"]["totalUsd"], 0.0, "included in the plan: {card}");
+        let only_tests = get(&format!("/agents/{}/analytics?environment=test", world.agent)).data();
+        assert_eq!(only_tests["answerStats"]["totalCalls"], 1);
+        assert_eq!(only_tests.get("containment"), None, "nothing is over: {only_tests}");
+        let days = get("/analytics/timeseries").data();
+        let last = days["days"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((&last["calls"], &last["answeredCalls"]), (&json!(3), &json!(3)), "{days}");
+        assert!((30..=31).contains(&days["days"].as_array().unwrap().len()), "{days}");
+        let own = get(&format!("/agents/{}/analytics/timeseries", world.agent)).data();
+        assert_eq!(own["days"].as_array().unwrap().last(), Some(&last));
+        assert_eq!(get("/analytics/overview").data()["answerStats"]["totalCalls"], 3);
+        let agents = get("/analytics/by-agent").data();
+        assert_eq!(
+            (&agents[0]["name"], &agents[0]["answerStats"]["totalCalls"]),
+            (&json!("Front desk"), &json!(3))
+        );
+        let theirs = others("/analytics/overview").data();
+        assert_eq!(
+            (&theirs["answerStats"]["totalCalls"], theirs["answerStats"].get("answerRate")),
+            (&json!(0), None)
+        );
+        assert_eq!(get("/analytics/overview?from=2020-01-01T00:00:00Z").status, 400);
+        assert_eq!(get("/analytics/overview?from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z").status, 400);
+
+        // What was not known, and what becomes of it.
+        let found = get(&gaps).data();
+        assert_eq!(found["dataState"], "ready");
+        let gap = found["gaps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|it| it["queryText"] == "Do you sell FISH?")
+            .unwrap()
+            .clone();
+        assert_eq!(
+            (&gap["count"], &gap["distinctCalls"], &gap["status"]),
+            (&json!(2), &json!(1), &json!("open")),
+            "{gap}"
+        );
+        let path = format!("/api/v1{gaps}/{}", text(&gap["gapId"]));
+        for status in ["in_progress", "dismissed", "covered"] {
+            let got = server.as_key(key, "PATCH", &path, Some(&json!({"status": status}))).data();
+            assert_eq!(got["status"], status);
+        }
+        assert_eq!(get(&format!("{gaps}?status=covered")).data()["gaps"].as_array().unwrap().len(), 1);
+        visit(&world, &["Do you sell fish?"]);
+        let again = get(&format!("{gaps}?status=open&limit=1")).data();
+        assert_eq!(
+            (&again["gaps"][0]["count"], &again["gaps"][0]["distinctCalls"]),
+            (&json!(3), &json!(2)),
+            "{again}"
+        );
+        let own_path = format!("/api/v1/agents/{}/knowledge-gaps/{}", world.other_agent, text(&gap["gapId"]));
+        let got = server.as_key(&world.other_all, "PATCH", &own_path, Some(&json!({"status": "open"})));
+        assert_eq!(got.status, 404);
+    }
+}

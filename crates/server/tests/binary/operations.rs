@@ -172,6 +172,7 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "assignNumber" => json!({"agentId": world.other_agent}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
         "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
+        "updateKnowledgeGap" => json!({"status": "dismissed"}),
         "sendChatMessage" => json!({"content": "Hello"}),
         "updateKnowledgeSource" => json!({"refreshEnabled": false}),
         "previewKnowledge" => json!({"query": "x"}),
