@@ -5,6 +5,8 @@ test: compiler postgres browser web lint
 	cargo test --workspace --locked
 	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
+	cd tests/clients && ../../tools/node npm ci --no-audit --no-fund
+	tools/node tools/python tests/clients/requirements.txt tests/clients/run.py
 
 lint:
 	cargo fmt --all -- --check

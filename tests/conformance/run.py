@@ -4,70 +4,21 @@ a 500, with a status or a body that the contract does not declare. First as a se
 Usage: tools/python tests/conformance/requirements.txt tests/conformance/run.py [SECONDS]   (60 for each caller)
 """
 
-import http.cookiejar
 import json
-import os
 import pathlib
 import re
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("FLOWYTE", str(ROOT / "target/debug/flowyte"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from product import Product  # noqa: E402
+
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 # They end the session that asks, which the rest still needs: what is listed is asked for by its id as well.
 NOT_ASKED = ["logout", "endSession", "switchOrganization"]
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
-class Product:
-    def __init__(self, folder):
-        port, operations = free_port(), free_port()
-        self.url = f"http://localhost:{port}"
-        self.api = f"{self.url}/api/v1"
-        self.folder = pathlib.Path(folder)
-        address = ["--listen", f"127.0.0.1:{port}", "--ops-listen", f"127.0.0.1:{operations}"]
-        # Fuzzing is a flood of invalid things; the limits against it have tests of their own.
-        quiet = ["--log-level", "error", "--stranger-rpm", "1000000", "--organization-rpm", "1000000", "--login-failures-per-address", "1000000"]
-        self.process = subprocess.Popen([BINARY, "serve", "--data", folder, *address, *quiet], stdout=subprocess.DEVNULL)
-        self.jar = http.cookiejar.CookieJar()
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
-        for _ in range(200):
-            try:
-                return urllib.request.urlopen(f"http://127.0.0.1:{operations}/health/ready") and None
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)
-        raise SystemExit("the server does not start")
-
-    def call(self, path, body=None):
-        request = urllib.request.Request(self.api + path, data=None if body is None else json.dumps(body).encode())
-        request.add_header("origin", self.url)
-        request.add_header("content-type", "application/json")
-        with self.opener.open(request) as answer:
-            return json.load(answer)["data"]
-
-    def knows(self, fields):
-        """Whether these header fields, as curl takes them, still name somebody."""
-        named = dict(it.split(": ", 1) for it in fields[1::2])
-        try:
-            return urllib.request.urlopen(urllib.request.Request(f"{self.api}/whoami", headers=named)).status == 200
-        except urllib.error.HTTPError as refusal:
-            with sqlite3.connect(self.folder / "flowyte.db") as truth:
-                done = truth.execute("SELECT action, actor_kind, target_name, details FROM audit_events ORDER BY at DESC LIMIT 40").fetchall()
-            print(f"the caller of this run was lost: {refusal.read().decode()}", *done, sep="\n", flush=True)
-            return False
 
 
 def document(product):
@@ -91,12 +42,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         product = Product(folder)
         try:
-            token = (product.folder / "setup-token").read_text().strip()
-            # Nobody that the contract's examples speak of.
-            person = {"name": "Grace", "email": "grace@conformance.example", "password": "seven-lanterns-over-a-quiet-harbour"}
-            product.call("/auth/setup", {"token": token, "organizationName": "Example", **person})
-            scopes = [it["scope"] for it in product.call("/scopes") if "secret_key" in it["holders"]]
-            key = product.call("/api-keys", {"name": "fuzz", "scopes": scopes})["secret"]
+            key = product.set_up()
             agent = product.call("/agents", {"name": "Front desk"})["id"]
             product.call(f"/agents/{agent}/publish", {})
             contract = product.folder / "contract.json"

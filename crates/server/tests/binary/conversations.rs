@@ -212,20 +212,20 @@ fn what_was_said_is_seen_searched_and_counted() {
 
         // Searched.
         assert_eq!(ids("/conversations"), [tried.clone(), session.clone(), fish.clone(), hours.clone()]);
-        assert_eq!(ids("/conversations?q=fish&environment=live"), [fish.clone()]);
-        assert_eq!(ids("/conversations?q=OPEN%20helpful"), [hours.clone()]);
-        assert_eq!(ids("/conversations?q=cafe%20konnten"), [session.clone()]);
+        assert_eq!(ids("/conversations?q=fish&environment=live"), [fish.as_str()]);
+        assert_eq!(ids("/conversations?q=OPEN%20helpful"), [hours.as_str()]);
+        assert_eq!(ids("/conversations?q=cafe%20konnten"), [session.as_str()]);
         assert_eq!(ids("/conversations?q=open%20fish"), [""; 0]);
         assert_eq!(ids("/conversations?q=%3F%3F"), [""; 0]);
-        assert_eq!(ids("/conversations?outcome=completed"), [session.clone()]);
+        assert_eq!(ids("/conversations?outcome=completed"), [session.as_str()]);
         assert_eq!(ids("/conversations?channel=voice"), [""; 0]);
         assert_eq!(ids(&format!("/conversations?agentId={}", world.other_agent)), [""; 0]);
         assert_eq!(ids("/conversations?to=2020-01-01T00:00:00Z"), [""; 0]);
         assert_eq!(ids("/conversations?from=2020-01-01T00:00:00Z").len(), 4);
-        assert_eq!(ids("/conversations?limit=1&page=3"), [fish.clone()]);
+        assert_eq!(ids("/conversations?limit=1&page=3"), [fish.as_str()]);
         let first = get("/conversations?limit=3").json();
         let cursor = text(&first["pagination"]["nextCursor"]);
-        assert_eq!(ids(&format!("/conversations?limit=3&cursor={cursor}")), [hours.clone()]);
+        assert_eq!(ids(&format!("/conversations?limit=3&cursor={cursor}")), [hours.as_str()]);
         assert_eq!(get(&format!("/conversations?page=2&limit=3&cursor={cursor}")).status, 400);
         let others = |path: &str| server.as_key(&world.other_all, "GET", &format!("/api/v1{path}"), None);
         assert_eq!(others("/conversations").data(), json!([]));
