@@ -49,6 +49,8 @@ const DASHBOARD: &[&str] = &[
     "reference",
     "numbers",
     "wallet",
+    "conversations",
+    "analytics",
 ];
 
 /// The document at a path; `None` where there is none.

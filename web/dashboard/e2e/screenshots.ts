@@ -62,6 +62,15 @@ await page.getByLabel('What would it find?').fill('When do you open?');
 await page.getByRole('button', { name: 'Look' }).click();
 await page.getByRole('region', { name: 'Passages' }).waitFor();
 await shoot('agent');
+await page.evaluate(async () => {
+  const ask = async (path: string, body: unknown) => (await fetch(`/api/v1${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json();
+  const agentId = location.pathname.split('/').pop() ?? '';
+  await ask(`/agents/${agentId}/publish`, {});
+  for (const questions of [['When are you open?', 'Do you sell fish?'], ['Are you open on Sundays? That is terrible.'], ['Do you sell fish?']]) {
+    const { data } = (await ask('/chat/sessions', { agentId })) as { data: { id: string } };
+    for (const content of questions) await ask(`/chat/sessions/${data.id}/messages`, { content });
+  }
+});
 await page.goto(`${product.url}/wallet`);
 await page.getByRole('button', { name: 'Top up' }).click();
 await page.getByRole('button', { name: 'Pay' }).click();
@@ -74,11 +83,16 @@ await page.getByRole('button', { name: /^Buy/ }).first().waitFor();
 await shoot('find-number');
 await page.getByRole('button', { name: /^Buy/ }).first().click();
 await page.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
-for (const name of ['agents', 'numbers', 'wallet', 'members', 'audit', 'sessions', 'reference']) {
+for (const name of ['agents', 'conversations', 'analytics', 'numbers', 'wallet', 'members', 'audit', 'sessions', 'reference']) {
   await page.goto(`${product.url}/${name}`);
-  await page.locator('.bone').first().waitFor({ state: 'detached' });
+  await page.getByRole('heading', { level: 1 }).waitFor();
+  await page.waitForFunction(() => !document.querySelector('.bone'));
   await shoot(name);
 }
+await page.goto(`${product.url}/conversations`);
+await page.getByRole('region', { name: 'Table of conversations' }).getByRole('link').last().click();
+await page.getByRole('region', { name: 'Receipt' }).locator('summary').first().waitFor();
+await shoot('conversation');
 await page.goto(`${product.url}/developer`);
 await mintMany(page, 1000);
 await page.reload();

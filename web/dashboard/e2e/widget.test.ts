@@ -126,6 +126,40 @@ describe('the widget', { concurrency: false }, () => {
     await context.close();
   });
 
+  it('shows its owner what was said and what it did not know', async () => {
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(`${product.url}/signin`);
+    await page.getByLabel('E-mail').fill('ada@alpha.example');
+    await page.getByLabel('Password').fill(PASSWORD);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('navigation').getByRole('link', { name: 'Conversations' }).click();
+    await page.getByLabel('Search').fill('remember');
+    await page.keyboard.press('Enter');
+    await page.getByRole('region', { name: 'Table of conversations' }).getByRole('link').first().click();
+    await page.getByRole('region', { name: 'Transcript' }).getByText('Remember me').waitFor();
+    await page.getByRole('region', { name: 'Receipt' }).getByText(/agent message/).first().waitFor();
+    const looked = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(looked.violations.map((it) => it.id), [], 'a conversation');
+    await page.getByRole('link', { name: '← Conversations' }).click();
+    await page.getByLabel('Search').fill('nobody-said-this');
+    await page.keyboard.press('Enter');
+    await page.getByText('No conversation fits').waitFor();
+    // The page's key is a test key, whose conversations do not count; a backend's conversation does.
+    const chat = await call<{ id: string }>('POST', '/chat/sessions', { agentId: agent });
+    await call('POST', `/chat/sessions/${chat.id}/messages`, { content: 'Do you sell fish?' });
+    await page.getByRole('navigation').getByRole('link', { name: 'Analytics' }).click();
+    await page.getByRole('region', { name: 'Figures by agent' }).getByRole('row').nth(1).waitFor();
+    const status = page.getByLabel('Status of Do you sell fish?');
+    await status.selectOption('dismissed');
+    await page.reload();
+    await status.waitFor();
+    assert.equal(await status.inputValue(), 'dismissed');
+    const counted = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(counted.violations.map((it) => it.id), [], 'analytics');
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+
   it('tells the owner of a page that is not listed how to allow it', async () => {
     const { page, wrong, context } = await visit(browser);
     await page.goto(elsewhere);

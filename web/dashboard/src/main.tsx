@@ -5,7 +5,9 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { onSignedOut } from './api';
 import { AgentPage, AgentsPage } from './pages/agents';
+import { AnalyticsPage } from './pages/analytics';
 import { AuditPage } from './pages/audit';
+import { ConversationPage, ConversationsPage } from './pages/conversations';
 import { DeveloperPage } from './pages/developer';
 import { Invite, SetUp, SignIn, SignUp } from './pages/entry';
 import { KeyPage } from './pages/key';
@@ -57,6 +59,9 @@ const router = createRouter({
       page('/developer/$keyId', KeyPage),
       page('/agents', AgentsPage),
       page('/agents/$agentId', AgentPage),
+      page('/conversations', ConversationsPage),
+      page('/conversations/$conversationId', ConversationPage),
+      page('/analytics', AnalyticsPage),
       page('/numbers', NumbersPage),
       page('/wallet', WalletPage),
       page('/members', MembersPage),

@@ -97,6 +97,32 @@ export const numbers = queryOptions({
   queryFn: () => all((cursor) => page(api.GET('/numbers', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
 });
 
+export const conversation = (id: string) =>
+  queryOptions({ queryKey: ['conversations', id], queryFn: () => ask(api.GET('/conversations/{id}', { params: { path: { id } } })) });
+
+export const transcript = (id: string) =>
+  queryOptions({ queryKey: ['conversations', id, 'transcript'], queryFn: () => ask(api.GET('/conversations/{id}/transcript', { params: { path: { id } } })) });
+
+export const receipt = (id: string) =>
+  queryOptions({ queryKey: ['conversations', id, 'receipt'], queryFn: () => ask(api.GET('/conversations/{id}/receipt', { params: { path: { id } } })) });
+
+export type Environment = 'live' | 'test';
+
+export const analyticsOverview = (environment: Environment) =>
+  queryOptions({ queryKey: ['analytics', environment, 'overview'], queryFn: () => ask(api.GET('/analytics/overview', { params: { query: { environment } } })) });
+
+export const analyticsTimeseries = (environment: Environment) =>
+  queryOptions({ queryKey: ['analytics', environment, 'timeseries'], queryFn: () => ask(api.GET('/analytics/timeseries', { params: { query: { environment } } })) });
+
+export const analyticsByAgent = (environment: Environment) =>
+  queryOptions({
+    queryKey: ['analytics', environment, 'by-agent'],
+    queryFn: () => all((cursor) => page(api.GET('/analytics/by-agent', { params: { query: { environment, limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+  });
+
+export const gaps = (agentId: string) =>
+  queryOptions({ queryKey: ['gaps', agentId], queryFn: () => ask(api.GET('/agents/{agentId}/knowledge-gaps', { params: { path: { agentId } } })) });
+
 /** What a member holds, so that pages offer what would be permitted. The server decides. */
 export function holds(of: { scopes: string[] } | undefined, scope: string): boolean {
   return of?.scopes.includes(scope) ?? false;

@@ -10,6 +10,8 @@ import { Actions, Dialog, Form, Heading, Text, Trouble } from '../ui';
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
   ['/agents', 'Agents', 'agents:read'],
+  ['/conversations', 'Conversations', 'analytics:read'],
+  ['/analytics', 'Analytics', 'analytics:read'],
   ['/numbers', 'Numbers', 'numbers:read'],
   ['/wallet', 'Wallet', 'billing:read'],
   ['/members', 'Members', 'members:read'],
