@@ -10,6 +10,7 @@ pub mod gaps;
 pub mod knowledge;
 pub mod mood;
 pub mod numbers;
+pub mod outbound;
 pub mod payment;
 pub mod turn;
 pub mod uploads;
