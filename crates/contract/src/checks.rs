@@ -175,6 +175,11 @@ impl Checks {
         if errors.is_empty() { Ok(Parameters(known)) } else { Err(errors) }
     }
 
+    /// Whether its body is JSON, which [`Checks::check_body`] reads.
+    pub fn takes_json(&self) -> bool {
+        self.content_type.as_deref().is_none_or(|it| !it.starts_with("multipart/"))
+    }
+
     /// Reads and checks a body. An absent body that may be absent is `null`; without a schema, any JSON will do.
     pub fn check_body(&self, bytes: &[u8]) -> Result<Value, BodyError> {
         if bytes.is_empty() {

@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod cut;
+pub mod extract;
 pub mod index;
 pub mod ingest;
 pub mod library;

@@ -18,6 +18,7 @@ use flowyte_platform::answerer::Answerer;
 use flowyte_platform::carrier::Carriers;
 use flowyte_platform::knowledge::Retriever;
 use flowyte_platform::knowledge::library::Library;
+use flowyte_platform::outbound::Outbound;
 use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
@@ -53,6 +54,10 @@ pub struct App {
     pub retriever: Arc<dyn Retriever>,
     /// Wakes who reads knowledge sources.
     pub due: tokio::sync::Notify,
+    /// Makes requests to addresses that customers name.
+    pub outbound: Outbound,
+    /// Room for bodies longer than the common limit: each is in memory while it is read and kept.
+    pub large_bodies: Arc<tokio::sync::Semaphore>,
     /// Answers visitors.
     pub answerer: Box<dyn Answerer>,
     /// Takes payments.
@@ -67,6 +72,9 @@ pub struct App {
 
 /// The time in which failed sign-ins are counted.
 const LOGIN_WINDOW: i64 = 15 * MINUTE;
+
+/// Bodies longer than the common limit that are taken at once.
+const LARGE_BODIES: usize = 8;
 
 impl App {
     /// Puts the parts together; the contract and the handlers must name the same operations.
@@ -93,6 +101,8 @@ impl App {
             usage: Usage::default(),
             retriever: Arc::new(Library::new(store.clone())),
             due: tokio::sync::Notify::new(),
+            outbound: Outbound::new(config.outbound_allow.clone()),
+            large_bodies: Arc::new(tokio::sync::Semaphore::new(LARGE_BODIES)),
             answerer,
             payments,
             carriers,

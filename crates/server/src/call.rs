@@ -5,6 +5,7 @@ use crate::app::{App, or_internal};
 use crate::cursor;
 use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal, keyed};
+use bytes::Bytes;
 use flowyte_contract::Parameters;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
 use flowyte_core::limit::Quota;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How long the answer to an Idempotency-Key is kept.
 const REPEATABLE: i64 = 10 * MINUTE;
@@ -43,6 +45,12 @@ pub struct Call {
     pub uri: Uri,
     /// The body; null where there is none.
     pub body: Value,
+    /// The body's bytes, as they were sent.
+    pub sent: Bytes,
+    /// Its media type with its parameters.
+    pub content_type: String,
+    /// Room for a long body, given back with the call.
+    pub room: Option<OwnedSemaphorePermit>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `User-Agent`, shortened.

@@ -2,6 +2,7 @@
 
 use flowyte_core::Brand;
 use flowyte_core::address::AddressBlock;
+use flowyte_platform::outbound::Allowed;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ settings! {
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
+    outbound_allow "HOST,…" "hosts that pages may be fetched from although they are not public; HOST:PORT for one port [default: none]";
     payment "sandbox|stripe" "who takes payments into wallets; the sandbox makes them up [default: sandbox]";
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
     payment_key_file "FILE" "holds the secret key of the payment service";
@@ -134,6 +136,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Hosts that outbound requests may reach although they are not public.
+    pub outbound_allow: Vec<Allowed>,
     /// Who takes payments.
     pub payment: Payment,
     /// Who sells telephone numbers.
@@ -299,6 +303,7 @@ impl Given {
                 .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
             payment: self.payment(),
             carrier: self.carrier(),
+            outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
             listen,
             ops_listen,
@@ -398,6 +403,16 @@ fn blocks(text: &str) -> Result<Vec<AddressBlock>, String> {
     let parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
     parts
         .map(|it| it.parse().map_err(|_| "must be addresses or CIDR blocks, divided by commas".to_owned()))
+        .collect()
+}
+
+fn hosts(text: &str) -> Result<Vec<Allowed>, String> {
+    let parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    parts
+        .map(|it| {
+            Allowed::parse(it)
+                .ok_or_else(|| "must be hosts, each with or without a port, divided by commas".to_owned())
+        })
         .collect()
 }
 

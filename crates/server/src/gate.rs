@@ -31,9 +31,14 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How long a body may take altogether.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(60);
+/// The same for a body longer than the common limit.
+const LARGE_BODY_DEADLINE: Duration = Duration::from_secs(300);
+/// How long such a body waits for room.
+const ROOM_DEADLINE: Duration = Duration::from_secs(20);
 /// A permit older than this when the body is there is made anew.
 const PERMIT_LIFE: Duration = Duration::from_secs(1);
 /// The longest `User-Agent` that is kept.
@@ -192,7 +197,7 @@ async fn answer(
     let values = |name: &str| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let headers = checks.check_headers(values).map_err(Problem::invalid)?;
     let begun = Instant::now();
-    let (body, sent) = read(app, checks, &parts.headers, body).await?;
+    let sent = read(app, checks, &parts.headers, body).await?;
     if begun.elapsed() > PERMIT_LIFE {
         // The body took its time, and the credential may have been revoked meanwhile.
         judge(app, &matched, presented.as_ref(), &facts, app.now(), false)
@@ -201,7 +206,8 @@ async fn answer(
     }
     let repeat = match (headers.get("Idempotency-Key"), permit.caller()) {
         (Some(key), Some(caller)) => {
-            let request = Sha256::new_with_prefix(raw_path).chain_update([0]).chain_update(&sent).finalize();
+            let request =
+                Sha256::new_with_prefix(raw_path).chain_update([0]).chain_update(&sent.bytes).finalize();
             Some(Repeat::new(app, caller, matched.operation, key, request.into(), now)?)
         }
         _ => None,
@@ -220,7 +226,10 @@ async fn answer(
         query,
         headers,
         uri: parts.uri.clone(),
-        body,
+        body: sent.value,
+        sent: sent.bytes,
+        content_type: sent.content_type,
+        room: sent.room,
         origin: facts.origin.one().map(str::to_owned),
         user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
         address,
@@ -392,17 +401,34 @@ fn note_browser_key(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, addres
     });
 }
 
+/// A request's body.
+#[derive(Default)]
+struct Sent {
+    /// As JSON; null where there is none, and where it is something else.
+    value: Value,
+    bytes: Bytes,
+    content_type: String,
+    room: Option<OwnedSemaphorePermit>,
+}
+
 /// Reads and checks the body where the operation takes one.
-async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -> Outcome<(Value, Bytes)> {
+async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -> Outcome<Sent> {
     if !checks.has_body {
-        return Ok((Value::Null, Bytes::new()));
+        return Ok(Sent::default());
     }
     let empty = http_body::Body::is_end_stream(&body);
     if !empty || checks.body_required {
         check_media_type(checks, headers)?;
     }
-    let most = checks.max_body_bytes.map_or(app.config.max_body_bytes, |it| it as usize);
-    let bytes = read_body(body, most, BODY_DEADLINE).await.map_err(|refusal| match refusal {
+    let usual = app.config.max_body_bytes;
+    let most = checks.max_body_bytes.map_or(usual, |it| it as usize);
+    let size = http_body::Body::size_hint(&body);
+    let (room, deadline) = match most > usual && size.upper().is_none_or(|it| it > usual as u64) {
+        false => (None, BODY_DEADLINE),
+        true if size.lower() > most as u64 => (None, BODY_DEADLINE), // Refused unread.
+        true => (Some(make_room(app).await?), LARGE_BODY_DEADLINE),
+    };
+    let bytes = read_body(body, most, deadline).await.map_err(|refusal| match refusal {
         BodyRefusal::TooLarge => {
             Problem::new(Code::PayloadTooLarge, format!("The body may have {most} bytes."))
         }
@@ -411,16 +437,31 @@ async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -
             Problem::new(Code::MalformedRequest, "The body was cut short or its framing is broken.")
         }
     })?;
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.to_owned();
+    if !checks.takes_json() {
+        return Ok(Sent { value: Value::Null, bytes, content_type, room });
+    }
     let value = checks.check_body(&bytes).map_err(|error| match error {
         BodyError::Syntax(why) => {
             Problem::new(Code::MalformedRequest, format!("The body is no JSON text: {why}."))
         }
         BodyError::Invalid(errors) => Problem::invalid(errors),
     })?;
-    Ok((value, bytes))
+    Ok(Sent { value, bytes, content_type, room })
 }
 
-/// One Content-Type, the contract's, with no parameter but `charset=utf-8`; and no Content-Encoding.
+/// Waits for room for a long body, which is in memory until its handler is done.
+async fn make_room(app: &App) -> Outcome<OwnedSemaphorePermit> {
+    let room = tokio::time::timeout(ROOM_DEADLINE, app.large_bodies.clone().acquire_owned()).await;
+    room.ok().and_then(Result::ok).ok_or_else(|| {
+        Problem::new(Code::DependencyUnavailable, "Too many long bodies are on their way here at once.")
+            .retry_after(5)
+    })
+}
+
+/// One Content-Type, the contract's, with no parameter but `charset=utf-8`, or the boundary of a multipart body; and no
+/// Content-Encoding.
 fn check_media_type(checks: &Checks, headers: &HeaderMap) -> Outcome<()> {
     let wanted = checks.content_type.as_deref().unwrap_or("application/json");
     let mut sent = headers.get_all(header::CONTENT_TYPE).iter();
@@ -428,10 +469,13 @@ fn check_media_type(checks: &Checks, headers: &HeaderMap) -> Outcome<()> {
         (Some(one), None) => one,
         _ => "",
     };
-    let (essence, parameters) = one.split_once(';').unwrap_or((one, "charset=utf-8"));
-    let utf_8 =
-        matches!(parameters.trim().to_ascii_lowercase().as_str(), "charset=utf-8" | "charset=\"utf-8\"");
-    if essence.trim().eq_ignore_ascii_case(wanted) && utf_8 && !headers.contains_key(header::CONTENT_ENCODING)
+    let (essence, parameters) =
+        one.split_once(';').map_or((one, ""), |(essence, rest)| (essence, rest.trim()));
+    let fits = match (checks.takes_json(), parameters.to_ascii_lowercase().as_str()) {
+        (true, parameters) => matches!(parameters, "" | "charset=utf-8" | "charset=\"utf-8\""),
+        (false, parameters) => parameters.starts_with("boundary="),
+    };
+    if essence.trim().eq_ignore_ascii_case(wanted) && fits && !headers.contains_key(header::CONTENT_ENCODING)
     {
         return Ok(());
     }

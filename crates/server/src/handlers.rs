@@ -15,6 +15,7 @@ mod organization;
 mod publishable;
 mod session;
 mod simulate;
+mod uploads;
 mod widget;
 
 use crate::answer::Answer;
@@ -81,6 +82,7 @@ handlers! {
     "updateKnowledgeSource" => knowledge::update,
     "deleteKnowledgeSource" => knowledge::delete,
     "previewKnowledge" => knowledge::preview,
+    "createUpload" => uploads::create,
     "listPublishableKeys" => publishable::list,
     "mintPublishableKey" => publishable::mint,
     "updatePublishableKey" => publishable::update,

@@ -18,6 +18,7 @@ pub mod ops;
 pub mod password;
 pub mod pepper;
 pub mod problem;
+pub mod reading;
 pub mod replica;
 pub mod seal;
 pub mod serve;

@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use flowyte::config::{Config, Given, SETTINGS};
+use flowyte::reading::{SUBCOMMAND, read_standard_input};
 use flowyte::{serve, upkeep};
 use flowyte_contract::Diagnostic;
 use flowyte_core::Brand;
@@ -44,6 +45,12 @@ enum Command {
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
+    /// Read one file from standard input: what the server does with each upload, in a process of its own.
+    #[command(name = SUBCOMMAND, hide = true)]
+    ReadFile {
+        /// The media type of the file.
+        media_type: String,
+    },
     /// Work with an OpenAPI document.
     #[command(subcommand)]
     Contract(ContractCommand),
@@ -185,6 +192,7 @@ fn main() -> ExitCode {
         Command::Pepper(PepperCommand::Retire { id, settings }) => {
             settings.read().and_then(|it| block_on(async move { upkeep::pepper_retire(&it, &id).await }))
         }
+        Command::ReadFile { media_type } => read_standard_input(&media_type),
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
         Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
         Command::Contract(ContractCommand::Diff { old, new }) => diff_contracts(&old, &new),

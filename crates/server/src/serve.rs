@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::clock::{Clock, Entropy, System};
 use crate::config::{Carrier, Config, Database, Payment};
 use crate::pepper::Peppers;
+use crate::reading::Apart;
 use crate::replica::Replica;
 use crate::wire::Limits;
 use crate::{accept, gate, ops};
@@ -14,7 +15,8 @@ use flowyte_platform::answerer::Embedded;
 use flowyte_platform::billing::Billing;
 use flowyte_platform::carrier::{self, Carriers, Twilio, TwilioSettings};
 use flowyte_platform::conversations::Conversations;
-use flowyte_platform::knowledge::{Knowledge, ingest};
+use flowyte_platform::knowledge::Knowledge;
+use flowyte_platform::knowledge::ingest::{self, Tools};
 use flowyte_platform::numbers::Numbers;
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_platform::uploads::Uploads;
@@ -396,7 +398,10 @@ async fn read_sources(app: Arc<App>, stopped: impl Future<Output = ()>) {
         // In a task of its own: a stop does not wait for a page that is being fetched, and what is written is never cut
         // short. A source that was not finished is still due, and the next start begins it anew.
         let (reading, source) = (app.clone(), job.source.id);
-        let work = tokio::spawn(async move { ingest::run(&*reading.store, &job, || reading.now()).await });
+        let work = tokio::spawn(async move {
+            let tools = Tools { extractor: &Apart, outbound: &reading.outbound };
+            ingest::run(&*reading.store, &tools, &job, || reading.now()).await
+        });
         tokio::select! {
             () = &mut stopped => return,
             done = work => match done {

@@ -71,13 +71,23 @@ fn cut_text(text: &str) -> Vec<Piece> {
             open.take(&mut paragraph, &mut pieces);
         } else {
             if !paragraph.is_empty() {
-                paragraph.push('\n');
+                paragraph.push(if goes_on(&paragraph, line) { ' ' } else { '\n' });
             }
             paragraph.push_str(line.trim());
         }
     }
     open.close(&mut pieces);
     pieces
+}
+
+/// Whether a line goes on with the sentence of the line before: that one was full, and neither ends a sentence nor is a list.
+fn goes_on(before: &str, line: &str) -> bool {
+    let last = before.rsplit('\n').next().unwrap_or(before);
+    let item = |line: &str| {
+        let rest = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        line.trim_start().starts_with(['-', '*', '•', '|', '>']) || rest.starts_with(['.', ')'])
+    };
+    last.chars().count() >= 40 && !last.ends_with(['.', '!', '?', ':', ';', '|']) && !item(line)
 }
 
 /// `# Title`: how deep, and the title.

@@ -3,17 +3,25 @@
 
 use crate::knowledge::analysis::language;
 use crate::knowledge::cut::{Extracted, Piece, cut, pairs};
+use crate::knowledge::extract::{Format, NoFormat};
 use crate::knowledge::{Failure, Job, Kind, Knowledge, MOST_PASSAGES};
+use crate::outbound::{Limits, Outbound};
+use crate::uploads::Uploads;
+use async_trait::async_trait;
+use bytes::Bytes;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{Id, PassageId};
 use flowyte_core::time::{MINUTE, SECOND};
 use flowyte_store::{Store, StoreError};
 use sha2::{Digest as _, Sha256};
+use std::time::Duration;
 
 /// How long a source may be worked on between two signs of life.
 pub const LEASE: i64 = 5 * MINUTE;
 /// Passages that are written at once: long enough to be quick, short enough to let other writers in between.
 const BATCH: usize = 100;
+/// What a page may take.
+const PAGE: Limits = Limits { bytes: 10 << 20, time: Duration::from_secs(20) };
 /// Tries before a source is given up.
 const MOST_ATTEMPTS: i64 = 3;
 /// Characters by which the language of a whole text is told.
@@ -35,12 +43,32 @@ impl Unread {
     }
 }
 
+/// Reads files in foreign formats, in a way that survives a hostile one.
+#[async_trait]
+pub trait Extractor: Send + Sync {
+    /// What a file says, or why nobody can tell, in words for the people who uploaded it.
+    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, String>;
+}
+
+/// What a reading needs besides the database.
+pub struct Tools<'t> {
+    /// Reads files.
+    pub extractor: &'t dyn Extractor,
+    /// Fetches pages.
+    pub outbound: &'t Outbound,
+}
+
 /// Reads one source. `now`: the clock.
-pub async fn run(store: &dyn Store, job: &Job, now: impl Fn() -> Timestamp) -> Result<(), StoreError> {
+pub async fn run(
+    store: &dyn Store,
+    tools: &Tools<'_>,
+    job: &Job,
+    now: impl Fn() -> Timestamp,
+) -> Result<(), StoreError> {
     let knowledge = Knowledge(store);
     let read = match job.attempts > MOST_ATTEMPTS {
         true => Err(Unread::never("Reading it was cut short each time; it may be too large or broken.")),
-        false => read(job).await,
+        false => read(store, tools, job).await?,
     };
     let outcome = match read {
         Err(unread) => Err(unread),
@@ -55,16 +83,42 @@ pub async fn run(store: &dyn Store, job: &Job, now: impl Fn() -> Timestamp) -> R
     Ok(())
 }
 
-async fn read(job: &Job) -> Result<Extracted, Unread> {
+async fn read(
+    store: &dyn Store,
+    tools: &Tools<'_>,
+    job: &Job,
+) -> Result<Result<Extracted, Unread>, StoreError> {
     let source = &job.source;
     let text = source.text.clone().unwrap_or_default();
-    match source.kind {
-        Kind::Text => Ok(Extracted::Text(text)),
-        Kind::Faq => pairs(&text)
+    Ok(match (source.kind, source.upload) {
+        (Kind::Text, _) => Ok(Extracted::Text(text)),
+        (Kind::Faq, _) => pairs(&text)
             .map(Extracted::Pairs)
             .ok_or_else(|| Unread::never("There are no questions with answers in it.")),
-        Kind::File | Kind::Url => Err(Unread::never("It can't be read.")),
-    }
+        (Kind::File, Some(upload)) => {
+            let file = Uploads(store).read(source.organization, upload).await?;
+            match Format::of_media_type(&file.content_type) {
+                Some(format) => {
+                    tools.extractor.extract(format, file.content.into()).await.map_err(Unread::never)
+                }
+                None => Err(Unread::never(format!("The file {}.", NoFormat::NotTaken))),
+            }
+        }
+        (Kind::File, None) => Err(Unread::never("The file is gone; upload it again.")),
+        (Kind::Url, _) => fetch(tools, source.url.as_deref().unwrap_or_default()).await,
+    })
+}
+
+async fn fetch(tools: &Tools<'_>, url: &str) -> Result<Extracted, Unread> {
+    let page = tools
+        .outbound
+        .get(url, PAGE)
+        .await
+        .map_err(|refusal| Unread { message: refusal.to_string(), again: refusal.may_pass() })?;
+    let name = page.url.path().rsplit('/').next().unwrap_or_default();
+    let format = Format::of(&page.content_type, name, &page.body)
+        .map_err(|why| Unread::never(format!("What the host sends {why}.")))?;
+    tools.extractor.extract(format, page.body).await.map_err(Unread::never)
 }
 
 /// Cuts what was read and puts it in the place of what was there.

@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::problem::{Outcome, Problem};
-use flowyte_core::id::{AgentId, Id, KnowledgeSourceId};
+use flowyte_core::id::{AgentId, Id, KnowledgeSourceId, UploadId};
 use flowyte_platform::knowledge::cut::pairs;
 use flowyte_platform::knowledge::{Content, Knowledge, KnowledgeSource, NewSource};
 use serde::Deserialize;
@@ -55,29 +55,44 @@ struct Create {
     kind: String,
     label: String,
     text: Option<String>,
+    file_id: Option<String>,
+    url: Option<String>,
 }
 
-impl Create {
-    fn content(&mut self) -> Outcome<Content> {
-        let text = self.text.take().ok_or_else(|| Problem::field("text", "is required for this kind"));
-        match self.kind.as_str() {
-            "faq" => {
-                let text = text?;
-                pairs(&text).ok_or_else(|| {
-                    Problem::field("text", "must be questions with answers: a line `Q: …`, then `A: …`")
-                })?;
-                Ok(Content::Faq(text))
-            }
-            _ => Ok(Content::Text(text?)),
+/// What the source is made of: what its kind needs, and nothing else.
+fn content(call: &Call, body: &Create) -> Outcome<Content> {
+    let given = [("text", &body.text), ("file_id", &body.file_id), ("url", &body.url)];
+    let needed = match body.kind.as_str() {
+        "file" => "file_id",
+        "url" => "url",
+        _ => "text",
+    };
+    if let Some((field, _)) = given.iter().find(|(field, value)| *field != needed && value.is_some()) {
+        return Err(Problem::field(*field, format!("is not for the kind {}", body.kind)));
+    }
+    let value = given.iter().find_map(|(field, value)| value.as_ref().filter(|_| *field == needed));
+    let value = value
+        .ok_or_else(|| Problem::field(needed, format!("is required for the kind {}", body.kind)))?
+        .clone();
+    match body.kind.as_str() {
+        "faq" if pairs(&value).is_none() => {
+            Err(Problem::field("text", "must be questions with answers: a line `Q: …`, then `A: …`"))
         }
+        "faq" => Ok(Content::Faq(value)),
+        "file" => UploadId::parse(&value).map(Content::File).ok_or_else(Problem::not_found),
+        "url" => match call.app.outbound.check(&value) {
+            Ok(url) => Ok(Content::Url(url.to_string())),
+            Err(why) => Err(Problem::field("url", why.to_string())),
+        },
+        _ => Ok(Content::Text(value)),
     }
 }
 
 /// A new source, to be read in the background.
 pub async fn create(call: Call) -> Outcome<Answer> {
     let agent: AgentId = call.id("agentId")?;
-    let mut body: Create = call.read()?;
-    let new = NewSource { id: call.app.id(call.now)?, content: body.content()?, label: body.label };
+    let body: Create = call.read()?;
+    let new = NewSource { id: call.app.id(call.now)?, content: content(&call, &body)?, label: body.label };
     let by = call.by().await?;
     let seal = |source: &KnowledgeSource| call.seal(&render_whole(source));
     let done =

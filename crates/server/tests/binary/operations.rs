@@ -92,6 +92,9 @@ fn each_operation_answers_each_caller_as_the_contract_says() {
                 None => {
                     let takes_body = api.checks[index].has_body;
                     let wanted = match (takes_body, operation.template.contains('{')) {
+                        (true, _) if !api.checks[index].takes_json() => {
+                            refused(415, "unsupported_media_type")
+                        }
                         (true, _) => refused(400, "validation_error"),
                         (false, true) => refused(404, "not_found"),
                         (false, false) => refused(api.checks[index].success_status, ""),

@@ -1,0 +1,71 @@
+//! Files on their way into a knowledge source.
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::problem::{Code, Outcome, Problem};
+use bytes::Bytes;
+use flowyte_core::id::UploadId;
+use flowyte_platform::knowledge::extract::Format;
+use flowyte_platform::uploads::{Upload, Uploads};
+use futures_util::stream;
+use serde_json::json;
+use std::convert::Infallible;
+
+/// Most bytes of a file. The body may have some more, which divide and name it.
+const LARGEST: usize = 25 << 20;
+/// Longest name of a file, in characters.
+const LONGEST_NAME: usize = 255;
+
+/// Keeps a file for a day, or until a source takes it.
+pub async fn create(call: Call) -> Outcome<Answer> {
+    let (name, content_type, content) = file(&call).await?;
+    if content.is_empty() {
+        return Err(Problem::field("file", "is empty"));
+    }
+    let format =
+        Format::of(&content_type, &name, &content).map_err(|why| Problem::field("file", why.to_string()))?;
+    let (id, size): (UploadId, usize) = (call.app.id(call.now)?, content.len());
+    let upload = Upload {
+        filename: name.clone(),
+        content_type: format.media_type().to_owned(),
+        content: content.to_vec(),
+    };
+    Uploads(call.store()).keep(call.organization()?, id, upload, call.now).await?;
+    Ok(Answer::data(json!({
+        "fileId": id.to_string(),
+        "filename": name,
+        "contentType": format.media_type(),
+        "sizeBytes": size,
+    })))
+}
+
+/// The one part `file` of a body: its name, its type and its bytes.
+async fn file(call: &Call) -> Outcome<(String, String, Bytes)> {
+    let broken = |_| {
+        Problem::new(Code::MalformedRequest, "The body is no multipart/form-data (RFC 7578) in good order.")
+    };
+    let boundary = multer::parse_boundary(&call.content_type).map_err(broken)?;
+    let body = stream::iter([Ok::<Bytes, Infallible>(call.sent.clone())]);
+    let mut parts = multer::Multipart::new(body, boundary);
+    let mut found = None;
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
+        let name = part.name().unwrap_or_default().to_owned();
+        if name != "file" || found.is_some() {
+            let name: String = name.chars().filter(|it| !it.is_control()).take(64).collect();
+            return Err(Problem::field(name, "is not expected: one part `file` is"));
+        }
+        // Browsers of another age send a whole path.
+        let filename = part.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
+        let filename: String = filename.chars().filter(|it| !it.is_control()).take(LONGEST_NAME).collect();
+        let content_type = part.content_type().map(|it| it.to_string()).unwrap_or_default();
+        found = Some((filename, content_type, part.bytes().await.map_err(broken)?));
+    }
+    let (name, content_type, content) = found.ok_or_else(|| Problem::field("file", "is required"))?;
+    if name.is_empty() {
+        return Err(Problem::field("file", "must have a file name"));
+    }
+    if content.len() > LARGEST {
+        return Err(Problem::new(Code::PayloadTooLarge, format!("A file may have {LARGEST} bytes.")));
+    }
+    Ok((name, content_type, content))
+}
