@@ -6,6 +6,7 @@ pub mod extract;
 pub mod index;
 pub mod ingest;
 pub mod library;
+mod page;
 
 use crate::knowledge::cut::Piece;
 use crate::uploads;

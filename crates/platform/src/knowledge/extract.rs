@@ -2,10 +2,10 @@
 //! in a process of its own that may be lost.
 
 use crate::knowledge::cut::Extracted;
+use crate::knowledge::page;
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
-use scraper::{ElementRef, Html, Node, Selector};
 use std::fmt;
 use std::io::{Cursor, Read};
 
@@ -164,7 +164,7 @@ pub fn extract(format: Format, bytes: &[u8]) -> Result<Extracted, String> {
         Format::Text => Extracted::Text(plain(&decode(bytes))),
         Format::Markdown => Extracted::Text(decode(bytes)),
         Format::Csv => csv(&decode(bytes))?,
-        Format::Html => Extracted::Text(html(&decode(bytes))),
+        Format::Html => Extracted::Text(page::text(&decode(bytes))),
     };
     let chars: usize = match &extracted {
         Extracted::Text(text) => text.len(),
@@ -312,177 +312,6 @@ fn csv(text: &str) -> Result<Extracted, String> {
     Ok(if faq.is_some() { Extracted::Pairs(pairs) } else { Extracted::Rows(rows) })
 }
 
-/// A page without what stands on every page around it.
-fn html(text: &str) -> String {
-    let page = Html::parse_document(text);
-    let find = |names: &str| Selector::parse(names).ok().and_then(|it| page.select(&it).next());
-    let root = find("main")
-        .or_else(|| find("article"))
-        .or_else(|| find("body"))
-        .unwrap_or_else(|| page.root_element());
-    let mut said = Page::default();
-    if let Some(title) = find("title").filter(|_| find("h1").is_none()) {
-        let title: String = title.text().collect();
-        said.text = format!("# {}\n\n", squeezed(&title));
-    }
-    walk(root, &mut said);
-    said.text
-}
-
-#[derive(Default)]
-struct Page {
-    text: String,
-    heading: bool,
-    /// How deep in elements that say nothing.
-    skipping: usize,
-}
-
-impl Page {
-    fn end_line(&mut self, lines: usize) {
-        self.text.truncate(self.text.trim_end_matches(' ').len());
-        if self.heading && lines < 2 {
-            return self.text.push(' ');
-        }
-        if self.text.is_empty() || self.text.ends_with("\n\n") {
-            return;
-        }
-        let there = usize::from(self.text.ends_with('\n'));
-        self.text.push_str(&"\n".repeat(lines.saturating_sub(there)));
-    }
-}
-
-/// Without recursion: a page may nest as deep as it likes.
-fn walk(root: ElementRef<'_>, said: &mut Page) {
-    use ego_tree::iter::Edge;
-    for edge in root.traverse() {
-        match edge {
-            Edge::Open(node) => match node.value() {
-                Node::Element(element) => {
-                    let name = element.name();
-                    if skipped(name)
-                        || element.attr("hidden").is_some()
-                        || element.attr("aria-hidden") == Some("true")
-                    {
-                        said.skipping += 1;
-                    }
-                    if said.skipping > 0 {
-                        continue;
-                    }
-                    match name {
-                        "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
-                            said.end_line(2);
-                            let level = usize::from(name.as_bytes()[1] - b'0');
-                            said.text.push_str(&format!("{} ", "#".repeat(level)));
-                            said.heading = true;
-                        }
-                        "li" => {
-                            said.end_line(1);
-                            said.text.push_str("- ");
-                        }
-                        "br" | "tr" | "dt" | "dd" => said.end_line(1),
-                        name if block(name) => said.end_line(2),
-                        _ => {}
-                    }
-                }
-                Node::Text(words) if said.skipping == 0 => {
-                    let words = squeezed_inside(words);
-                    let blank = said.text.is_empty() || said.text.ends_with([' ', '\n']);
-                    let words = if blank { words.trim_start() } else { &words };
-                    // A text that begins like a heading is none.
-                    let (line, mark) =
-                        (said.text.is_empty() || said.text.ends_with('\n'), words.starts_with('#'));
-                    said.text.push_str(if line && mark { " " } else { "" });
-                    said.text.push_str(words);
-                }
-                _ => {}
-            },
-            Edge::Close(node) => {
-                let Node::Element(element) = node.value() else { continue };
-                let name = element.name();
-                let hidden = element.attr("hidden").is_some() || element.attr("aria-hidden") == Some("true");
-                if skipped(name) || hidden {
-                    said.skipping = said.skipping.saturating_sub(1);
-                } else if said.skipping == 0 {
-                    match name {
-                        "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
-                            said.heading = false;
-                            said.end_line(2);
-                        }
-                        "td" | "th" => said.text.push_str(" | "),
-                        "li" | "tr" | "dt" | "dd" => said.end_line(1),
-                        name if block(name) => said.end_line(2),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        if said.text.len() > MOST_TEXT + 1 {
-            return; // The caller says so.
-        }
-    }
-}
-
-fn skipped(name: &str) -> bool {
-    matches!(
-        name,
-        "script"
-            | "style"
-            | "noscript"
-            | "template"
-            | "svg"
-            | "nav"
-            | "footer"
-            | "aside"
-            | "iframe"
-            | "textarea"
-            | "button"
-            | "select"
-            | "head"
-            | "dialog"
-            | "canvas"
-            | "video"
-            | "audio"
-            | "object"
-    )
-}
-
-fn block(name: &str) -> bool {
-    matches!(
-        name,
-        "p" | "div"
-            | "section"
-            | "article"
-            | "main"
-            | "ul"
-            | "ol"
-            | "dl"
-            | "table"
-            | "blockquote"
-            | "pre"
-            | "figure"
-            | "figcaption"
-            | "hr"
-            | "address"
-            | "details"
-            | "summary"
-            | "tbody"
-            | "thead"
-    )
-}
-
-/// Space of any kind and length is one space.
-fn squeezed(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn squeezed_inside(text: &str) -> String {
-    let edge = |it: Option<char>| if it.is_some_and(char::is_whitespace) { " " } else { "" };
-    match squeezed(text) {
-        inner if inner.is_empty() => edge(text.chars().next()).to_owned(),
-        inner => format!("{}{inner}{}", edge(text.chars().next()), edge(text.chars().last())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -505,7 +334,7 @@ mod tests {
     }
 
     /// A PDF of one page with one line.
-    pub(crate) fn page(line: &str) -> Vec<u8> {
+    fn a_pdf(line: &str) -> Vec<u8> {
         let stream = format!("BT /F1 12 Tf 72 700 Td ({line}) Tj ET");
         let objects = [
             "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
@@ -583,11 +412,11 @@ mod tests {
 
     #[test]
     fn a_pdf_and_what_is_none() {
-        let file = page("We open at nine.");
+        let file = a_pdf("We open at nine.");
         assert_eq!(Format::of("application/pdf", "x", &file), Ok(Format::Pdf));
         assert_eq!(text(Format::Pdf, &file).trim(), "We open at nine.");
         assert!(extract(Format::Pdf, b"%PDF-1.7 nothing").is_err());
-        assert!(extract(Format::Pdf, &page("")).unwrap_err().contains("no text"));
+        assert!(extract(Format::Pdf, &a_pdf("")).unwrap_err().contains("no text"));
     }
 
     #[test]
@@ -606,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_format_is_what_the_bytes_say() {
-        let (pdf, docx) = (page("x"), document(""));
+        let (pdf, docx) = (a_pdf("x"), document(""));
         for (media_type, name, bytes, wanted) in [
             ("application/pdf", "a.pdf", &b"hello"[..], Err(NoFormat::Other)),
             ("text/plain", "a.txt", &pdf, Err(NoFormat::Other)),
