@@ -115,6 +115,8 @@ ids! {
     PassageId = "chunk";
     /// An uploaded file.
     UploadId = "file";
+    /// A skill of an agent.
+    SkillId = "skill";
     /// A conversation.
     ConversationId = "conv";
     /// One message of a conversation.

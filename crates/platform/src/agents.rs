@@ -1,6 +1,7 @@
 //! Agents: a draft that is edited, and published versions that channels serve.
 
 use crate::knowledge::{self, Stock};
+use crate::skills;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, AgentVersionId, OrganizationId};
 use flowyte_store::audit::Deed;
@@ -292,6 +293,7 @@ impl Agents<'_> {
             vec![id(organization), id(which)],
         )
         .await?;
+        skills::forget(&mut tx, organization, which).await?;
         tx.audit(organization, by, deed("agent.deleted", &row, json!({}))).await?;
         tx.commit().await
     }

@@ -12,6 +12,7 @@ pub mod mood;
 pub mod numbers;
 pub mod outbound;
 pub mod payment;
+pub mod skills;
 pub mod turn;
 pub mod uploads;
 pub mod widgets;

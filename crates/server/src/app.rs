@@ -55,7 +55,7 @@ pub struct App {
     /// Wakes who reads knowledge sources.
     pub due: tokio::sync::Notify,
     /// Makes requests to addresses that customers name.
-    pub outbound: Outbound,
+    pub outbound: Arc<Outbound>,
     /// Room for bodies longer than the common limit: each is in memory while it is read and kept.
     pub large_bodies: Arc<tokio::sync::Semaphore>,
     /// Answers visitors.
@@ -101,7 +101,7 @@ impl App {
             usage: Usage::default(),
             retriever: Arc::new(Library::new(store.clone())),
             due: tokio::sync::Notify::new(),
-            outbound: Outbound::new(config.outbound_allow.clone()),
+            outbound: Arc::new(Outbound::new(config.outbound_allow.clone())),
             large_bodies: Arc::new(tokio::sync::Semaphore::new(LARGE_BODIES)),
             answerer,
             payments,

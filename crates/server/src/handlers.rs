@@ -15,6 +15,7 @@ mod organization;
 mod publishable;
 mod session;
 mod simulate;
+mod skills;
 mod uploads;
 mod widget;
 
@@ -76,6 +77,11 @@ handlers! {
     "diffAgentVersion" => agents::diff,
     "getPrepublishReport" => agents::report,
     "simulateAgent" => simulate::simulate,
+    "listSkills" => skills::list,
+    "createSkill" => skills::create,
+    "updateSkill" => skills::update,
+    "deleteSkill" => skills::delete,
+    "listSkillTypes" => skills::types,
     "listKnowledgeSources" => knowledge::list,
     "createKnowledgeSource" => knowledge::create,
     "getKnowledgeSource" => knowledge::get,

@@ -30,6 +30,8 @@ mod numbers;
 mod operations;
 #[path = "binary/scenarios.rs"]
 mod scenarios;
+#[path = "binary/skills.rs"]
+mod skills;
 #[path = "binary/upkeep.rs"]
 mod upkeep;
 #[path = "binary/walk.rs"]

@@ -260,6 +260,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_knowledge.sql"),
     include_str!("../migrations/0006_numbers.sql"),
     include_str!("../migrations/0007_conversations.sql"),
+    include_str!("../migrations/0008_skills.sql"),
 ];
 
 /// The embedded database: one file, one process.

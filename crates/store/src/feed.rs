@@ -165,7 +165,8 @@ impl dyn Store + '_ {
             .all(
                 "SELECT pepper_id FROM secrets UNION SELECT pepper_id FROM sessions UNION SELECT pepper_id FROM invites \
                  UNION SELECT pepper_id FROM visitors \
-                 UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL",
+                 UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL \
+                 UNION SELECT headers_pepper_id FROM skills WHERE headers_pepper_id IS NOT NULL",
                 vec![],
             )
             .await?;

@@ -174,6 +174,8 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "simulateAgent" => json!({"transcript": [{"role": "user", "text": "Hello"}]}),
         "assignNumber" => json!({"agentId": world.other_agent}),
         "replaceWidget" => json!({"theme": {}, "copy": {}, "behavior": {}}),
+        "createSkill" => json!({"name": "x", "description": "y", "skillType": "knowledge_query"}),
+        "updateSkill" => json!({"isEnabled": false}),
         "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
         "updateKnowledgeGap" => json!({"status": "dismissed"}),
         "sendChatMessage" => json!({"content": "Hello"}),
@@ -235,6 +237,12 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 world.server.as_key(&world.other_all, "POST", "/api/v1/chat/sessions", Some(&body)).data();
             session["id"].as_str().unwrap().to_owned()
         };
+        let other_skill = {
+            let skills = format!("/api/v1/agents/{}/skills", world.other_agent);
+            let body = json!({"name": "Look up", "description": "Theirs.", "skillType": "knowledge_query"});
+            let skill = world.server.as_key(&world.other_all, "POST", &skills, Some(&body)).data();
+            skill["id"].as_str().unwrap().to_owned()
+        };
         let before =
             world.server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
         let api = contract();
@@ -248,6 +256,7 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 (_, "endSession") => other_session.clone(),
                 (_, "updateMember" | "removeMember") => other_member.clone(),
                 (_, "withdrawInvite") => other_invite.clone(),
+                (_, "updateSkill" | "deleteSkill") => other_skill.clone(),
                 (_, id) if id.ends_with("KnowledgeSource") => other_source.clone(),
                 (_, "assignNumber" | "unassignNumber" | "releaseNumber") => other_number.clone(),
                 (_, "releaseNumberReservation") => other_hold.clone(),

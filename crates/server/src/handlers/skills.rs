@@ -1,0 +1,295 @@
+//! What an agent can do besides talking. A webhook's header values often are secrets: they are sealed and never answered.
+
+use crate::answer::Answer;
+use crate::app::App;
+use crate::call::{Call, instant};
+use crate::problem::{Outcome, Problem};
+use crate::seal::{NONCE_BYTES, Seal};
+use flowyte_core::id::{AgentId, Id, SkillId};
+use flowyte_platform::outbound::Outbound;
+use flowyte_platform::skills::{
+    Config, Invalid, NotChanged, Parameters, Sealed, Skill, SkillType, Skills, tool,
+};
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+/// What webhooks' header fields are sealed for.
+const PURPOSE: &str = "skill-headers";
+/// Fields that a webhook may not set: they belong to the connection, or say what the body is.
+const OURS: [&str; 13] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+    "proxy-authorization",
+    "proxy-connection",
+];
+/// Most header fields of a webhook.
+const MOST_HEADERS: usize = 20;
+/// Longest value of one.
+const LONGEST_HEADER: usize = 4_096;
+
+fn render(skill: &Skill) -> Value {
+    json!({
+        "id": skill.id.to_string(),
+        "agentId": skill.agent.to_string(),
+        "organizationId": skill.organization.to_string(),
+        "name": skill.name,
+        "trigger": format!("/{}", skill.tool()),
+        "description": skill.description,
+        "skillType": skill.config.skill_type().as_str(),
+        "parametersSchema": skill.parameters.schema,
+        "requiredParams": skill.parameters.required,
+        "executionConfig": skill.config.to_json(),
+        "requiresConfirmation": skill.requires_confirmation,
+        "isEnabled": skill.is_enabled,
+        "createdAt": instant(skill.created_at),
+        "updatedAt": instant(skill.updated_at),
+    })
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        Self::field(invalid.field, invalid.message)
+    }
+}
+
+impl From<NotChanged> for Problem {
+    fn from(why: NotChanged) -> Self {
+        match why {
+            NotChanged::Invalid(invalid) => invalid.into(),
+            NotChanged::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Header fields as they are sent, or what is wrong with them.
+fn fields(given: &Value) -> Result<BTreeMap<String, String>, Invalid> {
+    let refuse = |message: &str| Invalid { field: "executionConfig.headers", message: message.into() };
+    let given = given.as_object().ok_or_else(|| refuse("must be an object of texts"))?;
+    if given.len() > MOST_HEADERS {
+        return Err(refuse("must be at most 20 fields"));
+    }
+    let mut fields = BTreeMap::new();
+    for (name, value) in given {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has a name that is none"))?;
+        if OURS.contains(&name.as_str()) {
+            return Err(refuse(&format!("must not set {name}")));
+        }
+        let value = value.as_str().filter(|it| it.len() <= LONGEST_HEADER);
+        let value = value.filter(|it| HeaderValue::from_str(it).is_ok());
+        let value = value.ok_or_else(|| refuse(&format!("has no value for {name} that can be sent")))?;
+        if fields.insert(name.as_str().to_owned(), value.to_owned()).is_some() {
+            return Err(refuse(&format!("names {name} twice")));
+        }
+    }
+    Ok(fields)
+}
+
+/// What making a skill of a request needs besides the request.
+struct Maker<'a> {
+    app: &'a App,
+    outbound: &'a Outbound,
+    nonce: [u8; NONCE_BYTES],
+}
+
+impl Maker<'_> {
+    /// Sets what a skill does. `headers` stay where none are given, unless they would go to another host than before:
+    /// whoever changes the URL need not know them, and is not to have them sent to a place of their own.
+    fn configure(&self, skill: &mut Skill, of: SkillType, given: &Map<String, Value>) -> Result<(), Invalid> {
+        if given.contains_key("headerNames") {
+            let message = "`headerNames` is only answered; send `headers`".to_owned();
+            return Err(Invalid { field: "executionConfig", message });
+        }
+        let mut config = Config::read(of, given)?;
+        if let Config::Webhook { url, header_names, .. } = &mut config {
+            let refuse = |field, message: String| Invalid { field, message };
+            let checked = self.outbound.check(url);
+            let target = checked.map_err(|why| refuse("executionConfig.url", why.to_string()))?;
+            *url = target.to_string();
+            let fields = given.get("headers").map(fields).transpose()?;
+            let old = match &skill.config {
+                Config::Webhook { url, header_names, .. } => Some((url, header_names)),
+                _ => None,
+            };
+            match (fields, old) {
+                (Some(fields), _) => {
+                    *header_names = fields.keys().cloned().collect();
+                    skill.headers = (!fields.is_empty()).then(|| self.seal(skill.id, &fields));
+                }
+                (None, Some((before, names))) if skill.headers.is_some() => {
+                    let same = self.outbound.check(before).is_ok_and(|it| it.origin() == target.origin());
+                    if !same {
+                        let message = "must be given again: they would go to another host than before";
+                        return Err(refuse("executionConfig.headers", message.into()));
+                    }
+                    *header_names = names.clone();
+                }
+                (None, _) => {}
+            }
+        }
+        skill.config = config;
+        Ok(())
+    }
+
+    fn seal(&self, id: SkillId, fields: &BTreeMap<String, String>) -> Sealed {
+        let pepper = self.app.peppers.current();
+        let plain = Zeroizing::new(json!(fields).to_string());
+        let bytes = Seal::new(pepper, PURPOSE).seal(plain.as_bytes(), id.as_bytes(), self.nonce);
+        Sealed { pepper: pepper.id(), bytes }
+    }
+}
+
+/// What a skill is called with: a webhook's own, everything else's is given.
+fn parameters(
+    config: &Config,
+    schema: Option<Value>,
+    required: Option<Vec<String>>,
+    before: Option<&Parameters>,
+) -> Result<Parameters, Invalid> {
+    let webhook = matches!(config, Config::Webhook { .. });
+    match (webhook, schema.is_some(), required.is_some()) {
+        (true, ..) => {
+            let schema = schema.or_else(|| before.map(|it| it.schema.clone()));
+            let required = required.or_else(|| before.map(|it| it.required.clone()));
+            let nothing = || json!({"type": "object", "properties": {}});
+            Parameters::new(schema.unwrap_or_else(nothing), required.unwrap_or_default())
+        }
+        (false, false, false) => Ok(Parameters::of(config)),
+        (false, given, _) => Err(Invalid {
+            field: if given { "parametersSchema" } else { "requiredParams" },
+            message: format!("is given for {} and can't be set", config.skill_type().as_str()),
+        }),
+    }
+}
+
+fn named(name: String) -> Result<String, Invalid> {
+    match tool(&name).is_empty() {
+        false => Ok(name),
+        true => Err(Invalid {
+            field: "name",
+            message: "must have a Latin letter or a digit to be called by".into(),
+        }),
+    }
+}
+
+/// Skills, newest first.
+pub async fn list(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let rows = Skills(call.store()).list(call.organization()?, call.id("agentId")?, page).await?;
+    call.list(page, rows, |skill| *skill.id.as_bytes(), render)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Create {
+    name: String,
+    description: String,
+    skill_type: String,
+    parameters_schema: Option<Value>,
+    required_params: Option<Vec<String>>,
+    #[serde(default)]
+    execution_config: Map<String, Value>,
+    #[serde(default)]
+    requires_confirmation: bool,
+    #[serde(default = "yes")]
+    is_enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Gives an agent a skill.
+pub async fn create(call: Call) -> Outcome<Answer> {
+    let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
+    let body: Create = call.read()?;
+    let of = SkillType::parse(&body.skill_type)
+        .ok_or_else(|| Problem::field("skillType", "must be a type that runs; see GET /skill-types"))?;
+    let mut new = Skill {
+        id: call.app.id(call.now)?,
+        organization,
+        agent,
+        name: named(body.name)?,
+        description: body.description,
+        config: Config::Knowledge,
+        headers: None,
+        parameters: Parameters::of(&Config::Knowledge),
+        requires_confirmation: body.requires_confirmation,
+        is_enabled: body.is_enabled,
+        created_at: call.now,
+        updated_at: call.now,
+    };
+    let maker = Maker { app: &call.app, outbound: &call.app.outbound, nonce: call.app.random()? };
+    maker.configure(&mut new, of, &body.execution_config)?;
+    new.parameters = parameters(&new.config, body.parameters_schema, body.required_params, None)?;
+    let by = call.by().await?;
+    let seal = |skill: &Skill| call.seal(&render(skill));
+    let done = Skills(call.store()).create(&new, call.claim(), &by, &seal).await?;
+    call.once(done, render)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    name: Option<String>,
+    description: Option<String>,
+    parameters_schema: Option<Value>,
+    required_params: Option<Vec<String>>,
+    execution_config: Option<Map<String, Value>>,
+    requires_confirmation: Option<bool>,
+    is_enabled: Option<bool>,
+}
+
+/// Changes a skill; from the next message on.
+pub async fn update(call: Call) -> Outcome<Answer> {
+    let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
+    let (body, by): (Update, _) = (call.read()?, call.by().await?);
+    let maker = Maker { app: &call.app, outbound: &call.app.outbound, nonce: call.app.random()? };
+    let edit = |mut skill: Skill| {
+        if let Some(name) = body.name {
+            skill.name = named(name)?;
+        }
+        skill.description = body.description.unwrap_or(skill.description);
+        if let Some(given) = &body.execution_config {
+            let of = skill.config.skill_type();
+            maker.configure(&mut skill, of, given)?;
+        }
+        let before = Some(&skill.parameters);
+        skill.parameters = parameters(&skill.config, body.parameters_schema, body.required_params, before)?;
+        skill.requires_confirmation = body.requires_confirmation.unwrap_or(skill.requires_confirmation);
+        skill.is_enabled = body.is_enabled.unwrap_or(skill.is_enabled);
+        Ok(skill)
+    };
+    let skill = Skills(call.store()).change(organization, agent, id, &by, edit).await?;
+    Ok(Answer::data(render(&skill)))
+}
+
+/// Takes a skill away.
+pub async fn delete(call: Call) -> Outcome<Answer> {
+    let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
+    Skills(call.store()).delete(organization, agent, id, &call.by().await?).await?;
+    Ok(Answer::nothing())
+}
+
+/// The types that run here.
+pub async fn types(_: Call) -> Outcome<Answer> {
+    let types = SkillType::ALL.map(|it| {
+        json!({
+            "skillType": it.as_str(),
+            "description": it.description(),
+            "executionConfigSchema": it.config_schema(),
+        })
+    });
+    Ok(Answer::data(types.to_vec().into()))
+}
