@@ -2,9 +2,13 @@
 
 use crate::conversations::{Line, Speaker};
 use crate::knowledge::Passage;
+use crate::model::Usage;
+use crate::skills::toolbox::{Called, Toolbox, Wish};
+use flowyte_core::Environment;
 use flowyte_core::id::KnowledgeSourceId;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// A visitor's message with what the answer may draw on.
 pub struct Question<'q> {
@@ -16,6 +20,8 @@ pub struct Question<'q> {
     pub history: &'q [Line],
     /// What the agent knows about it, best first.
     pub passages: Vec<Passage>,
+    /// What the agent can do.
+    pub toolbox: Arc<Toolbox>,
 }
 
 impl Question<'_> {
@@ -45,12 +51,39 @@ pub enum Piece {
     Sources(Vec<Source>),
     /// The agent does not know, which the text says in words: a gap in its knowledge.
     Unknown,
+    /// A skill was called.
+    Called(Box<Called>),
+    /// What a model counted.
+    Usage(Usage),
+    /// There will be no answer, or no whole one. Why, for the operator; nothing follows.
+    Failed(String),
 }
 
 /// Answers one message, piece by piece.
 pub trait Answerer: Send + Sync {
     /// The pieces, as they come.
     fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece>;
+}
+
+/// Who answers in each environment: a test credential never asks a paid model.
+pub struct Answerers {
+    live: Box<dyn Answerer>,
+    test: Embedded,
+}
+
+impl Answerers {
+    /// `live` answers what live credentials ask.
+    pub fn new(live: Box<dyn Answerer>) -> Self {
+        Self { live, test: Embedded }
+    }
+
+    /// The answerer of an environment.
+    pub fn of(&self, environment: Environment) -> &dyn Answerer {
+        match environment {
+            Environment::Live => &*self.live,
+            Environment::Test => &self.test,
+        }
+    }
 }
 
 /// What the configuration greets with.
@@ -70,6 +103,9 @@ pub struct Embedded;
 
 impl Answerer for Embedded {
     fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece> {
+        if let Some(wish) = question.toolbox.wish(question.text, question.history) {
+            return act(wish, question);
+        }
         let mut pieces = Vec::new();
         let greets = is_greeting(question.text);
         if question.is_first() || greets {
@@ -89,6 +125,29 @@ impl Answerer for Embedded {
         }
         stream::iter(pieces).boxed()
     }
+}
+
+/// Does what a visitor's message says about skills.
+fn act(wish: Wish, question: &Question<'_>) -> BoxStream<'static, Piece> {
+    let request = match wish {
+        Wish::Run(request) => request,
+        Wish::Decline => return stream::iter(words("All right, I won't.")).boxed(),
+        Wish::Unreadable(why) => return stream::iter(words(&why)).boxed(),
+    };
+    let (toolbox, history) = (question.toolbox.clone(), question.history.to_vec());
+    let pieces = async move {
+        let called = toolbox.call(request, &history).await;
+        let mut pieces = words(&called.said);
+        if called.unknown {
+            pieces.push(Piece::Unknown);
+        }
+        if !called.sources.is_empty() {
+            pieces.push(Piece::Sources(called.sources.clone()));
+        }
+        pieces.insert(0, Piece::Called(Box::new(called)));
+        stream::iter(pieces)
+    };
+    stream::once(pieces).flatten().boxed()
 }
 
 fn words(text: &str) -> Vec<Piece> {
@@ -125,14 +184,17 @@ mod tests {
         let config = config.as_object().cloned().unwrap_or_default();
         let line = Line { speaker: Speaker::Assistant, text: "Good day!".into() };
         let history = if first { &[][..] } else { &[line][..] };
-        let pieces: Vec<Piece> =
-            Embedded.answer(&Question { config: &config, text, history, passages }).collect().await;
+        let pieces: Vec<Piece> = Embedded
+            .answer(&Question { config: &config, text, history, passages, toolbox: Arc::default() })
+            .collect()
+            .await;
         let (mut said, mut unknown, mut named) = (String::new(), false, Vec::new());
         for piece in pieces {
             match piece {
                 Piece::Text(text) => said.push_str(&text),
                 Piece::Unknown => unknown = true,
                 Piece::Sources(sources) => named = sources,
+                other => panic!("{other:?}"),
             }
         }
         (said, unknown, named)

@@ -456,14 +456,17 @@ pub async fn charge_message_in(
     let used = tx
         .one(
             // No further than it matters.
-            "SELECT COUNT(*) AS used FROM (SELECT id FROM ledger_transactions \
-             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4 LIMIT $5) AS counted",
+            "SELECT COUNT(*) AS used FROM (SELECT id FROM ledger_transactions t \
+             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4 AND quantity > 0 \
+             AND NOT EXISTS (SELECT 1 FROM ledger_transactions r WHERE r.organization_id = $1 AND r.reference = t.reference || CAST($6 AS TEXT)) \
+             LIMIT $5) AS counted",
             vec![
                 id(organization),
                 environment.as_str().into(),
                 Kind::ChatMessage.as_str().into(),
                 from.into(),
                 plan.included_messages.into(),
+                RETURNED.into(),
             ],
         )
         .await?
@@ -479,6 +482,47 @@ pub async fn charge_message_in(
     };
     debit(tx, &wallet, organization, environment, &charge, Account::Revenue, now).await
 }
+
+/// Gives back what a message cost that got no answer, and takes it out of those that a plan includes.
+pub async fn return_message_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    message: MessageId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if environment == Environment::Test {
+        return Ok(());
+    }
+    hold(tx, organization, environment).await?;
+    let charged = tx
+        .opt(
+            "SELECT t.agent_id, CAST(-SUM(e.credits) AS BIGINT) AS credits FROM ledger_transactions t \
+             JOIN ledger_entries e ON e.transaction_id = t.id AND e.account = $3 \
+             WHERE t.organization_id = $1 AND t.reference = $2 GROUP BY t.agent_id",
+            vec![id(organization), message.to_string().into(), Account::Wallet.as_str().into()],
+        )
+        .await?;
+    let reference = format!("{message}{RETURNED}");
+    let Some(charged) = charged else { return Ok(()) };
+    if is_booked(tx, organization, &reference).await? {
+        return Ok(());
+    }
+    let credits: i64 = charged.get("credits")?;
+    let charge = Charge {
+        reference: &reference,
+        kind: Kind::ChatMessage,
+        quantity: -1,
+        credits: -credits,
+        agent: Some(charged.id("agent_id")?),
+        description: "Chat message that got no answer, given back",
+    };
+    let entries = [(Account::Wallet, credits), (Account::Revenue, -credits)];
+    book(tx, &Movement::of(organization, environment, &charge, now, &entries)).await.map(drop)
+}
+
+/// What stands behind a message's id where what it cost is given back.
+const RETURNED: &str = "/returned";
 
 async fn is_booked(tx: &mut Tx, organization: OrganizationId, reference: &str) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM ledger_transactions WHERE organization_id = $1 AND reference = $2";

@@ -1,7 +1,7 @@
 //! Conversations: what was said, what happened, what came of it, and finding them again.
 
 use crate::answerer::Source;
-use crate::billing::charge_message_in;
+use crate::billing::{charge_message_in, return_message_in};
 use crate::gaps;
 use crate::knowledge::analysis::{language, terms};
 use crate::mood::{Mood, Sentiment};
@@ -231,6 +231,8 @@ pub struct Reply {
     pub top_score: Option<f64>,
     /// How long it took.
     pub latency_ms: i64,
+    /// What became of the conversation, where the answer ends it.
+    pub outcome: Option<Outcome>,
     /// When.
     pub at: Timestamp,
 }
@@ -580,17 +582,25 @@ impl Conversations<'_> {
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
+        let standing = match (reply.outcome, reply.unknown) {
+            (Some(Outcome::Transferred), _) => "transferred",
+            (None, true) => "unknown",
+            _ => "answered",
+        };
         let row = tx
             .one(
                 "UPDATE conversations SET agent_turns = agent_turns + 1, events = events + $3, last_at = $4, standing = $5, \
-                 outcome = CASE outcome WHEN 'error' THEN 'completed' ELSE outcome END \
+                 outcome = COALESCE($6, CASE outcome WHEN 'error' THEN 'completed' ELSE outcome END), \
+                 ended_at = CASE WHEN CAST($6 AS TEXT) IS NULL THEN ended_at ELSE $4 END, \
+                 closed = CASE WHEN CAST($6 AS TEXT) IS NULL THEN closed ELSE 1 END \
                  WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, language",
                 vec![
                     id(organization),
                     id(conversation),
                     (events.len() as i64).into(),
                     reply.at.into(),
-                    if reply.unknown { "unknown" } else { "answered" }.into(),
+                    standing.into(),
+                    reply.outcome.map(Outcome::as_str).into(),
                 ],
             )
             .await?;
@@ -614,11 +624,12 @@ impl Conversations<'_> {
         tx.commit().await
     }
 
-    /// Notes that a question could not be answered because something broke.
+    /// Notes that a question could not be answered because something broke, and gives back what the answer would have cost.
     pub async fn fail(
         &self,
         organization: OrganizationId,
         conversation: ConversationId,
+        question: MessageId,
         events: &[(&'static str, serde_json::Value)],
         at: Timestamp,
     ) -> Result<(), StoreError> {
@@ -626,11 +637,14 @@ impl Conversations<'_> {
         let row = tx
             .one(
                 "UPDATE conversations SET events = events + $3, standing = 'failed' WHERE organization_id = $1 AND id = $2 \
-                 RETURNING events",
+                 RETURNING events, environment",
                 vec![id(organization), id(conversation), (events.len() as i64).into()],
             )
             .await?;
         happened(&mut tx, organization, conversation, row.get("events")?, events, at).await?;
+        let environment: String = row.get("environment")?;
+        let environment = Environment::parse(&environment).unwrap_or(Environment::Test);
+        return_message_in(&mut tx, organization, environment, question, at).await?;
         tx.commit().await
     }
 

@@ -8,6 +8,7 @@ pub mod carrier;
 pub mod conversations;
 pub mod gaps;
 pub mod knowledge;
+pub mod model;
 pub mod mood;
 pub mod numbers;
 pub mod outbound;

@@ -1,4 +1,6 @@
-//! What an agent can do besides talking: skills of the types that run here.
+//! What an agent can do besides talking: skills of the types that run here. [`toolbox`] runs them.
+
+pub mod toolbox;
 
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, OrganizationId, SkillId};

@@ -1,14 +1,18 @@
 //! One turn of a conversation, whatever it came in through: a question, what is found for it, the answer, what is kept.
 
-use crate::answerer::{Answerer, Piece, Question, Source};
-use crate::billing::charge_message_in;
-use crate::conversations::{Conversations, Heard, Line, Reply, sources_json};
+use crate::answerer::{Answerers, Piece, Question, Source};
+use crate::billing::{charge_message_in, return_message_in};
+use crate::conversations::{Conversations, Heard, Line, Outcome, Reply, sources_json};
 use crate::knowledge::{Passage, Retriever};
+use crate::model::Usage;
+use crate::skills::Skills;
+use crate::skills::toolbox::{Called, Effect, Reach, Toolbox};
 use flowyte_core::id::{AgentId, ConversationId, Id, MessageId, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
 use flowyte_store::{Mode, Store, StoreError};
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 
 /// Passages that an answer may lean on.
@@ -55,8 +59,10 @@ pub struct Means<'m> {
     pub store: &'m dyn Store,
     /// Finds what the agent knows.
     pub retriever: &'m dyn Retriever,
-    /// Answers.
-    pub answerer: &'m dyn Answerer,
+    /// Answer.
+    pub answerers: &'m Answerers,
+    /// What an agent's skills need to run.
+    pub reach: &'m (dyn Fn(OrganizationId, AgentId) -> Reach + Send + Sync),
     /// The time.
     pub now: &'m (dyn Fn() -> Timestamp + Send + Sync),
 }
@@ -68,6 +74,8 @@ pub enum Event {
     UserUtterance(String),
     /// Passages were looked for.
     Retrieval(String, Vec<Passage>),
+    /// A skill was called.
+    Called(Box<Called>),
     /// More of the answer.
     Delta(String),
     /// The whole answer.
@@ -75,7 +83,18 @@ pub enum Event {
     /// It was kept, where it is kept at all.
     Done(Done),
     /// Something broke; nothing follows.
-    Failed(StoreError),
+    Failed(Broken),
+}
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Something could not be read or kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Who answers did not. The text is for the operator.
+    #[error("{0}")]
+    Answerer(String),
 }
 
 /// The end of a turn that went well.
@@ -91,6 +110,10 @@ pub struct Done {
     pub at: Timestamp,
     /// How long it took.
     pub duration_ms: i64,
+    /// What a model counted.
+    pub usage: Option<Usage>,
+    /// What became of the conversation, where it is over.
+    pub outcome: Option<Outcome>,
 }
 
 impl Event {
@@ -109,7 +132,19 @@ impl Event {
             Self::AgentMessage(text, sources) => {
                 Some(("agent_message", json!({"text": text, "sources": sources_json(sources)})))
             }
-            Self::Done(done) => Some(("done", json!({"durationMs": done.duration_ms}))),
+            Self::Called(called) => Some(("tool_call", called.to_json())),
+            Self::Done(done) => {
+                let mut data = json!({"durationMs": done.duration_ms});
+                if let Some(usage) = &done.usage {
+                    data["model"] = usage.model.clone().into();
+                    data["promptTokens"] = usage.prompt_tokens.into();
+                    data["completionTokens"] = usage.completion_tokens.into();
+                }
+                if let Some(outcome) = done.outcome {
+                    data["outcome"] = outcome.as_str().into();
+                }
+                Some(("done", data))
+            }
             Self::Delta(_) | Self::Failed(_) => None,
         }
     }
@@ -179,7 +214,7 @@ impl Turn {
         means: &Means<'_>,
         events: &Sender<Event>,
         happened: &mut Vec<(&'static str, Value)>,
-    ) -> Result<Done, StoreError> {
+    ) -> Result<Done, Broken> {
         let found =
             means.retriever.retrieve(self.organization, self.agent, &self.text, &[], PASSAGES).await?;
         let top_score = found.first().map(|it| it.similarity);
@@ -187,10 +222,18 @@ impl Turn {
         happened.extend(retrieval.audit());
         let _ = events.send(retrieval).await;
 
-        let question =
-            Question { config: &self.config, text: &self.text, history: &self.history, passages: found };
-        let mut pieces = means.answerer.answer(&question);
+        let skills = Skills(means.store).enabled(self.organization, self.agent).await?;
+        let toolbox = Arc::new(Toolbox::new(skills, (means.reach)(self.organization, self.agent)));
+        let question = Question {
+            config: &self.config,
+            text: &self.text,
+            history: &self.history,
+            passages: found,
+            toolbox,
+        };
+        let mut pieces = means.answerers.of(self.environment).answer(&question);
         let (mut text, mut sources, mut unknown) = (String::new(), Vec::new(), false);
+        let (mut usage, mut outcome) = (None, None);
         while let Some(piece) = pieces.next().await {
             match piece {
                 Piece::Text(more) => {
@@ -199,6 +242,19 @@ impl Turn {
                 }
                 Piece::Sources(named) => sources = named,
                 Piece::Unknown => unknown = true,
+                Piece::Called(called) => {
+                    match called.effect {
+                        Some(Effect::End) => outcome = outcome.or(Some(Outcome::Completed)),
+                        Some(Effect::Transfer { .. }) => outcome = Some(Outcome::Transferred),
+                        // It stands in the event, which the receipt shows.
+                        Some(Effect::Message) | None => {}
+                    }
+                    let called = Event::Called(called);
+                    happened.extend(called.audit());
+                    let _ = events.send(called).await;
+                }
+                Piece::Usage(counted) => usage = Some(counted),
+                Piece::Failed(why) => return Err(Broken::Answerer(why)),
             }
         }
         // Ids order by milliseconds, and an answer comes after its question.
@@ -209,12 +265,14 @@ impl Turn {
             sources: sources.clone(),
             at,
             duration_ms: at.since(self.at) / 1_000,
+            usage,
+            outcome,
         };
         let message = Event::AgentMessage(text.clone(), sources.clone());
         happened.extend(message.audit());
         if let Keep::Conversation(conversation) = self.keep {
             let latency_ms = done.duration_ms;
-            let reply = Reply { id: done.id, text, sources, unknown, top_score, latency_ms, at };
+            let reply = Reply { id: done.id, text, sources, unknown, top_score, latency_ms, outcome, at };
             let mut all = happened.clone();
             all.extend(Event::Done(done.clone()).audit());
             Conversations(means.store)
@@ -225,17 +283,28 @@ impl Turn {
         Ok(done)
     }
 
-    /// Notes what broke, if that can be noted.
-    async fn failed(&self, means: &Means<'_>, mut happened: Vec<(&'static str, Value)>, error: &StoreError) {
+    /// Notes what broke and gives back what the answer would have cost, if that can be done.
+    async fn failed(&self, means: &Means<'_>, mut happened: Vec<(&'static str, Value)>, error: &Broken) {
         tracing::error!(%error, agent = %self.agent, "a question could not be answered");
-        if let Keep::Conversation(conversation) = self.keep {
-            happened.push(("error", json!({"code": "dependency_unavailable"})));
-            let noted = Conversations(means.store)
-                .fail(self.organization, conversation, &happened, (means.now)())
-                .await;
-            if let Err(error) = noted {
-                tracing::warn!(%error, "what broke in a conversation could not be noted");
+        happened.push(("error", json!({"code": "dependency_unavailable"})));
+        let now = (means.now)();
+        let noted = match self.keep {
+            Keep::Nothing => return,
+            Keep::Charge => self.give_back(means.store, now).await,
+            Keep::Conversation(conversation) => {
+                Conversations(means.store)
+                    .fail(self.organization, conversation, self.message, &happened, now)
+                    .await
             }
+        };
+        if let Err(error) = noted {
+            tracing::error!(%error, message = %self.message, "a question that got no answer could not be given back");
         }
+    }
+
+    async fn give_back(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = store.begin(Mode::Batch).await?;
+        return_message_in(&mut tx, self.organization, self.environment, self.message, now).await?;
+        tx.commit().await
     }
 }

@@ -12,7 +12,7 @@ use flowyte_core::time::{DAY, HOUR, MINUTE, SECOND};
 use flowyte_core::{Environment, Timestamp};
 use flowyte_platform::billing::{
     self, AutoReload, Billing, Charge, Charged, Kind, PLANS, Plan, TopUp, TopUpStatus, charge_in,
-    charge_message_in, months_after,
+    charge_message_in, months_after, return_message_in,
 };
 use flowyte_platform::payment::{Intent, NoticeRefused, Payments, Progress, Sandbox, Stripe, StripeSettings};
 use flowyte_store::{Claim, Mode, Once, Page, Store, StoreError};
@@ -205,6 +205,50 @@ async fn a_plan_includes_messages_and_then_each_costs() {
         assert_eq!(items.len(), 3, "one more than the page says that there is another");
         assert_eq!((items[0].credits, items[0].at, items[0].agent), (0, later, Some(agent)));
         assert_eq!(items[1].credits, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_cost_that_got_no_answer_is_given_back_once() {
+    on_both(|store| async move {
+        let organization = found(&store).await;
+        let payments = sandbox();
+        let billing = Billing { store: &*store, payments: &payments };
+        let included = PLANS[0].included_messages;
+        let mut tx = store.begin(Mode::Write).await.unwrap();
+        for n in 0..included - 1 {
+            let charge = Charge { reference: &format!("msg-{n}"), ..message("", 0) };
+            charge_in(&mut tx, organization, LIVE, &charge, NOW).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        fill(&billing, organization, LIVE, 10).await;
+        let say = async |message: MessageId| {
+            let mut tx = store.begin(Mode::Batch).await.unwrap();
+            charge_message_in(&mut tx, organization, LIVE, fresh(), message, NOW).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let give_back = async |message: MessageId| {
+            let mut tx = store.begin(Mode::Batch).await.unwrap();
+            return_message_in(&mut tx, organization, LIVE, message, NOW.plus(SECOND)).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        // The last included one is included again.
+        let (last, next, over): (MessageId, MessageId, MessageId) = (fresh(), fresh(), fresh());
+        say(last).await;
+        give_back(last).await;
+        say(next).await;
+        assert_eq!(balance(&billing, organization).await, 10);
+        say(over).await;
+        assert_eq!(balance(&billing, organization).await, 8);
+        for _ in 0..2 {
+            give_back(over).await;
+            assert_eq!(balance(&billing, organization).await, 10);
+        }
+        give_back(fresh()).await; // Never charged.
+        assert_eq!(balance(&billing, organization).await, 10);
+        let usage = billing.usage(organization, LIVE, NOW.plus(-DAY), NOW.plus(DAY)).await.unwrap();
+        assert_eq!((usage[0].quantity, usage[0].credits), (included, 0));
     })
     .await;
 }

@@ -14,7 +14,7 @@ use flowyte_core::credential::{Secret, random_indices};
 use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
-use flowyte_platform::answerer::Answerer;
+use flowyte_platform::answerer::Answerers;
 use flowyte_platform::carrier::Carriers;
 use flowyte_platform::knowledge::Retriever;
 use flowyte_platform::knowledge::library::Library;
@@ -58,8 +58,8 @@ pub struct App {
     pub outbound: Arc<Outbound>,
     /// Room for bodies longer than the common limit: each is in memory while it is read and kept.
     pub large_bodies: Arc<tokio::sync::Semaphore>,
-    /// Answers visitors.
-    pub answerer: Box<dyn Answerer>,
+    /// Answer visitors.
+    pub answerers: Answerers,
     /// Takes payments.
     pub payments: Payments,
     /// Sells telephone numbers.
@@ -85,7 +85,7 @@ impl App {
         store: Arc<dyn Store>,
         replica: Arc<Replica>,
         peppers: Peppers,
-        answerer: Box<dyn Answerer>,
+        answerers: Answerers,
         payments: Payments,
         carriers: Carriers,
         clock: Box<dyn Clock>,
@@ -103,7 +103,7 @@ impl App {
             due: tokio::sync::Notify::new(),
             outbound: Arc::new(Outbound::new(config.outbound_allow.clone())),
             large_bodies: Arc::new(tokio::sync::Semaphore::new(LARGE_BODIES)),
-            answerer,
+            answerers,
             payments,
             carriers,
             config,

@@ -44,7 +44,7 @@ settings! {
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
-    outbound_allow "HOST,…" "hosts that pages may be fetched from although they are not public; HOST:PORT for one port [default: none]";
+    outbound_allow "HOST,…" "hosts that pages may be fetched from and webhooks sent to although they are not public; HOST:PORT for one port [default: none]";
     payment "sandbox|stripe" "who takes payments into wallets; the sandbox makes them up [default: sandbox]";
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
     payment_key_file "FILE" "holds the secret key of the payment service";
@@ -53,6 +53,11 @@ settings! {
     carrier_url "URL" "where the carrier is [default: https://api.twilio.com]";
     carrier_account "SID" "the account at the carrier";
     carrier_token_file "FILE" "holds the token of that account";
+    model_url "URL" "a model that answers live conversations: where it speaks OpenAI's chat completions, like https://api.openai.com/v1 [default: none; answers are taken from the knowledge as it stands]";
+    model_name "NAME" "the model's name there";
+    model_key_file "FILE" "holds the key of the model's service [default: none is sent]";
+    model_timeout_seconds "NUMBER" "the longest that one of its answers may take [default: 120]";
+    model_idle_seconds "NUMBER" "the longest that it may say nothing [default: 30]";
     drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
 }
 
@@ -95,6 +100,21 @@ pub enum Carrier {
         /// Holds the account's token.
         token_file: PathBuf,
     },
+}
+
+/// A model that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Where it is, without a slash at its end.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    /// Holds the key of its service.
+    pub key_file: Option<PathBuf>,
+    /// The longest that one answer may take, in seconds.
+    pub timeout_seconds: u32,
+    /// The longest that it may say nothing, in seconds.
+    pub idle_seconds: u32,
 }
 
 /// A valid configuration.
@@ -142,6 +162,8 @@ pub struct Config {
     pub payment: Payment,
     /// Who sells telephone numbers.
     pub carrier: Carrier,
+    /// The model that answers live conversations.
+    pub model: Option<Model>,
     /// Seconds that a stop waits.
     pub drain_seconds: u32,
 }
@@ -249,6 +271,27 @@ impl Given {
         }
     }
 
+    /// The model, with the settings that only it has.
+    fn model(&mut self) -> Option<Model> {
+        const OF_MODEL: [&str; 4] =
+            ["model_name", "model_key_file", "model_timeout_seconds", "model_idle_seconds"];
+        let Some(url) = self.take("model_url", None, |it| service_url(it).map(Some)) else {
+            self.refuse_leftovers(&OF_MODEL, "model_url is given");
+            return None;
+        };
+        self.require(&OF_MODEL[..1], "model_url is");
+        Some(Model {
+            url,
+            name: self.take("model_name", String::new(), |it| match it.trim() {
+                "" => Err("must not be empty".into()),
+                name => Ok(name.to_owned()),
+            }),
+            key_file: self.take("model_key_file", None, |it| folder(it).map(Some)),
+            timeout_seconds: self.take("model_timeout_seconds", 120, |it| number(it, 1, 600)),
+            idle_seconds: self.take("model_idle_seconds", 30, |it| number(it, 1, 600)),
+        })
+    }
+
     /// Settings that say nothing without another are not read over.
     fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
         for name in names {
@@ -302,6 +345,8 @@ impl Given {
             max_connections: self
                 .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
             payment: self.payment(),
+            outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
+            model: self.model(),
             carrier: self.carrier(),
             outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
@@ -524,6 +569,19 @@ mod tests {
         ]);
         let Payment::Stripe { url, .. } = whole.ok().unwrap().payment else { panic!("not stripe") };
         assert_eq!(url, "http://127.0.0.1:9");
+    }
+
+    #[test]
+    fn a_model_has_a_url_and_a_name_or_nothing() {
+        assert_eq!(read(&[]).ok().unwrap().model, None);
+        let wrong = |settings: &[(&str, &str)]| read(settings).err().unwrap();
+        assert!(wrong(&[("MODEL_NAME", "x")])[0].contains("says nothing unless model_url is given"));
+        assert!(wrong(&[("MODEL_URL", "https://x.example/v1")])[0].contains("model_name must be given"));
+        assert!(wrong(&[("MODEL_URL", "http://x.example"), ("MODEL_NAME", "x")])[0].contains("https"));
+        let model = read(&[("MODEL_URL", "http://localhost:11434/v1/"), ("MODEL_NAME", "small")]);
+        let model = model.ok().unwrap().model.unwrap();
+        assert_eq!((model.url.as_str(), model.key_file), ("http://localhost:11434/v1", None));
+        assert_eq!((model.timeout_seconds, model.idle_seconds), (120, 30));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use flowyte_contract::FieldError;
 use flowyte_core::limit::Limited;
 use flowyte_core::{Contract, CredentialKind, Denial, Operation, Requirement, ScopeSet};
+use flowyte_platform::turn::Broken;
 use flowyte_store::StoreError;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -353,6 +354,19 @@ impl From<StoreError> for Problem {
                     "The database is away, full or read-only; nothing was acknowledged.",
                 )
             }
+        }
+    }
+}
+
+impl From<Broken> for Problem {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Store(error) => error.into(),
+            // Logged where it was found.
+            Broken::Answerer(_) => Self::new(
+                Code::DependencyUnavailable,
+                "The model gives no answer at the moment; nothing was charged. Try again shortly.",
+            ),
         }
     }
 }

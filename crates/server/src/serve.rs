@@ -11,12 +11,13 @@ use crate::{accept, gate, ops};
 use anyhow::{Context, bail};
 use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
-use flowyte_platform::answerer::Embedded;
+use flowyte_platform::answerer::{Answerers, Embedded};
 use flowyte_platform::billing::Billing;
 use flowyte_platform::carrier::{self, Carriers, Twilio, TwilioSettings};
 use flowyte_platform::conversations::Conversations;
 use flowyte_platform::knowledge::Knowledge;
 use flowyte_platform::knowledge::ingest::{self, Tools};
+use flowyte_platform::model::{self, Model};
 use flowyte_platform::numbers::Numbers;
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_platform::uploads::Uploads;
@@ -180,6 +181,19 @@ fn open_carriers(config: &Config) -> anyhow::Result<Carriers> {
     })
 }
 
+/// Who answers.
+fn open_answerers(config: &Config) -> anyhow::Result<Answerers> {
+    let Some(model) = &config.model else { return Ok(Answerers::new(Box::new(Embedded))) };
+    let settings = model::Settings {
+        url: model.url.clone(),
+        name: model.name.clone(),
+        key: model.key_file.as_deref().map(read_secret).transpose()?,
+        overall: Duration::from_secs(model.timeout_seconds.into()),
+        idle: Duration::from_secs(model.idle_seconds.into()),
+    };
+    Ok(Answerers::new(Box::new(Model::new(settings).context("the model can't be asked")?)))
+}
+
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
@@ -191,6 +205,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let peppers = open_peppers(&config, &*store, &System).await?;
     let payments = open_payments(&config)?;
     let carriers = open_carriers(&config)?;
+    let answerers = open_answerers(&config)?;
     let api = contract()?;
     let now = System.now();
     let shared = matches!(config.database, Database::Postgres(_));
@@ -205,7 +220,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         store.clone(),
         replica,
         peppers,
-        Box::new(Embedded),
+        answerers,
         payments,
         carriers,
         Box::new(System),

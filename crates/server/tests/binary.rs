@@ -24,6 +24,8 @@ mod crash;
 mod decisions;
 #[path = "binary/knowledge.rs"]
 mod knowledge;
+#[path = "binary/model.rs"]
+mod model;
 #[path = "binary/numbers.rs"]
 mod numbers;
 #[path = "binary/operations.rs"]

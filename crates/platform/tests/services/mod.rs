@@ -1,6 +1,7 @@
 //! Services of others, as far as we speak to them: real HTTP servers on this machine that keep state as the real ones do.
 #![allow(dead_code)] // Not every test uses every service.
 
+pub mod openai;
 pub mod stripe;
 pub mod twilio;
 
@@ -55,6 +56,18 @@ fn decode(text: &str) -> String {
 
 /// Serves on a free port of this machine until the process ends; the address.
 pub fn serve(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> String {
+    serve_streams(move |request, out| {
+        let (status, body) = answer(request);
+        let head = format!(
+            "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        out.write_all(format!("{head}{body}").as_bytes()).is_ok() // An error: the caller was killed.
+    })
+}
+
+/// The same for what writes its answers itself, and says whether the connection goes on.
+pub fn serve_streams(answer: impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = Arc::new(answer);
@@ -67,17 +80,13 @@ pub fn serve(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static)
     url
 }
 
-fn converse(stream: TcpStream, answer: &(dyn Fn(&Request) -> (u16, String) + Send + Sync)) {
+fn converse(stream: TcpStream, answer: &(dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync)) {
     let mut out = stream.try_clone().unwrap();
     let mut input = BufReader::new(stream);
     while let Some(request) = read(&mut input) {
-        let (status, body) = answer(&request);
-        let head = format!(
-            "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        if out.write_all(format!("{head}{body}").as_bytes()).is_err() {
-            return; // The caller was killed.
+        if !answer(&request, &mut out) {
+            let _ = out.shutdown(std::net::Shutdown::Both);
+            return;
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::app::{App, or_internal};
 use crate::call::{Call, instant};
 use crate::handlers::publishable::open_identity;
+use crate::handlers::skills;
 use crate::identity_token;
 use crate::live::{self, Speech, event};
 use crate::problem::{Code, Outcome, Problem};
@@ -131,8 +132,14 @@ pub(crate) fn run(app: &Arc<App>, begun: Begun) -> Receiver<Event> {
     let app = app.clone();
     tokio::spawn(async move {
         let now = || app.now();
-        let means =
-            Means { store: &*app.store, retriever: &*app.retriever, answerer: &*app.answerer, now: &now };
+        let reach = |organization, agent| skills::reach(&app, organization, agent);
+        let means = Means {
+            store: &*app.store,
+            retriever: &*app.retriever,
+            answerers: &app.answerers,
+            reach: &reach,
+            now: &now,
+        };
         begun.run(means, events).await;
     });
     received
@@ -150,7 +157,9 @@ impl Speech for Messages {
                 Some(event("done", &json!({"messageId": id, "text": done.text, "sources": sources})))
             }
             Event::Failed(error) => Some(live::failure(app, &error.into())),
-            Event::UserUtterance(_) | Event::Retrieval(..) | Event::AgentMessage(..) => None,
+            Event::UserUtterance(_) | Event::Retrieval(..) | Event::Called(_) | Event::AgentMessage(..) => {
+                None
+            }
         }
     }
 }

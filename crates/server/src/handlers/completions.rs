@@ -124,7 +124,9 @@ impl Speech for Chunks {
             }
             Event::Done(_) => Some((self.chunk(json!({}), Some("stop")) + "data: [DONE]\n\n").into()),
             Event::Failed(error) => Some(self.failure(app, &error.into())),
-            Event::UserUtterance(_) | Event::Retrieval(..) | Event::AgentMessage(..) => None,
+            Event::UserUtterance(_) | Event::Retrieval(..) | Event::Called(_) | Event::AgentMessage(..) => {
+                None
+            }
         }
     }
 

@@ -5,15 +5,17 @@ use crate::app::App;
 use crate::call::{Call, instant};
 use crate::problem::{Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal};
-use flowyte_core::id::{AgentId, Id, SkillId};
+use flowyte_core::id::{AgentId, Id, OrganizationId, SkillId};
 use flowyte_platform::outbound::Outbound;
+use flowyte_platform::skills::toolbox::Reach;
 use flowyte_platform::skills::{
     Config, Invalid, NotChanged, Parameters, Sealed, Skill, SkillType, Skills, tool,
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What webhooks' header fields are sealed for.
@@ -71,6 +73,28 @@ impl From<NotChanged> for Problem {
             NotChanged::Store(error) => error.into(),
         }
     }
+}
+
+/// The header fields of a webhook, for sending.
+fn open_headers(app: &App, skill: &Skill) -> Option<HeaderMap> {
+    let Some(sealed) = &skill.headers else { return Some(HeaderMap::new()) };
+    let open = |pepper| Seal::new(pepper, PURPOSE).open(&sealed.bytes, skill.id.as_bytes());
+    let bytes = Zeroizing::new(app.peppers.iter().find_map(open)?);
+    let given: BTreeMap<String, String> = serde_json::from_slice(&bytes).ok()?;
+    let mut fields = HeaderMap::new();
+    for (name, value) in given {
+        let mut value = HeaderValue::from_str(&value).ok()?;
+        value.set_sensitive(true);
+        fields.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+    }
+    Some(fields)
+}
+
+/// What an agent's skills need to run.
+pub fn reach(app: &Arc<App>, organization: OrganizationId, agent: AgentId) -> Reach {
+    let (outbound, retriever, keeper) = (app.outbound.clone(), app.retriever.clone(), app.clone());
+    let open = Box::new(move |skill: &Skill| open_headers(&keeper, skill));
+    Reach { organization, agent, outbound, retriever, open }
 }
 
 /// Header fields as they are sent, or what is wrong with them.

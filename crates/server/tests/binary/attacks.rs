@@ -16,6 +16,7 @@ const TESTS: &[&str] = &[
     include_str!("support.rs"),
     include_str!("crash.rs"),
     include_str!("canary.rs"),
+    include_str!("model.rs"),
     include_str!("operations.rs"),
     include_str!("../replica.rs"),
     include_str!("../wire.rs"),

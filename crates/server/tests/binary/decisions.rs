@@ -17,7 +17,7 @@ use flowyte_core::id::{
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Role, Timestamp};
 use flowyte_platform::agents::{Agent, Agents, Version};
-use flowyte_platform::answerer::{Answerer, Embedded, Piece, Question};
+use flowyte_platform::answerer::{Answerer, Answerers, Embedded, Piece, Question};
 use flowyte_platform::carrier::{self, Carriers};
 use flowyte_platform::payment::{Payments, Sandbox};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession};
@@ -201,7 +201,7 @@ async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>
         store,
         replica,
         peppers,
-        answerer,
+        Answerers::new(answerer),
         payments,
         carriers,
         Box::new(Fixed),

@@ -1088,7 +1088,7 @@ async fn secrets_are_never_shown_twice_or_made_without_randomness() {
         store,
         replica,
         peppers,
-        Box::new(flowyte_platform::answerer::Embedded),
+        flowyte_platform::answerer::Answerers::new(Box::new(flowyte_platform::answerer::Embedded)),
         flowyte_platform::payment::Payments::new(Box::new(flowyte_platform::payment::Sandbox)),
         flowyte_platform::carrier::Carriers::new(Box::new(flowyte_platform::carrier::Sandbox)),
         Box::new(System),
