@@ -208,7 +208,14 @@ describe('the dashboard', { concurrency: false }, () => {
     await dialog.getByLabel('Label').fill('Opening hours');
     await dialog.getByLabel('Text').fill('We are open from nine to five, Monday to Friday. On Sundays the shop is closed.');
     await dialog.getByRole('button', { name: 'Add', exact: true }).click();
-    await ada.getByRole('cell', { name: 'indexed' }).waitFor();
+    await ada.getByRole('row', { name: /Opening hours text indexed/ }).waitFor();
+    await ada.getByRole('button', { name: 'Add a source' }).click();
+    await dialog.getByLabel('Kind').selectOption('File');
+    await dialog.getByLabel('Label').fill('Price list');
+    await dialog.getByLabel('File').setInputFiles({ name: 'prices.md', mimeType: 'text/markdown', buffer: Buffer.from('# Prices\n\nA haircut costs thirty dollars. Colouring costs eighty dollars.') });
+    await accessible(ada, 'a file as a source');
+    await dialog.getByRole('button', { name: 'Add', exact: true }).click();
+    await ada.getByRole('row', { name: /Price list file indexed/ }).waitFor();
     await ada.getByLabel('What would it find?').fill('When do you open?');
     await ada.getByRole('button', { name: 'Look' }).click();
     await ada.getByRole('region', { name: 'Passages' }).getByText(/nine to five/).waitFor();

@@ -27,6 +27,11 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
   const [adding, setAdding] = useState(false);
   const [removing, setRemoving] = useState<Source>();
   const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'knowledge'] });
+  const refresh = useMutation({
+    mutationFn: ({ id, on }: { id: string; on: boolean }) =>
+      ask(api.PATCH('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } }, body: { refreshEnabled: on } })),
+    onSuccess: renew,
+  });
   const remove = useMutation({
     mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } } })),
     onSuccess: () => {
@@ -45,7 +50,7 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
         )}
       </div>
       <p className="quiet">What it answers from. It names the source, and says when it does not know.</p>
-      <Trouble error={list.error} />
+      <Trouble error={list.error ?? refresh.error} />
       {list.isPending && <Loading />}
       {list.data?.length === 0 && (
         <Empty title="It knows nothing yet">
@@ -68,6 +73,12 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
                 <td>{it.chunkCount}</td>
                 <td>
                   <Time at={it.indexedAt} />
+                  {it.kind === 'url' && (
+                    <div className="check small">
+                      <input type="checkbox" id={`again-${it.id}`} checked={it.refreshEnabled} disabled={!may || refresh.isPending} onChange={(event) => refresh.mutate({ id: it.id, on: event.target.checked })} />
+                      <label htmlFor={`again-${it.id}`}>Again every {Math.round(it.refreshIntervalS / 86_400)} days</label>
+                    </div>
+                  )}
                 </td>
                 {may && (
                   <td>
@@ -104,16 +115,34 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
 }
 
 const KINDS = [
-  ['text', 'Text', 'Paragraphs between empty lines; a line that begins with # is a heading.'],
-  ['faq', 'Questions and answers', 'Lines that begin with Q: and A:, or each question on a line of its own with its answer below.'],
+  ['text', 'Text'],
+  ['faq', 'Questions and answers'],
+  ['file', 'File'],
+  ['url', 'Web page'],
 ] as const;
+const HINTS = {
+  text: 'Paragraphs between empty lines; a line that begins with # is a heading.',
+  faq: 'Lines that begin with Q: and A:, or each question on a line of its own with its answer below.',
+};
+const FILES = '.pdf,.docx,.txt,.md,.csv,.html,.htm';
 
 function AddSource({ agent, onClose, onAdded }: { agent: Agent; onClose: () => void; onAdded: () => void }) {
-  const [kind, setKind] = useState<'text' | 'faq'>('text');
+  const [kind, setKind] = useState<(typeof KINDS)[number][0]>('text');
   const [label, setLabel] = useState('');
   const [text, setText] = useState('');
+  const [url, setUrl] = useState('');
+  const [file, setFile] = useState<File>();
+  const upload = async (chosen: File): Promise<string> => {
+    const form = new FormData();
+    form.append('file', chosen);
+    const kept = await ask(api.POST('/uploads', { body: { file: '' }, bodySerializer: () => form }));
+    return kept.fileId;
+  };
   const add = useMutation({
-    mutationFn: () => ask(api.POST('/agents/{agentId}/knowledge/sources', { params: { path: { agentId: agent.id } }, body: { kind, label, text } })),
+    mutationFn: async () => {
+      const of = kind === 'file' ? { file_id: file ? await upload(file) : '' } : kind === 'url' ? { url } : { text };
+      return ask(api.POST('/agents/{agentId}/knowledge/sources', { params: { path: { agentId: agent.id } }, body: { kind, label, ...of } }));
+    },
     onSuccess: onAdded,
   });
   const refusal = add.error instanceof Refusal ? add.error : undefined;
@@ -132,11 +161,21 @@ function AddSource({ agent, onClose, onAdded }: { agent: Agent; onClose: () => v
           )}
         </Field>
         <Text label="Label" value={label} onChange={setLabel} required autoFocus maxLength={200} placeholder="Opening hours" hint="Visitors read it where an answer names its source." error={refusal?.field('label')} />
-        <Field label="Text" hint={KINDS.find(([value]) => value === kind)?.[2]} error={refusal?.field('text')}>
-          {(props) => <textarea {...props} rows={10} required value={text} onChange={(event) => setText(event.target.value)} />}
-        </Field>
+        {(kind === 'text' || kind === 'faq') && (
+          <Field label="Text" hint={HINTS[kind]} error={refusal?.field('text')}>
+            {(props) => <textarea {...props} rows={10} required value={text} onChange={(event) => setText(event.target.value)} />}
+          </Field>
+        )}
+        {kind === 'file' && (
+          <Field label="File" hint="PDF, DOCX, text, Markdown, CSV or HTML, at most 25 MB." error={refusal?.field('file') ?? refusal?.field('file_id')}>
+            {(props) => <input {...props} type="file" required accept={FILES} onChange={(event) => setFile(event.target.files?.[0])} />}
+          </Field>
+        )}
+        {kind === 'url' && (
+          <Text label="Address" value={url} onChange={setUrl} type="url" required maxLength={2048} placeholder="https://www.example.com/faq" hint="A public page; the server fetches it." error={refusal?.field('url')} />
+        )}
         <Trouble error={add.error} />
-        <Actions action="Add" busy={add.isPending} onClose={onClose} />
+        <Actions action={add.isPending && kind === 'file' ? 'Uploading…' : 'Add'} busy={add.isPending} onClose={onClose} />
       </Form>
     </Dialog>
   );
