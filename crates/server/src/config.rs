@@ -348,7 +348,6 @@ impl Given {
             outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             model: self.model(),
             carrier: self.carrier(),
-            outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
             listen,
             ops_listen,
