@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Sender};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 /// How long a connection may take to come about.
@@ -123,14 +123,13 @@ impl Answerer for Model {
     fn answer(&self, question: &Question<'_>) -> BoxStream<'static, Piece> {
         let work = Work::new(self, question);
         let (pieces, received) = mpsc::channel(PIECES);
-        let overall = self.settings.overall;
         tokio::spawn(async move {
             let done = tokio::select! {
                 // Nobody listens any more.
                 () = pieces.closed() => return,
-                done = timeout(overall, work.run(&pieces)) => done,
+                done = work.run(&pieces) => done,
             };
-            if let Err(why) = done.unwrap_or(Err(Broken::TooSlow)) {
+            if let Err(why) = done {
                 let _ = pieces.send(Piece::Failed(format!("the model gave no answer: {why}"))).await;
             }
         });
@@ -149,6 +148,8 @@ struct Work {
     passages: Vec<Passage>,
     /// What the visitor said yes to.
     confirmed: Option<Request>,
+    /// When it must be there.
+    deadline: Instant,
 }
 
 /// What came of one request.
@@ -181,6 +182,7 @@ impl Work {
             history: question.history.to_vec(),
             passages: question.passages.clone(),
             confirmed,
+            deadline: Instant::now() + model.settings.overall,
         }
     }
 
@@ -206,7 +208,17 @@ impl Work {
         let mut question = None;
         for round in 1..=ROUNDS {
             let with_tools = round < ROUNDS && !over;
-            let answer = self.ask(with_tools, &mut marks, out).await?;
+            let asked = timeout_at(self.deadline, self.ask(with_tools, &mut marks, out)).await;
+            let answer = match asked.unwrap_or(Err(Broken::TooSlow)) {
+                Ok(answer) => answer,
+                // What a skill did is done, and who asked for it must know: it is said without the model.
+                Err(why) if done.is_some() => {
+                    tracing::warn!(%why, "the model says nothing after a skill");
+                    (said, counted) = (false, false);
+                    break;
+                }
+                Err(why) => return Err(why),
+            };
             said |= !answer.text.trim().is_empty();
             match &answer.usage {
                 Some(more) => {
@@ -219,7 +231,11 @@ impl Work {
                 break;
             }
             self.messages.push(calling(&answer.text, &answer.calls));
+            marks.pause();
             for call in &answer.calls {
+                if Instant::now() >= self.deadline {
+                    break; // The next request finds that it is too late.
+                }
                 let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
                 // What is no JSON is no object, and refused as one.
                 let arguments = serde_json::from_str(text).unwrap_or_else(|_| text.into());
@@ -245,14 +261,14 @@ impl Work {
         if !rest.is_empty() {
             let _ = out.send(Piece::Text(rest)).await;
         }
-        let last = match (question, said) {
-            (Some(question), true) => format!("\n\n{question}"),
-            (Some(question), false) => question,
-            (None, true) => String::new(),
-            (None, false) => done.ok_or(Broken::Empty)?,
+        let last = match question {
+            Some(question) => Some(question),
+            None if said => None,
+            None => Some(done.ok_or(Broken::Empty)?),
         };
-        if !last.is_empty() {
-            let _ = out.send(Piece::Text(last)).await;
+        if let Some(last) = last {
+            let gap = if marks.begun { "\n\n" } else { "" };
+            let _ = out.send(Piece::Text(format!("{gap}{last}"))).await;
         }
         let cited = marks.cited.iter().filter_map(|number| self.passages.get(number - 1));
         for it in cited {
@@ -385,8 +401,7 @@ struct Chunk {
 
 #[derive(Deserialize)]
 struct Choice {
-    #[serde(default)]
-    delta: Delta,
+    delta: Option<Delta>,
     finish_reason: Option<String>,
 }
 
@@ -432,7 +447,8 @@ impl Round {
         }
         let Some(choice) = chunk.choices.into_iter().next() else { return Ok(None) };
         self.finished |= choice.finish_reason.is_some();
-        for delta in choice.delta.tool_calls.into_iter().flatten() {
+        let delta = choice.delta.unwrap_or_default();
+        for delta in delta.tool_calls.into_iter().flatten() {
             if delta.index >= MOST_CALLS {
                 return Err(Broken::TooLong);
             }
@@ -452,7 +468,7 @@ impl Round {
                 return Err(Broken::TooLong);
             }
         }
-        let text = choice.delta.content.filter(|it| !it.is_empty());
+        let text = delta.content.filter(|it| !it.is_empty());
         if let Some(text) = &text {
             self.text.push_str(text);
             if self.text.len() > LONGEST_ANSWER {
@@ -537,6 +553,13 @@ impl Marks {
             }
         }
         out
+    }
+
+    /// Whatever comes next is a paragraph of its own.
+    fn pause(&mut self) {
+        if self.begun {
+            self.held.push_str("\n\n");
+        }
     }
 
     /// The rest, at the end of the text.
@@ -722,6 +745,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_said_before_and_after_a_call_are_two_paragraphs() {
+        let mut marks = Marks::new(1);
+        marks.pause();
+        let mut out = marks.push("Let me look. [1]");
+        marks.pause();
+        out.push_str(&marks.push("There it is. "));
+        marks.pause();
+        out.push_str(&marks.finish());
+        assert_eq!(out, "Let me look.\n\nThere it is.");
     }
 
     proptest! {

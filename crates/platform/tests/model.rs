@@ -443,6 +443,26 @@ async fn a_broken_answer_is_a_failure_and_is_never_counted() {
 }
 
 #[tokio::test]
+async fn what_a_skill_did_is_said_even_when_the_model_fails_after_it() {
+    let at = OpenAi::start();
+    let (order, asked) = webhook(Method::Post, 200, r#"{"message": "Refunded."}"#);
+    let tools = toolbox(vec![order]);
+    let call = || Reply::Call(vec![("order_status".into(), r#"{"order":"AB12"}"#.into())]);
+    let impatient = timed(&at, Duration::from_millis(900), Duration::from_secs(10));
+    for (script, says) in [
+        (vec![call(), Reply::Status(401, None)], "Refunded."),
+        (vec![call(), Reply::Cut("I have jus".into())], "I have jus\n\nRefunded."),
+        (vec![call(), Reply::Hang(Duration::from_secs(3))], "Refunded."),
+    ] {
+        at.script(script.clone());
+        asked.lock().unwrap().clear();
+        let said = ask(&impatient, "Refund AB12", &[], vec![], tools.clone()).await;
+        assert_eq!((said.text.as_str(), said.failed, said.usage), (says, None, None), "{script:?}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_calls_for_ever_is_stopped() {
     let at = OpenAi::start();
     let tools = toolbox(vec![skill("Look up", Config::Knowledge)]);
