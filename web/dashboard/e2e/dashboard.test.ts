@@ -220,6 +220,17 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('button', { name: 'Look' }).click();
     await ada.getByRole('region', { name: 'Passages' }).getByText(/nine to five/).waitFor();
     await accessible(ada, 'knowledge');
+    await ada.getByRole('button', { name: 'New skill' }).click();
+    const skill = ada.getByRole('dialog', { name: 'New skill' });
+    await skill.getByLabel('Kind').selectOption('builtin');
+    await skill.getByLabel('Name').fill('Take a message');
+    await skill.getByLabel('Description').fill('Takes a message for the people behind the site.');
+    await skill.getByLabel('Settings').fill('{"action": ');
+    await skill.getByText('is not a JSON object').waitFor();
+    await skill.getByLabel('Settings').fill('{"action": "repeat"}');
+    await accessible(ada, 'a new skill');
+    await skill.getByRole('button', { name: 'Make it' }).click();
+    await ada.getByRole('cell', { name: '/take_a_message' }).waitFor();
     const simulator = ada.getByRole('region', { name: 'Simulator' });
     await simulator.getByLabel('Message').fill('Are you open on Sundays?');
     await simulator.getByRole('button', { name: 'Say it' }).click();

@@ -86,6 +86,14 @@ export const knowledgeSources = (agentId: string) =>
       all((cursor) => page(api.GET('/agents/{agentId}/knowledge/sources', { params: { path: { agentId }, query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
   });
 
+export const skills = (agentId: string) =>
+  queryOptions({
+    queryKey: ['agents', agentId, 'skills'],
+    queryFn: () => all((cursor) => page(api.GET('/agents/{agentId}/skills', { params: { path: { agentId }, query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
+  });
+
+export const skillTypes = queryOptions({ queryKey: ['skill-types'], queryFn: () => ask(api.GET('/skill-types')), staleTime: Infinity });
+
 export const wallet = queryOptions({ queryKey: ['billing', 'wallet'], queryFn: () => ask(api.GET('/billing/wallet')) });
 
 export const plans = queryOptions({ queryKey: ['billing', 'plans'], queryFn: () => ask(api.GET('/billing/plans')), staleTime: Infinity });

@@ -8,6 +8,7 @@ import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, 
 import { Knowledge } from './knowledge';
 import { PublishableKeys } from './publishable';
 import { Simulator } from './simulator';
+import { Skills } from './skills';
 import { WidgetLooks } from './widget';
 
 function State({ of }: { of: Agent }) {
@@ -135,6 +136,7 @@ export function AgentPage() {
         </div>
       </div>
       {(holds(me, 'knowledge:read') || holds(me, 'knowledge:write')) && <Knowledge agent={it} may={holds(me, 'knowledge:write')} />}
+      {holds(me, 'skills:read') && <Skills agent={it} may={holds(me, 'skills:write')} />}
       {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
       {holds(me, 'pubkeys:read') && <PublishableKeys agent={it} may={holds(me, 'pubkeys:write')} />}
       {deleting && (
