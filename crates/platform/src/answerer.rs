@@ -5,6 +5,8 @@ use crate::knowledge::Passage;
 use crate::model::Usage;
 use crate::skills::toolbox::{Called, Toolbox, Wish};
 use flowyte_core::Environment;
+use crate::knowledge::analysis::sentences;
+use crate::knowledge::index::overlap;
 use flowyte_core::id::KnowledgeSourceId;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value};
@@ -98,7 +100,13 @@ pub fn greeting(config: &Map<String, Value>) -> String {
 /// From which similarity on a passage is taken to answer the question.
 pub const KNOWS: f64 = 0.5;
 
-/// The embedded answerer: it says what the best passage says, names the source, and says when it does not know.
+/// A passage of at most so many characters is said whole.
+const WHOLE: usize = 280;
+/// A longer one is said in so many sentences at most, as long as they have not more characters than that.
+const SENTENCES: usize = 3;
+
+/// The embedded answerer: it says what the best passage says about the question, in the passage's own words, names the source, and
+/// says when it does not know.
 pub struct Embedded;
 
 impl Answerer for Embedded {
@@ -113,7 +121,7 @@ impl Answerer for Embedded {
         }
         match question.passages.first().filter(|it| it.similarity >= KNOWS) {
             Some(best) => {
-                pieces.extend(words(&best.text));
+                pieces.extend(words(excerpt(question.text, best)));
                 let source = Source { id: best.source, label: best.label.clone(), url: best.url.clone() };
                 pieces.push(Piece::Sources(vec![source]));
             }
@@ -148,6 +156,29 @@ fn act(wish: Wish, question: &Question<'_>) -> BoxStream<'static, Piece> {
         stream::iter(pieces)
     };
     stream::once(pieces).flatten().boxed()
+}
+
+/// The sentences of a passage that say most about a question. An answer that was written as one is not cut.
+fn excerpt<'p>(question: &str, passage: &'p Passage) -> &'p str {
+    let text = passage.text.trim();
+    if passage.question.is_some() || text.chars().count() <= WHOLE {
+        return text;
+    }
+    let start = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+    let parts = sentences(text);
+    let mut best = (f64::MIN, text);
+    for (n, first) in parts.iter().enumerate() {
+        for last in parts[n..].iter().take(SENTENCES) {
+            let window = &text[start(first)..start(last) + last.len()];
+            let more = window.chars().count() as f64 / (4 * WHOLE) as f64;
+            // What is longer has to say more.
+            let score = overlap(question, window, &passage.language) - more;
+            if score > best.0 {
+                best = (score, window);
+            }
+        }
+    }
+    best.1
 }
 
 fn words(text: &str) -> Vec<Piece> {
@@ -216,5 +247,19 @@ mod tests {
         let (said, unknown, sources) = ask("When do you open?", false, known).await;
         assert_eq!((said.as_str(), unknown), ("We open at nine.", false));
         assert_eq!(sources[0].label, "Opening hours");
+    }
+
+    #[test]
+    fn says_of_a_long_passage_what_was_asked() {
+        let filler = "The house was built long ago and has seen many guests of all kinds. ".repeat(3);
+        let text = format!(
+            "{filler}Breakfast is served from seven to ten. Eggs cost extra.\n- Parking is free\n- The sauna closes at nine. {filler}"
+        );
+        let mut long = passage(&text, 0.9);
+        assert_eq!(excerpt("When is breakfast?", &long), "Breakfast is served from seven to ten.");
+        assert_eq!(excerpt("When does the sauna close?", &long), "- The sauna closes at nine.");
+        assert!(excerpt("zebra", &long).len() < text.len());
+        long.question = Some("Tell me everything".into());
+        assert_eq!(excerpt("When is breakfast?", &long), text.trim());
     }
 }

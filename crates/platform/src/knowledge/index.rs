@@ -68,6 +68,190 @@ static SYNONYMS: LazyLock<HashMap<String, BTreeSet<String>>> = LazyLock::new(|| 
     all
 });
 
+/// English words that questions ask with more often than about: a passage that says the same otherwise is as good an answer.
+const LIGHT: &str = "ask answer begin big biggest build built call called carry cause come common consist contain cost create day \
+    describe destroy develop difference different discover discovered early earliest easy easily end establish ever explain fast \
+    fastest few first found founder good great happen hard high highest hold human important include invent invented inventor \
+    inspire keep kind know known large largest last late learn leave left less light like line list live locate located long \
+    longest look low made main make making mean meaning measure modern move nature near nearest necessary new number observe old \
+    oldest open origin part people person place possible press produce protect put quick reach read real reason receive rest run \
+    say see serve set show side sign simple single size slow small smallest special stand start state stay still strong tell thing \
+    time tiny top total true turn type use used user usual visit walk watch way well white whole wide win word work world write \
+    year young";
+/// How much such a word counts beside others.
+const LIGHTER: f64 = 0.4;
+
+static LIGHT_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(LIGHT, "en").into_iter().collect());
+
+/// What kind of thing a question wants, as far as its first words say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Time,
+    Number,
+    Name,
+    Anything,
+}
+
+impl Wants {
+    /// Read from an English question; others may want anything.
+    fn of(question: &str, language: &str) -> Self {
+        if language != "en" {
+            return Self::Anything;
+        }
+        let text = format!(" {} ", question.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " "));
+        let has = |all: &[&str]| all.iter().any(|it| text.contains(it));
+        if has(&[
+            " when ",
+            " what year ",
+            " which year ",
+            " what time ",
+            " what day ",
+            " which day ",
+            " which days ",
+            " what date ",
+        ]) {
+            Self::Time
+        } else if has(&[
+            " how many ",
+            " how much ",
+            " how long ",
+            " how old ",
+            " how far ",
+            " how deep ",
+            " how tall ",
+            " how high ",
+            " how heavy ",
+            " how fast ",
+            " how big ",
+            " how large ",
+            " how often ",
+            " how wide ",
+            " how hot ",
+            " how cold ",
+            " length ",
+            " height ",
+            " weight ",
+            " depth ",
+            " age ",
+            " altitude ",
+            " capacity ",
+            " temperature ",
+            " frequency ",
+        ]) {
+            Self::Number
+        } else if has(&[" who ", " whom ", " whose "]) {
+            Self::Name
+        } else {
+            Self::Anything
+        }
+    }
+
+    /// Whether a text has something of the kind; half where nothing is wanted in particular.
+    fn met_by(self, text: &str) -> f64 {
+        let mut words = text.split_whitespace();
+        let lower = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        let met = match self {
+            Self::Anything => return 0.5,
+            Self::Name => words.any(|it| it.chars().next().is_some_and(char::is_uppercase) && it.len() > 1),
+            Self::Time | Self::Number if text.contains(|c: char| c.is_ascii_digit()) => true,
+            Self::Time => words.any(|it| TIMES.contains(&lower(it).as_str())),
+            Self::Number => words.any(|it| NUMBERS.contains(&lower(it).as_str())),
+        };
+        f64::from(u8::from(met))
+    }
+}
+
+const TIMES: &[&str] = &[
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "mondays",
+    "tuesdays",
+    "wednesdays",
+    "thursdays",
+    "fridays",
+    "saturdays",
+    "sundays",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "spring",
+    "summer",
+    "autumn",
+    "winter",
+    "morning",
+    "noon",
+    "afternoon",
+    "evening",
+    "night",
+    "midnight",
+    "daily",
+    "weekdays",
+    "weekends",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "century",
+    "after",
+    "before",
+    "during",
+    "always",
+    "never",
+];
+const NUMBERS: &[&str] = &[
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "fourteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "hundred",
+    "hundreds",
+    "thousand",
+    "thousands",
+    "million",
+    "half",
+    "twelfth",
+    "dozen",
+    "dozens",
+    "once",
+    "twice",
+    "free",
+    "no",
+    "none",
+    "every",
+    "all",
+];
+
 /// A word of a question with the terms that stand for it, and how much each counts.
 #[derive(Clone, Debug)]
 pub struct Concept {
@@ -77,6 +261,16 @@ pub struct Concept {
 }
 
 impl Concept {
+    /// A word with those for the same thing.
+    fn plain(term: String, language: &str) -> Self {
+        let english = language == "en";
+        let weight = if english && LIGHT_TERMS.contains(&term) { LIGHTER } else { 1.0 };
+        let others = SYNONYMS.get(&term).into_iter().flatten().filter(|_| english);
+        let mut variants: Vec<(String, f64)> = others.map(|it| (it.clone(), SYNONYM)).collect();
+        variants.push((term, 1.0));
+        Self { variants, weight }
+    }
+
     /// How well a text with these terms has it, 0 to 1.
     fn strength(&self, present: &HashSet<String>) -> f64 {
         self.variants.iter().filter(|(term, _)| present.contains(term)).map(|(_, it)| *it).fold(0.0, f64::max)
@@ -88,6 +282,14 @@ pub fn coverage(concepts: &[Concept], present: &HashSet<String>) -> f64 {
     let total: f64 = concepts.iter().map(|it| it.weight).sum();
     let had: f64 = concepts.iter().map(|it| it.weight * it.strength(present)).sum();
     if total > 0.0 { had / total } else { 0.0 }
+}
+
+/// How much of a question a text says, 0 to 1, where nothing tells how rare its words are.
+pub fn overlap(question: &str, text: &str, language: &str) -> f64 {
+    let present: HashSet<String> = terms(text, language).into_iter().collect();
+    let asked: BTreeSet<String> = terms(question, language).into_iter().collect();
+    let concepts: Vec<Concept> = asked.into_iter().map(|term| Concept::plain(term, language)).collect();
+    coverage(&concepts, &present)
 }
 
 /// What is known of a hit before it is judged.
@@ -103,6 +305,8 @@ pub struct Signals {
     pub matched: f64,
     /// How much of the passage's own question was asked.
     pub question: f64,
+    /// Whether the passage has the kind of thing that was asked for: 1, 0, or a half where that can't be told.
+    pub kind: f64,
 }
 
 /// The index of one agent's passages.
@@ -235,21 +439,18 @@ impl Index {
     }
 
     fn concept(&self, term: String, language: &str) -> Concept {
-        let weight = self.rarity(self.frequency.get(&term).copied().unwrap_or(0));
-        let mut variants = vec![];
-        if language == "en" {
-            let others = SYNONYMS.get(&term).into_iter().flatten();
-            variants
-                .extend(others.filter(|it| self.frequency.contains_key(*it)).map(|it| (it.clone(), SYNONYM)));
-        }
+        let mut concept = Concept::plain(term.clone(), language);
+        concept.variants.retain(|(it, _)| *it == term || self.frequency.contains_key(it));
         if !self.frequency.contains_key(&term) {
             // Slips are rarely in the first letter, and so most words need no look.
             let first: String = term.chars().take(1).collect();
             let near = self.frequency.range(first.clone()..).take_while(|(it, _)| it.starts_with(&first));
-            variants.extend(near.filter(|(it, _)| alike(it, &term)).map(|(it, _)| (it.clone(), ALIKE)));
+            let alike = near.filter(|(it, _)| alike(it, &term)).map(|(it, _)| (it.clone(), ALIKE));
+            concept.variants.extend(alike);
         }
-        variants.push((term, 1.0));
-        Concept { variants, weight }
+        // A word that no passage has weighs as much as one that a single passage has: it may only be another way to say it.
+        concept.weight *= self.rarity(self.frequency.get(&term).copied().unwrap_or(0).max(1));
+        concept
     }
 
     /// The inverse document frequency of BM25.
@@ -277,18 +478,23 @@ impl Index {
             bm25: if most > 0.0 { score / most } else { 0.0 },
             matched: concepts.iter().map(|it| it.strength(&whole)).sum(),
             question: coverage(&own, &asked),
+            kind: Wants::of(question, &entry.language).met_by(&entry.text),
         }
     }
 }
 
-/// A made-up but fixed number until measured.
+/// How sure the signals make it that a passage answers: a logistic regression on the questions that tests/retrieval names `tune`.
+/// Passages with a question of their own are not among them; what those add is an assumption, too little to answer "may I bring
+/// a cat?" from "may I bring a dog?".
 fn similarity(signals: &Signals) -> f64 {
-    let z = 4.0 * signals.passage
-        + 2.0 * signals.sentence
-        + 1.0 * signals.matched.ln_1p()
-        + 1.0 * signals.question
-        - 4.2;
-    1.0 / (1.0 + (-z).exp())
+    let sum = -6.6
+        + 4.7 * signals.passage
+        + 2.6 * signals.sentence
+        + 0.9 * signals.bm25
+        + 2.5 * signals.matched.ln_1p()
+        + 0.6 * signals.kind
+        + 0.8 * signals.question;
+    1.0 / (1.0 + (-sum).exp())
 }
 
 fn tokens(terms: Vec<String>) -> PreTokenizedString {
