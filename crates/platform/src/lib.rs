@@ -14,6 +14,7 @@ pub mod numbers;
 pub mod outbound;
 pub mod payment;
 pub mod skills;
+pub mod talks;
 pub mod turn;
 pub mod uploads;
 pub mod widgets;

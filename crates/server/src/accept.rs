@@ -2,13 +2,12 @@
 
 use crate::wire::{Guard, HeadRefusal, Limits, Line, MAX_HEAD_BYTES};
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulConnection;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +22,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Makes the answer to a refused head: status, headers and a problem document. Length and `Connection` are set here.
 pub type Refuse = Arc<dyn Fn(HeadRefusal, SocketAddr) -> Response<Bytes> + Send + Sync>;
+
+/// Comes with each request: whoever takes its connection over ends it when the server does.
+#[derive(Clone)]
+pub struct Draining(watch::Receiver<()>);
+
+impl Draining {
+    /// Returns when the server drains.
+    pub async fn begun(&mut self) {
+        // The sender is dropped then; nothing is ever sent.
+        let _ = self.0.changed().await;
+    }
+}
 
 /// How long to leave the listener alone after an error of its own, such as no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -64,19 +75,24 @@ pub async fn serve<M, S, B>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let line = Line::new(stream);
-                let (service, counter) = (service_for(peer), Arc::clone(&line));
-                let counted = service_fn(move |request| {
+                let line = Line::new(stream, seat);
+                let (service, counter, draining) = (service_for(peer), Arc::clone(&line), called.clone());
+                let counted = service_fn(move |mut request: Request<Incoming>| {
                     counter.requests.fetch_add(1, Ordering::Relaxed);
-                    service.call(request)
+                    request.extensions_mut().insert(Draining(draining.clone()));
+                    let (answered, line) = (service.call(request), Arc::clone(&counter));
+                    async move {
+                        let response = answered.await?;
+                        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                            line.tunnel.store(true, Ordering::Release);
+                        }
+                        Ok::<_, S::Error>(response)
+                    }
                 });
                 let guard = Guard::new(Arc::clone(&line), Arc::clone(&limits));
-                let connection = http.serve_connection(guard, counted).into_owned();
+                let connection = http.serve_connection_with_upgrades(guard, counted).into_owned();
                 let (limits, refuse, drain) = (Arc::clone(&limits), Arc::clone(&refuse), called.clone());
-                tokio::spawn(async move {
-                    attend(connection, line, peer, &limits, refuse, drain).await;
-                    drop(seat);
-                });
+                tokio::spawn(async move { attend(connection, line, peer, &limits, refuse, drain).await });
             }
             // The peer left the queue before its turn.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -112,19 +128,29 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// One connection, from its first byte to its close.
-async fn attend(
-    connection: impl GracefulConnection,
+type Connection<S> = auto::UpgradeableConnection<'static, Guard, S, TokioExecutor>;
+
+/// One connection, from its first byte to its close, or until another protocol takes it over.
+async fn attend<S, B>(
+    connection: Connection<S>,
     line: Arc<Line>,
     peer: SocketAddr,
     limits: &Limits,
     refuse: Refuse,
     drain: watch::Receiver<()>,
-) {
+) where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     // Answers are written whole; waiting to fill a packet would only delay them. Failing costs time, nothing else.
     let _ = line.stream.set_nodelay(true);
     let ended = converse(connection, &line, limits, drain).await;
-    let (Some(ended), Some(Line { mut stream, refusal, .. })) = (ended, Arc::into_inner(line)) else {
+    let (Some(ended), Some(Line { mut stream, refusal, seat: _seat, .. })) = (ended, Arc::into_inner(line))
+    else {
         return;
     };
     // After an error hyper may have stopped within an answer, which another one must not be mixed into.
@@ -146,12 +172,20 @@ enum End {
 }
 
 /// Lets hyper serve the requests of one connection. `None`: the drain time ran out.
-async fn converse(
-    connection: impl GracefulConnection,
+async fn converse<S, B>(
+    connection: Connection<S>,
     line: &Line,
     limits: &Limits,
     mut drain: watch::Receiver<()>,
-) -> Option<End> {
+) -> Option<End>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep(limits.idle));
     let mut requests_before = 0;

@@ -7,6 +7,7 @@ use crate::handlers::completions;
 use crate::hooks;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
+use crate::realtime;
 use crate::site;
 use crate::usage::{ALLOWED, Whose};
 use crate::wire::{BodyRefusal, HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, read_body};
@@ -61,16 +62,20 @@ struct Trace {
 /// Answers one request.
 pub async fn serve(
     app: Arc<App>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response<Body>, Infallible> {
     let begun = Instant::now();
+    let upgrade = (request.uri().path() == realtime::PATH).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let request_id = request_id(&app);
     let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(|it| it.to_str().unwrap_or_default());
     let address = app.config.client(peer.ip(), forwarded);
     let mut trace = Trace::default();
-    let outcome = answer(&app, &parts, body, address, &mut trace).await;
+    let outcome = match upgrade {
+        Some(upgrade) => realtime::open(&app, &parts, upgrade, address).await,
+        None => answer(&app, &parts, body, address, &mut trace).await,
+    };
 
     let operation = trace.operation.map_or("-", |index| app.api.contract().operations()[index].id.as_str());
     let code = outcome.as_ref().err().map(Problem::code);

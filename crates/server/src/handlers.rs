@@ -3,7 +3,7 @@
 mod agents;
 mod audit;
 mod billing;
-mod chat;
+pub mod chat;
 mod chat_sessions;
 pub mod completions;
 mod identity;
@@ -16,6 +16,7 @@ mod publishable;
 mod session;
 mod simulate;
 mod skills;
+mod talk;
 mod uploads;
 mod widget;
 
@@ -82,6 +83,7 @@ handlers! {
     "updateSkill" => skills::update,
     "deleteSkill" => skills::delete,
     "listSkillTypes" => skills::types,
+    "createTalkToken" => talk::mint,
     "listKnowledgeSources" => knowledge::list,
     "createKnowledgeSource" => knowledge::create,
     "getKnowledgeSource" => knowledge::get,

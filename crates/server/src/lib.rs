@@ -19,6 +19,7 @@ pub mod password;
 pub mod pepper;
 pub mod problem;
 pub mod reading;
+pub mod realtime;
 pub mod replica;
 pub mod seal;
 pub mod serve;

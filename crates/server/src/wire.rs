@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// The longest request head in bytes, from the method to the empty line.
@@ -97,13 +98,17 @@ pub(crate) struct Line {
     pub(crate) http2: AtomicBool,
     /// How many requests came.
     pub(crate) requests: AtomicU64,
+    /// It speaks another protocol now: bytes pass untouched, and whoever took it over watches its time.
+    pub(crate) tunnel: AtomicBool,
+    /// Its place among the connections that there may be.
+    pub(crate) seat: OwnedSemaphorePermit,
 }
 
 impl Line {
     /// A line that nothing was read from yet.
-    pub(crate) fn new(stream: TcpStream) -> Arc<Line> {
-        let (http2, requests) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Line { stream, refusal: OnceLock::new(), http2, requests })
+    pub(crate) fn new(stream: TcpStream, seat: OwnedSemaphorePermit) -> Arc<Line> {
+        let (http2, requests, tunnel) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Line { stream, refusal: OnceLock::new(), http2, requests, tunnel, seat })
     }
 }
 
@@ -156,6 +161,10 @@ impl Guard {
 
     /// Judges what is at hand. Answers whether something may be passed on.
     fn verify(&mut self) -> io::Result<bool> {
+        if self.line.tunnel.load(Ordering::Acquire) {
+            self.verified = self.inbox.len();
+            return Ok(self.verified > 0);
+        }
         match self.framing.step(&self.inbox) {
             Ok(Step::More) => Ok(false),
             Ok(Step::Pass(count)) => {
@@ -190,6 +199,9 @@ impl Guard {
 
     /// Waits for bytes within the time that the phase allows; past it, ends the reading side.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.line.tunnel.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let phase = self.framing.phase(!self.inbox.is_empty());
         let allowed = match phase {
             Phase::First | Phase::Head => self.limits.head_deadline,
@@ -258,7 +270,10 @@ impl Read for Guard {
                 continue;
             }
             match this.poll_fill(cx)? {
-                Poll::Ready(0) if this.framing.phase(!this.inbox.is_empty()) == Phase::Head => {
+                Poll::Ready(0)
+                    if this.framing.phase(!this.inbox.is_empty()) == Phase::Head
+                        && !this.line.tunnel.load(Ordering::Acquire) =>
+                {
                     this.refuse(HeadRefusal::Malformed { detail: "the head is cut short" });
                 }
                 Poll::Ready(0) => this.ended = true,

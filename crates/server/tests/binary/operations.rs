@@ -178,6 +178,7 @@ fn body(operation: &str, world: &World) -> Option<Value> {
         "updateSkill" => json!({"isEnabled": false}),
         "createKnowledgeSource" => json!({"kind": "text", "label": "x", "text": "y"}),
         "updateKnowledgeGap" => json!({"status": "dismissed"}),
+        "createTalkToken" => json!({}),
         "sendChatMessage" => json!({"content": "Hello"}),
         "updateKnowledgeSource" => json!({"refreshEnabled": false}),
         "previewKnowledge" => json!({"query": "x"}),

@@ -1,0 +1,42 @@
+//! A token for a conversation over a WebSocket; `realtime.rs` is where it is used.
+
+use crate::answer::Answer;
+use crate::app::or_internal;
+use crate::call::{Call, instant};
+use crate::handlers::simulate::config;
+use crate::problem::Outcome;
+use crate::realtime;
+use flowyte_core::{CredentialKind, Environment};
+use flowyte_platform::talks::{LIFE, Talk, Talks};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ask {
+    #[serde(default)]
+    draft_mode: bool,
+}
+
+/// A token that opens one connection within a minute.
+pub async fn mint(call: Call) -> Outcome<Answer> {
+    let body: Ask = call.read()?;
+    let (organization, agent) = (call.organization()?, call.id("agentId")?);
+    config(&call, organization, agent, body.draft_mode).await?;
+    let talk = Talk {
+        organization,
+        agent,
+        conversation: call.app.id(call.now)?,
+        draft: body.draft_mode,
+        environment: call.caller()?.environment(),
+        minted_by: or_internal(call.digest, "a caller has no digest")?,
+    };
+    let (secret, stored) = call.app.secret(CredentialKind::OneTime, Environment::Live)?;
+    Talks(call.store()).mint(&talk, stored.digest, call.now).await?;
+    Ok(Answer::data(json!({
+        "realtimeUrl": realtime::url(&call.app.config.public_url),
+        "token": secret.expose(),
+        "room": talk.room(),
+        "expiresAt": instant(call.now.plus(LIFE)),
+    })))
+}

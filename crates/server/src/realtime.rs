@@ -1,0 +1,342 @@
+//! A conversation over a WebSocket (RFC 6455), opened with a talk token.
+//!
+//! The token comes in `Sec-WebSocket-Protocol`, beside the name of the protocol that is answered: browsers can send no other field,
+//! and a URL ends up in logs. It is used up by the connection that it opens, which ends with the credential that asked for it.
+
+use crate::accept::Draining;
+use crate::answer::Answer;
+use crate::app::App;
+use crate::handlers::chat::run;
+use crate::live;
+use crate::meter::neighbourhood;
+use crate::problem::{Code, Outcome, Problem};
+use flowyte_core::{CredentialKind, Denial, Digest, Lookup};
+use flowyte_platform::agents::Agents;
+use flowyte_platform::conversations::{Line, Speaker};
+use flowyte_platform::talks::{NotTaken, Talk, Talks};
+use flowyte_platform::turn::{Begun, Event, Keep, Turn};
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use http::header::{
+    CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, Version};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+
+/// Where conversations are opened. No operation: an OpenAPI document can't describe what follows the first answer.
+pub const PATH: &str = "/realtime";
+/// What both sides speak.
+const PROTOCOL: &str = "flowyte.talk.v1";
+/// The longest message, and so the longest frame, in bytes.
+const MOST_BYTES: usize = 32 * 1024;
+/// The longest question, in characters, as in every chat.
+const MOST_CHARS: usize = 4_000;
+/// How often the credential is asked for.
+const WATCH: Duration = Duration::from_secs(1);
+/// Frames of a peer between two looks at its credential, pings too.
+const MOST_FRAMES: u32 = 50;
+/// Without a question.
+const IDLE: Duration = Duration::from_secs(5 * 60);
+/// Altogether.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// For one frame to be taken; what a peer does not read by then it is not sent after its credential ended.
+const SEND: Duration = Duration::from_secs(1);
+/// Lines that a conversation with a draft remembers.
+const REMEMBERED: usize = 20;
+
+/// The address of [`PATH`] at a public URL.
+pub fn url(public_url: &str) -> String {
+    format!("ws{}{PATH}", public_url.strip_prefix("http").unwrap_or(public_url))
+}
+
+fn refused(detail: &'static str) -> Problem {
+    Problem::new(Code::MalformedRequest, detail)
+}
+
+/// The comma-separated words of every field of this name.
+fn words<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let fields = headers.get_all(name).iter().filter_map(|it| it.to_str().ok());
+    fields.flat_map(|it| it.split(',')).map(str::trim).filter(|it| !it.is_empty())
+}
+
+/// What answers a handshake in good order, and the token that it carries.
+fn handshake(parts: &Parts) -> Outcome<(String, &str)> {
+    if parts.method != Method::GET {
+        let problem = Problem::new(Code::MethodNotAllowed, "This path takes GET.");
+        return Err(problem.allow("GET".into()));
+    }
+    let headers = &parts.headers;
+    let asks = words(headers, &UPGRADE).any(|it| it.eq_ignore_ascii_case("websocket"))
+        && words(headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case("upgrade"));
+    if parts.version != Version::HTTP_11 || !asks {
+        return Err(refused("A WebSocket is opened here, over HTTP/1.1."));
+    }
+    if parts.uri.query().is_some() {
+        return Err(refused("Nothing is taken from the query; the token comes in Sec-WebSocket-Protocol."));
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) if key.len() == 24 => key.as_bytes(),
+        _ => return Err(refused("One Sec-WebSocket-Key of 16 bytes in base64 is needed.")),
+    };
+    if words(headers, &SEC_WEBSOCKET_VERSION).ne(["13"]) {
+        return Err(refused("Version 13 of the WebSocket protocol is spoken here."));
+    }
+    let mut offered = words(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|it| *it != PROTOCOL);
+    let speaks = words(headers, &SEC_WEBSOCKET_PROTOCOL).any(|it| it == PROTOCOL);
+    match (speaks, offered.next(), offered.next()) {
+        (true, Some(token), None) => Ok((derive_accept_key(key), token)),
+        _ => Err(refused("Offer two protocols: flowyte.talk.v1 and the talk token.")),
+    }
+}
+
+/// The page that a handshake comes from; nothing where it comes from none, or from our own.
+fn foreign_origin<'h>(app: &App, headers: &'h HeaderMap) -> Outcome<Option<&'h str>> {
+    let mut fields = headers.get_all(ORIGIN).iter();
+    match (fields.next().map(HeaderValue::to_str), fields.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(origin)), None) => Ok(Some(origin).filter(|it| *it != app.config.public_url)),
+        _ => Err(not_from_there()),
+    }
+}
+
+fn not_from_there() -> Problem {
+    Problem::new(Code::OriginNotAllowed, "No publishable key of the agent lists the origin of this request.")
+}
+
+/// Answers a handshake, and talks from then on.
+pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: IpAddr) -> Outcome<Answer> {
+    let (accept, token) = handshake(parts)?;
+    let origin = foreign_origin(app, &parts.headers)?;
+    let unknown = || {
+        let problem = Problem::new(
+            Code::InvalidCredential,
+            "The talk token is not known, was used, or is past its minute.",
+        );
+        app.strangers.take(neighbourhood(address), app.now()).map_or_else(Problem::limited, |()| problem)
+    };
+    let presented = app.config.brand.parse(token).filter(|it| it.kind() == CredentialKind::OneTime);
+    let presented = presented.ok_or_else(unknown)?;
+    if !app.replica.is_fresh() {
+        return Err(Problem::denied(&Denial::VerificationUnavailable, app.api.contract(), None));
+    }
+    let digests: Vec<Digest> = app.peppers.digests(presented.body()).collect();
+    let talk = match Talks(&*app.store).take(&digests, origin, app.now()).await {
+        Ok(talk) if app.replica.stands(&talk.minted_by, app.now()) => talk,
+        Ok(_) => return Err(live::ended()),
+        Err(NotTaken::Unknown) => return Err(unknown()),
+        Err(NotTaken::Origin) => return Err(not_from_there()),
+        Err(NotTaken::Store(error)) => return Err(error.into()),
+    };
+    let draining = parts.extensions.get::<Draining>().cloned();
+    let room = Room { app: app.clone(), keep: keep(&talk), talk, history: Vec::new(), since: Instant::now() };
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(connection) => room.talk(connection, draining).await,
+            Err(error) => tracing::debug!(%error, "a peer left within its handshake"),
+        }
+    });
+    let mut answer = Answer::no_content()
+        .header(UPGRADE, HeaderValue::from_static("websocket"))
+        .header(CONNECTION, HeaderValue::from_static("upgrade"))
+        .header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        answer = answer.header(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+    Ok(answer)
+}
+
+/// What is said to a draft is not kept.
+fn keep(talk: &Talk) -> Keep {
+    if talk.draft { Keep::Nothing } else { Keep::Conversation(talk.conversation) }
+}
+
+/// One conversation while its connection lasts.
+struct Room {
+    app: Arc<App>,
+    talk: Talk,
+    keep: Keep,
+    history: Vec<Line>,
+    since: Instant,
+}
+
+/// What a peer may send.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Said {
+    UserMessage { text: String },
+}
+
+type Sink = SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>;
+
+/// Why a conversation ends: the code and what goes with it.
+type End = (CloseCode, &'static str);
+
+impl Room {
+    async fn talk(mut self, connection: Upgraded, draining: Option<Draining>) {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MOST_BYTES))
+            .max_frame_size(Some(MOST_BYTES))
+            .read_buffer_size(4 * 1024)
+            .write_buffer_size(0);
+        let socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
+        let (mut sink, mut stream) = socket.split();
+        let mut ticks = interval(WATCH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut frames, mut last) = (0, Instant::now());
+        let mut events: Option<Receiver<Event>> = None;
+        let mut drained = std::pin::pin!(async {
+            match draining {
+                Some(mut draining) => draining.begun().await,
+                None => std::future::pending().await,
+            }
+        });
+        let end: Option<End> = loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {
+                    frames = 0;
+                    if !self.app.replica.stands(&self.talk.minted_by, self.app.now()) {
+                        break Some((CloseCode::Policy, "the credential that asked for this has ended"));
+                    }
+                    if last.elapsed() > IDLE || self.since.elapsed() > LONGEST {
+                        break Some((CloseCode::Normal, "nothing was said for too long"));
+                    }
+                }
+                () = &mut drained => break Some((CloseCode::Away, "the server stops")),
+                event = next(&mut events) => {
+                    let Some(event) = event else { events = None; continue };
+                    if let Some(frame) = self.frame(event)
+                        && !send(&mut sink, frame).await
+                    {
+                        break None;
+                    }
+                }
+                message = stream.next() => {
+                    frames += 1;
+                    let text = match message {
+                        _ if frames > MOST_FRAMES => break Some((CloseCode::Policy, "too many frames")),
+                        Some(Ok(Message::Text(text))) => text,
+                        Some(Ok(Message::Binary(_))) => break Some((CloseCode::Unsupported, "text only")),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
+                    };
+                    last = Instant::now();
+                    let begun = match events {
+                        Some(_) => Err(Problem::new(Code::Conflict, "Wait for the answer; one question at a time.")),
+                        None => self.hear(&text).await,
+                    };
+                    match begun {
+                        Ok(begun) => events = Some(run(&self.app, begun)),
+                        Err(problem) => {
+                            if !send(&mut sink, self.failure(&problem)).await {
+                                break None;
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        if let Some((code, reason)) = end {
+            let frame = CloseFrame { code, reason: reason.into() };
+            if timeout(SEND, sink.send(Message::Close(Some(frame)))).await.is_ok() {
+                // Until the peer has answered, so that nothing on its way is lost.
+                let _ = timeout(SEND, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+            }
+        }
+    }
+
+    /// A question, as a turn that was heard.
+    async fn hear(&mut self, text: &str) -> Outcome<Begun> {
+        let Ok(Said::UserMessage { text }) = serde_json::from_str(text) else {
+            return Err(Problem::field("type", "must be user_message, with a text"));
+        };
+        if text.trim().is_empty() || text.chars().count() > MOST_CHARS {
+            return Err(Problem::field("text", format!("must have 1 to {MOST_CHARS} characters")));
+        }
+        let (app, talk) = (&self.app, &self.talk);
+        let now = app.now();
+        app.replica.with(&talk.minted_by, |lookup| match lookup {
+            Lookup::Found(record) => record.organization.limit.take(now).map(drop).map_err(Problem::limited),
+            Lookup::Unknown | Lookup::Unavailable => Err(live::ended()),
+        })?;
+        let (agent, published) = Agents(&*app.store).live(talk.organization, talk.agent).await?;
+        let config = match talk.draft {
+            true => agent.config(),
+            false => published.map(|it| it.config).ok_or_else(|| {
+                Problem::new(Code::NoPublishedVersion, "The agent was never published; publish it first.")
+            })?,
+        };
+        let turn = Turn {
+            organization: talk.organization,
+            agent: talk.agent,
+            environment: talk.environment,
+            config,
+            keep: self.keep,
+            history: self.history.clone(),
+            text,
+            message: app.id(now)?,
+            random: app.random()?,
+            at: now,
+        };
+        Ok(turn.begin(&*app.store).await?)
+    }
+
+    /// What happened, as it is said here; nothing where it is not.
+    fn frame(&mut self, event: Event) -> Option<Value> {
+        match event {
+            Event::Delta(text) => Some(json!({"eventType": "message_delta", "data": {"text": text}})),
+            Event::Failed(error) => Some(self.failure(&error.into())),
+            _ => {
+                match &event {
+                    Event::UserUtterance(text) => self.remember(Speaker::User, text),
+                    Event::AgentMessage(text, _) => self.remember(Speaker::Assistant, text),
+                    _ => {}
+                }
+                event.audit().map(|(name, data)| json!({"eventType": name, "data": data}))
+            }
+        }
+    }
+
+    /// A kept conversation remembers by itself.
+    fn remember(&mut self, speaker: Speaker, text: &str) {
+        if self.talk.draft {
+            self.history.push(Line { speaker, text: text.to_owned() });
+            let forgotten = self.history.len().saturating_sub(REMEMBERED);
+            self.history.drain(..forgotten);
+        }
+    }
+
+    fn failure(&self, problem: &Problem) -> Value {
+        json!({"eventType": "error", "data": live::document(&self.app, problem)})
+    }
+}
+
+/// The next event of a turn that runs; never, where none does.
+async fn next(events: &mut Option<Receiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a peer took it.
+async fn send(sink: &mut Sink, frame: Value) -> bool {
+    matches!(timeout(SEND, sink.send(Message::text(frame.to_string()))).await, Ok(Ok(())))
+}

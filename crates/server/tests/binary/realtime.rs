@@ -1,0 +1,209 @@
+//! Talk tokens and the WebSocket that one opens.
+
+use crate::support::{SHOP, Server, World, text, worlds};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, HandshakeError, Message, WebSocket, client};
+
+type Socket = WebSocket<TcpStream>;
+
+fn mint(server: &Server, key: &str, agent: &str, draft: bool) -> Value {
+    let path = format!("/api/v1/agents/{agent}/talk-token");
+    server.as_key(key, "POST", &path, Some(&json!({"draftMode": draft}))).data()
+}
+
+/// A handshake with these protocols from this page; the status of a refusal and its code.
+fn connect(
+    server: &Server,
+    path: &str,
+    protocols: &str,
+    origin: Option<&str>,
+) -> Result<Socket, (u16, String)> {
+    let mut request = format!("ws://localhost:{}{path}", server.port).into_client_request().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
+    if let Some(origin) = origin {
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+    }
+    let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    match client(request, stream) {
+        Ok((socket, response)) => {
+            assert_eq!(response.headers()["sec-websocket-protocol"], "flowyte.talk.v1");
+            Ok(socket)
+        }
+        Err(HandshakeError::Failure(tokio_tungstenite::tungstenite::Error::Http(response))) => {
+            let body: Value =
+                serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default();
+            Err((response.status().as_u16(), body["code"].as_str().unwrap_or_default().to_owned()))
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn talk(server: &Server, token: &Value) -> Socket {
+    let protocols = format!("flowyte.talk.v1, {}", text(&token["token"]));
+    connect(server, "/realtime", &protocols, None).unwrap_or_else(|why| panic!("{why:?}"))
+}
+
+fn say(socket: &mut Socket, words: &str) {
+    let frame = json!({"type": "user_message", "text": words}).to_string();
+    socket.send(Message::text(frame)).unwrap();
+}
+
+/// Every event up to the one of this name.
+fn until(socket: &mut Socket, name: &str) -> Vec<Value> {
+    let mut events = Vec::new();
+    loop {
+        match socket.read().unwrap() {
+            Message::Text(text) => events.push(serde_json::from_str::<Value>(&text).unwrap()),
+            other => panic!("{other:?} after {events:?}"),
+        }
+        if events.last().unwrap()["eventType"] == name {
+            return events;
+        }
+    }
+}
+
+/// How the server closed, if it said so before it went.
+fn closed(socket: &mut Socket) -> Option<CloseCode> {
+    loop {
+        match socket.read() {
+            Ok(Message::Close(frame)) => return frame.map(|it| it.code),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+#[test]
+fn a_token_opens_one_conversation_that_is_kept_unless_it_is_a_drafts() {
+    for world in worlds(&[]) {
+        let (server, key) = (&world.server, &world.all);
+        let token = mint(server, key, &world.agent, false);
+        assert_eq!(token["realtimeUrl"], format!("ws://localhost:{}/realtime", server.port));
+        let mut socket = talk(server, &token);
+        say(&mut socket, "Do you sell fish?");
+        let events = until(&mut socket, "done");
+        let kinds: Vec<&str> = events
+            .iter()
+            .map(|it| it["eventType"].as_str().unwrap())
+            .filter(|it| *it != "message_delta")
+            .collect();
+        assert_eq!(kinds, ["user_utterance", "kb_retrieval", "agent_message", "done"]);
+        assert!(events.iter().any(|it| it["eventType"] == "message_delta"), "{events:?}");
+        say(&mut socket, "Hello?");
+        until(&mut socket, "done");
+        for wrong in [
+            "{}",
+            "no json",
+            r#"{"type":"user_message","text":""}"#,
+            r#"{"type":"user_message","text":"x","more":1}"#,
+        ] {
+            socket.send(Message::text(wrong)).unwrap();
+            assert_eq!(until(&mut socket, "error")[0]["data"]["code"], "validation_error", "{wrong}");
+        }
+        socket.close(None).unwrap();
+        let path = format!("/api/v1/conversations/{}", text(&token["room"]));
+        assert_eq!(server.as_key(key, "GET", &path, None).data()["userTurnCount"], 2);
+
+        // A draft says what the draft says, and nothing is kept.
+        let evening = json!({"greeting": "Good evening!"});
+        server.as_key(key, "PATCH", &format!("/api/v1/agents/{}", world.agent), Some(&evening)).data();
+        let token = mint(server, key, &world.agent, true);
+        let mut socket = talk(server, &token);
+        say(&mut socket, "What is it?");
+        let said = until(&mut socket, "done");
+        assert!(
+            said.iter()
+                .any(|it| it["data"]["text"].as_str().is_some_and(|it| it.starts_with("Good evening!"))),
+            "{said:?}"
+        );
+        say(&mut socket, "And what is that?");
+        let said = until(&mut socket, "agent_message");
+        assert!(!said.last().unwrap().to_string().contains("Good evening!"), "it remembers: {said:?}");
+        let path = format!("/api/v1/conversations/{}", text(&token["room"]));
+        assert_eq!(server.as_key(key, "GET", &path, None).status, 404);
+
+        let draft = server.as_key(key, "POST", "/api/v1/agents", Some(&json!({"name": "New"}))).data();
+        let path = format!("/api/v1/agents/{}/talk-token", text(&draft["id"]));
+        assert_eq!(server.as_key(key, "POST", &path, None).code(), "no_published_version");
+    }
+}
+
+#[test]
+fn a_token_is_good_once_and_from_where_it_may_be_used() {
+    for world in worlds(&[]) {
+        let (server, key) = (&world.server, &world.all);
+        let token = text(&mint(server, key, &world.agent, false)["token"]);
+        let offer = format!("flowyte.talk.v1, {token}");
+        let status = |path: &str, protocols: &str, origin: Option<&str>| {
+            connect(server, path, protocols, origin).map(drop).unwrap_err()
+        };
+        let invalid = (401, "invalid_credential".to_owned());
+        let malformed = (400, "malformed_request".to_owned());
+        // None of these uses it up.
+        assert_eq!(
+            status("/realtime", &offer, Some("https://elsewhere.example")),
+            (403, "origin_not_allowed".into())
+        );
+        assert_eq!(status("/realtime", &offer, Some("null")), (403, "origin_not_allowed".into()));
+        assert_eq!(status(&format!("/realtime?token={token}"), &offer, None), malformed);
+        assert_eq!(status("/realtime", "flowyte.talk.v1", None), malformed);
+        assert_eq!(status("/realtime", &token, None), malformed);
+        assert_eq!(status("/realtime", &format!("flowyte.talk.v1, {}", world.all), None), invalid);
+        assert_eq!(status("/realtime", &format!("flowyte.talk.v1, {token}x"), None), invalid);
+        let bearer = format!("Authorization: Bearer {token}");
+        assert_eq!(server.send("GET", "/api/v1/whoami", &[&bearer], None).status, 401);
+        assert_eq!(server.send("GET", "/realtime", &[], None).status, 400);
+        assert_eq!(server.send("POST", "/realtime", &[], None).status, 405);
+        // Of many at once one gets it.
+        let winners: usize = std::thread::scope(|scope| {
+            let race: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| connect(server, "/realtime", &offer, Some(SHOP)))).collect();
+            race.into_iter().map(|it| it.join().unwrap()).filter(Result::is_ok).count()
+        });
+        assert_eq!(winners, 1);
+        assert_eq!(status("/realtime", &offer, None), invalid);
+    }
+}
+
+#[test]
+fn a_conversation_ends_with_its_credential_its_limits_and_its_server() {
+    let mut world = World::new(&[]);
+    let server = &world.server;
+    let (id, key) = server.mint(&world.owner, json!({"name": "talks", "scopes": ["agents:write"]}));
+    let mut socket = talk(server, &mint(server, &key, &world.agent, false));
+    let unused = mint(server, &key, &world.agent, false);
+    server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
+    let begun = Instant::now();
+    assert_eq!(closed(&mut socket), Some(CloseCode::Policy));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let offer = format!("flowyte.talk.v1, {}", text(&unused["token"]));
+    assert_eq!(connect(server, "/realtime", &offer, None).unwrap_err(), (401, "credential_revoked".into()));
+
+    let open = || talk(server, &mint(server, &world.all, &world.agent, true));
+    let mut long = open();
+    let _ = long.send(Message::text("x".repeat(40 * 1024)));
+    assert_eq!(closed(&mut long), None);
+    let mut binary = open();
+    binary.send(Message::binary(vec![0])).unwrap();
+    assert_eq!(closed(&mut binary), Some(CloseCode::Unsupported));
+    let mut flood = open();
+    for _ in 0..200 {
+        if flood.send(Message::Ping(Bytes::new())).is_err() {
+            break;
+        }
+    }
+    assert!(matches!(closed(&mut flood), Some(CloseCode::Policy) | None));
+    let mut last = open();
+    say(&mut last, "Still there?");
+    until(&mut last, "done");
+    let begun = Instant::now();
+    let waiting = std::thread::spawn(move || closed(&mut last));
+    assert!(world.server.terminate().success());
+    assert_eq!(waiting.join().unwrap(), Some(CloseCode::Away));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
