@@ -2,11 +2,11 @@
 
 use crate::conversations::{Line, Speaker};
 use crate::knowledge::Passage;
+use crate::knowledge::analysis::sentences;
+use crate::knowledge::index::overlap;
 use crate::model::Usage;
 use crate::skills::toolbox::{Called, Toolbox, Wish};
 use flowyte_core::Environment;
-use crate::knowledge::analysis::sentences;
-use crate::knowledge::index::overlap;
 use flowyte_core::id::KnowledgeSourceId;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value};

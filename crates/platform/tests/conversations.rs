@@ -11,12 +11,14 @@ use flowyte_core::id::{AgentId, ConversationId, KnowledgeSourceId, OrganizationI
 use flowyte_core::time::{MINUTE, SECOND};
 use flowyte_core::{Digest, Environment, Timestamp};
 use flowyte_platform::agents::Agents;
-use flowyte_platform::answerer::Embedded;
+use flowyte_platform::answerer::{Answerers, Embedded};
 use flowyte_platform::billing::charge_message_in;
 use flowyte_platform::conversations::{
     Conversations, Heard, IDLE, NewConversation, Outcome, Reply, Search, Via,
 };
 use flowyte_platform::knowledge::{Passage, Retriever};
+use flowyte_platform::outbound::Outbound;
+use flowyte_platform::skills::toolbox::Reach;
 use flowyte_platform::talks::{LIFE, NotTaken, Talk, Talks};
 use flowyte_platform::turn::{Event, Keep, Means, Turn};
 use flowyte_store::{Mode, Once, Page, Store, StoreError};
@@ -55,7 +57,7 @@ fn heard(text: &str, at: Timestamp) -> Heard<'_> {
 
 fn reply(unknown: bool, at: Timestamp) -> Reply {
     let (id, text) = (fresh(), "So it is.".to_owned());
-    Reply { id, text, sources: Vec::new(), unknown, top_score: None, latency_ms: 5, at }
+    Reply { id, text, sources: Vec::new(), unknown, top_score: None, latency_ms: 5, outcome: None, at }
 }
 
 #[tokio::test]
@@ -69,12 +71,14 @@ async fn what_nobody_goes_on_with_comes_to_something() {
             ids.push(open(&store, organization, agent, LIVE).await);
         }
         let [silent, asked, answered, unknown, failed, recent] = ids[..] else { panic!() };
-        for id in [asked, answered, unknown, failed] {
+        for id in [asked, answered, unknown] {
             all.hear(organization, id, &heard("What is it?", NOW)).await.unwrap();
         }
+        let broken = heard("What is it?", NOW);
+        all.hear(organization, failed, &broken).await.unwrap();
         all.answer(organization, answered, "What is it?", &reply(false, NOW), &[]).await.unwrap();
         all.answer(organization, unknown, "What is it?", &reply(true, NOW), &[]).await.unwrap();
-        all.fail(organization, failed, &[], NOW).await.unwrap();
+        all.fail(organization, failed, broken.id, &[], NOW).await.unwrap();
         all.hear(organization, recent, &heard("What is it?", NOW.plus(IDLE))).await.unwrap();
         let later = NOW.plus(IDLE + SECOND);
         assert_eq!(all.close_idle(later).await.unwrap(), 5);
@@ -148,7 +152,16 @@ async fn run(store: &Arc<dyn Store>, turn: Turn, broken: bool) -> Vec<Event> {
     let (events, mut received) = mpsc::channel(16);
     let begun = turn.begin(&**store).await.unwrap();
     let (now, retriever) = (|| NOW.plus(SECOND), Shelf { broken });
-    let means = Means { store: &**store, retriever: &retriever, answerer: &Embedded, now: &now };
+    let reach = |organization, agent| Reach {
+        organization,
+        agent,
+        outbound: Arc::new(Outbound::new(Vec::new())),
+        retriever: Arc::new(Shelf { broken }),
+        open: Box::new(|_| None),
+    };
+    let answerers = Answerers::new(Box::new(Embedded));
+    let means =
+        Means { store: &**store, retriever: &retriever, answerers: &answerers, reach: &reach, now: &now };
     let listen = async {
         let mut all = Vec::new();
         while let Some(event) = received.recv().await {
