@@ -177,6 +177,7 @@ fn the_first_five_minutes_are_true() {
         "nine to five",
         "event: done",
         r#""label":"Opening hours""#,
+        r#""primaryTopic":"Opening hours""#,
         "origin_not_allowed",
     ];
     let mut rest = &said[..];
