@@ -115,10 +115,12 @@ function Edit({ agent, of, onClose, onDone }: { agent: Agent; of: Skill | undefi
   const [asks, setAsks] = useState(of?.requiresConfirmation ?? false);
   const [on, setOn] = useState(of?.isEnabled ?? true);
   const [executionConfig, parametersSchema] = [read(config), read(parameters)];
+  // What the other kinds are called with is given.
+  const takesParameters = kind === 'http_webhook';
   const untouched = of !== undefined && config === shown(known);
   const save = useMutation({
     mutationFn: (): Promise<unknown> => {
-      const body = { name, description, requiresConfirmation: asks, isEnabled: on, parametersSchema: parametersSchema as Schemas['ParametersSchema'] };
+      const body = { name, description, requiresConfirmation: asks, isEnabled: on, ...(takesParameters ? { parametersSchema: parametersSchema as Schemas['ParametersSchema'] } : {}) };
       // Header values can't be read back, so what was not touched is not sent.
       const how = untouched ? {} : { executionConfig: executionConfig as Schemas['ExecutionConfig'] };
       return of
@@ -162,9 +164,11 @@ function Edit({ agent, of, onClose, onDone }: { agent: Agent; of: Skill | undefi
         >
           {(props) => <textarea {...props} className="code" rows={7} spellCheck={false} value={config} onChange={(event) => setConfig(event.target.value)} />}
         </Field>
-        <Field label="Parameters" hint="A JSON Schema of what it is called with." error={json(parametersSchema) ?? refusal?.field('parametersSchema')}>
-          {(props) => <textarea {...props} className="code" rows={5} spellCheck={false} value={parameters} onChange={(event) => setParameters(event.target.value)} />}
-        </Field>
+        {takesParameters && (
+          <Field label="Parameters" hint="A JSON Schema of what it is called with." error={json(parametersSchema) ?? refusal?.field('parametersSchema')}>
+            {(props) => <textarea {...props} className="code" rows={5} spellCheck={false} value={parameters} onChange={(event) => setParameters(event.target.value)} />}
+          </Field>
+        )}
         <div className="check">
           <input type="checkbox" id="asks" checked={asks} onChange={(event) => setAsks(event.target.checked)} />
           <label htmlFor="asks">Ask the visitor first, and run it after a yes</label>
