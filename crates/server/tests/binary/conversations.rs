@@ -1,7 +1,12 @@
 //! Conversations end to end: chat for backends, completions, and what is seen of all of it afterwards.
 
+use crate::crash::ask_with;
 use crate::support::{Got, World, text, worlds};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The names of a stream's events.
 fn names(got: &Got) -> Vec<&str> {
@@ -302,4 +307,84 @@ fn what_was_said_is_seen_searched_and_counted() {
         let got = server.as_key(&world.other_all, "PATCH", &own_path, Some(&json!({"status": "open"})));
         assert_eq!(got.status, 404);
     }
+}
+
+#[test]
+fn a_kill_charges_each_message_that_was_heard_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = runtime.block_on(crate::postgres::empty_database());
+    for database in [None, Some(url)] {
+        let mut given = vec![("LOG_LEVEL", "error")];
+        given.extend(database.as_deref().map(|url| ("DATABASE", url)));
+        talk_through_kills(World::new(&given));
+    }
+}
+
+fn talk_through_kills(mut world: World) {
+    const KILLS: u64 = 8;
+    let sessions: Vec<String> = (0..3).map(|_| open(&world, &world.all)).collect();
+    let (port, key) = (world.server.port, world.all.clone());
+    let over = AtomicBool::new(false);
+    let answered: Vec<BTreeSet<String>> = std::thread::scope(|scope| {
+        let talkers: Vec<_> = sessions
+            .iter()
+            .map(|session| {
+                let (over, key) = (&over, key.as_str());
+                scope.spawn(move || {
+                    let path = format!("/api/v1/chat/sessions/{session}/messages");
+                    let fields = format!("Authorization: Bearer {key}");
+                    let mut answered = BTreeSet::new();
+                    for n in 0.. {
+                        if over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let words = format!("Is this number {n}?");
+                        let body = json!({"content": words}).to_string();
+                        match ask_with(port, &fields, "POST", &path, &body) {
+                            Some(got) if got.status == 201 => drop(answered.insert(words)),
+                            Some(got) => panic!("{got:?}"),
+                            None => sleep(Duration::from_millis(3)),
+                        }
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for kill in 0..KILLS {
+            sleep(Duration::from_millis(61 + 17 * kill));
+            world.server.kill_and_restart();
+        }
+        over.store(true, Ordering::Relaxed);
+        talkers.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let all = |path: &str| -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let got = world.server.as_key(&key, "GET", &format!("{path}?limit=100{cursor}"), None).json();
+            rows.extend(got["data"].as_array().unwrap().clone());
+            match got["pagination"]["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    };
+    let mut heard = 0;
+    for (session, answered) in sessions.iter().zip(&answered) {
+        let said = all(&format!("/api/v1/chat/sessions/{session}/messages"));
+        let asked: Vec<String> =
+            said.iter().filter(|it| it["role"] == "user").map(|it| text(&it["text"])).collect();
+        let once: BTreeSet<String> = asked.iter().cloned().collect();
+        assert_eq!(once.len(), asked.len(), "a message was heard twice");
+        assert!(answered.is_subset(&once), "what was answered was heard");
+        heard += asked.len();
+    }
+    let charges = all("/api/v1/billing/usage/items");
+    let charged: i64 = charges
+        .iter()
+        .filter(|it| it["type"] == "chat_message")
+        .map(|it| it["quantity"].as_i64().unwrap())
+        .sum();
+    assert_eq!(charged, heard as i64);
+    assert!(answered.iter().all(|it| !it.is_empty()));
 }
