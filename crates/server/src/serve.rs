@@ -236,6 +236,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let public = listen(app.config.listen).await?;
     let operations = listen(app.config.ops_listen).await?;
     announce(&app).await?;
+    // Before anybody can see that it is ready: who stops it then is heard.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopping) = watch::channel(false);
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         // An error means that the sender is gone, which is a stop too.
@@ -251,8 +254,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn(read_sources(app.clone(), stopped(stopping.clone())));
     }
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tracing::info!(
         listen = %public.local_addr()?,
         public_url = app.config.public_url,
