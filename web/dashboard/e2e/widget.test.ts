@@ -110,6 +110,20 @@ describe('the widget', { concurrency: false }, () => {
     await context.close();
   });
 
+  it('begins another conversation when the agent has ended this one', async () => {
+    await call('POST', `/agents/${agent}/skills`, { name: 'Goodbye', description: 'Ends the conversation.', skillType: 'builtin', executionConfig: { action: 'end_call' } });
+    const { page, context } = await visit(browser);
+    await page.goto(shop);
+    await until(page, 'Open the chat');
+    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await until(page, 'Good day!');
+    await say(page, '/goodbye');
+    await until(page, 'Goodbye.');
+    await say(page, 'One more thing?');
+    await until(page, 'ask the people behind this site');
+    await context.close();
+  });
+
   it('keeps the conversation of a tab through a reload', async () => {
     const { page, context } = await visit(browser);
     await page.goto(shop);

@@ -81,8 +81,9 @@ class Visitor implements Channel {
     try {
       return await call('/chat/widget/messages', this.token, { content: text });
     } catch (error) {
-      // The session was idle for too long, or is over: a new one goes on.
-      if (!again || !(error instanceof Refused) || error.problem.status !== 401) throw error;
+      // The session was idle for too long, or the agent ended the conversation: a new one goes on.
+      const over = error instanceof Refused && (error.problem.status === 401 || error.problem.code === 'conflict');
+      if (!again || !over) throw error;
       this.keep('');
       return this.ask(text, false);
     }
