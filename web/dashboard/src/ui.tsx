@@ -1,4 +1,5 @@
 // The few building blocks of every page. Dialogs are the browser's own: focus, Escape and the page behind come with them.
+import { useMutation } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { Refusal } from './api';
 import { ago, full } from './format';
@@ -262,27 +263,28 @@ export function Copied({ onClose }: { onClose: () => void }) {
   );
 }
 
-/** Asks once more before something that can't be undone. `type`: what must be typed to go on. */
-export function Confirm(props: {
+type ConfirmProps<T> = {
   title: string;
   children: ReactNode;
   action: string;
+  /** What must be typed to go on. */
   type?: string;
-  busy: boolean;
-  error: unknown;
-  onConfirm: () => void;
+  act: () => Promise<T>;
+  onDone: (done: T) => void;
   onClose: () => void;
-}) {
+};
+
+/** Asks once more before something that can't be undone, and does it. */
+export function Confirm<T>({ title, children, action, type, act, onDone, onClose }: ConfirmProps<T>) {
   const [typed, setTyped] = useState('');
+  const done = useMutation({ mutationFn: act, onSuccess: onDone });
   return (
-    <Dialog title={props.title} onClose={props.onClose}>
-      <Form busy={props.busy} onSubmit={props.onConfirm}>
-        <div>{props.children}</div>
-        {props.type !== undefined && (
-          <Text label={`Type ${props.type} to go on`} value={typed} onChange={setTyped} autoComplete="off" autoFocus />
-        )}
-        <Trouble error={props.error} />
-        <Actions danger action={props.action} busy={props.busy} blocked={props.type !== undefined && typed !== props.type} onClose={props.onClose} />
+    <Dialog title={title} onClose={onClose}>
+      <Form busy={done.isPending} onSubmit={() => done.mutate()}>
+        <div>{children}</div>
+        {type !== undefined && <Text label={`Type ${type} to go on`} value={typed} onChange={setTyped} autoComplete="off" autoFocus />}
+        <Trouble error={done.error} />
+        <Actions danger action={action} busy={done.isPending} blocked={type !== undefined && typed !== type} onClose={onClose} />
       </Form>
     </Dialog>
   );

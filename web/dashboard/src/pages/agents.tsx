@@ -96,14 +96,6 @@ export function AgentPage() {
     mutationFn: () => ask(api.POST('/agents/{id}/publish', { params: { path: { id: agentId } }, body: {} })),
     onSuccess: () => refresh(agentId),
   });
-  const remove = useMutation({
-    mutationFn: () => ask(api.DELETE('/agents/{id}', { params: { path: { id: agentId } } })),
-    onSuccess: () => {
-      queries.removeQueries({ queryKey: ['agents', agentId] });
-      void queries.invalidateQueries({ queryKey: ['agents'], exact: true });
-      void navigate({ to: '/agents' });
-    },
-  });
   const it = found.data;
   if (found.error) return <Trouble error={found.error} />;
   if (!it) return <Loading rows={6} />;
@@ -140,7 +132,18 @@ export function AgentPage() {
       {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
       {holds(me, 'pubkeys:read') && <PublishableKeys agent={it} may={holds(me, 'pubkeys:write')} />}
       {deleting && (
-        <Confirm title={`Delete ${it.name}`} action="Delete" type={it.name} busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate()} onClose={() => setDeleting(false)}>
+        <Confirm
+          title={`Delete ${it.name}`}
+          action="Delete"
+          type={it.name}
+          act={() => ask(api.DELETE('/agents/{id}', { params: { path: { id: agentId } } }))}
+          onDone={() => {
+            queries.removeQueries({ queryKey: ['agents', agentId] });
+            void queries.invalidateQueries({ queryKey: ['agents'], exact: true });
+            void navigate({ to: '/agents' });
+          }}
+          onClose={() => setDeleting(false)}
+        >
           <p>It stops serving at once, and its publishable keys open nothing any more.</p>
         </Confirm>
       )}

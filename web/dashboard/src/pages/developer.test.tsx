@@ -82,10 +82,10 @@ it('waits for the first call, says how it ended, and is not dismissed by acciden
   expect(closed).toHaveBeenCalledOnce();
 });
 
-it('does what can’t be undone only when the name was typed', () => {
-  const done = vi.fn();
+it('does what can’t be undone only when the name was typed', async () => {
+  const [act, done] = [vi.fn(async () => 'gone'), vi.fn()];
   within(
-    <Confirm title="Revoke" action="Revoke for good" type="first" busy={false} error={undefined} onConfirm={done} onClose={() => {}}>
+    <Confirm title="Revoke" action="Revoke for good" type="first" act={act} onDone={done} onClose={() => {}}>
       Really?
     </Confirm>,
   );
@@ -95,5 +95,7 @@ it('does what can’t be undone only when the name was typed', () => {
   expect(button.disabled).toBe(true);
   fireEvent.change(screen.getByLabelText('Type first to go on'), { target: { value: 'first' } });
   fireEvent.click(button);
-  expect(done).toHaveBeenCalledOnce();
+  await waitFor(() => expect(done).toHaveBeenCalledOnce());
+  expect(done.mock.calls[0]?.[0]).toBe('gone');
+  expect(act).toHaveBeenCalledOnce();
 });

@@ -370,15 +370,18 @@ function RotateDialog({ of, onClose, onRotated }: { of: ApiKey; onClose: () => v
 }
 
 function RevokeDialog({ of, onClose, onRevoked }: { of: ApiKey; onClose: () => void; onRevoked: (done: ApiKey) => void }) {
-  const revoke = useMutation({
-    mutationFn: () => ask(api.DELETE('/api-keys/{id}', { params: { path: { id: of.id } } })),
-    onSuccess: (done) => {
-      changed(of.id);
-      onRevoked(done);
-    },
-  });
   return (
-    <Confirm title={`Revoke ${of.name}`} action="Revoke for good" type={of.name} busy={revoke.isPending} error={revoke.error} onConfirm={() => revoke.mutate()} onClose={onClose}>
+    <Confirm
+      title={`Revoke ${of.name}`}
+      action="Revoke for good"
+      type={of.name}
+      act={() => ask(api.DELETE('/api-keys/{id}', { params: { path: { id: of.id } } }))}
+      onDone={(done) => {
+        changed(of.id);
+        onRevoked(done);
+      }}
+      onClose={onClose}
+    >
       <p>Every secret of this key stops working at once, everywhere. This can’t be undone.</p>
       {of.lastUsedAt && (
         <p>

@@ -32,13 +32,6 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
       ask(api.PATCH('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } }, body: { refreshEnabled: on } })),
     onSuccess: renew,
   });
-  const remove = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } } })),
-    onSuccess: () => {
-      renew();
-      setRemoving(undefined);
-    },
-  });
   return (
     <section className="card" aria-label="Knowledge">
       <div className="heading">
@@ -106,7 +99,16 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
         />
       )}
       {removing && (
-        <Confirm title={`Remove ${removing.label}`} action="Remove" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate(removing.id)} onClose={() => setRemoving(undefined)}>
+        <Confirm
+          title={`Remove ${removing.label}`}
+          action="Remove"
+          act={() => ask(api.DELETE('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id: removing.id } } }))}
+          onDone={() => {
+            renew();
+            setRemoving(undefined);
+          }}
+          onClose={() => setRemoving(undefined)}
+        >
           <p>The agent no longer answers from it.</p>
         </Confirm>
       )}

@@ -25,13 +25,6 @@ export function MembersPage() {
     mutationFn: ({ id, role }: { id: string; role: Schemas['Role'] }) => ask(api.PATCH('/members/{id}', { params: { path: { id } }, body: { role } })),
     onSettled: () => void queries.invalidateQueries({ queryKey: ['members'] }),
   });
-  const remove = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/members/{id}', { params: { path: { id } } })),
-    onSuccess: () => {
-      setRemoving(undefined);
-      void queries.invalidateQueries({ queryKey: ['members'] });
-    },
-  });
   const withdraw = useMutation({
     mutationFn: (id: string) => ask(api.DELETE('/invites/{id}', { params: { path: { id } } })),
     onSuccess: () => void queries.invalidateQueries({ queryKey: ['invites'] }),
@@ -135,7 +128,16 @@ export function MembersPage() {
         </Dialog>
       )}
       {removing && (
-        <Confirm title={`Remove ${removing.name}`} action="Remove" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate(removing.id)} onClose={() => setRemoving(undefined)}>
+        <Confirm
+          title={`Remove ${removing.name}`}
+          action="Remove"
+          act={() => ask(api.DELETE('/members/{id}', { params: { path: { id: removing.id } } }))}
+          onDone={() => {
+            setRemoving(undefined);
+            void queries.invalidateQueries({ queryKey: ['members'] });
+          }}
+          onClose={() => setRemoving(undefined)}
+        >
           <p>Their sessions in this organization end at once. Keys that they minted go on working; look through them.</p>
         </Confirm>
       )}

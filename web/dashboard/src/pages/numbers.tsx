@@ -25,13 +25,6 @@ export function NumbersPage() {
       agentId ? ask(api.POST('/numbers/{id}/assign', { params: { path: { id } }, body: { agentId } })) : ask(api.DELETE('/numbers/{id}/assign', { params: { path: { id } } })),
     onSuccess: renew,
   });
-  const release = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/numbers/{id}', { params: { path: { id } } })),
-    onSuccess: () => {
-      renew();
-      setLeaving(undefined);
-    },
-  });
   const may = holds(me, 'numbers:write');
   return (
     <>
@@ -96,7 +89,17 @@ export function NumbersPage() {
       </section>
       {buying && <Buy onClose={() => setBuying(false)} />}
       {leaving && (
-        <Confirm title={`Release ${leaving.e164}`} action="Release" type={leaving.e164} busy={release.isPending} error={release.error} onConfirm={() => release.mutate(leaving.id)} onClose={() => setLeaving(undefined)}>
+        <Confirm
+          title={`Release ${leaving.e164}`}
+          action="Release"
+          type={leaving.e164}
+          act={() => ask(api.DELETE('/numbers/{id}', { params: { path: { id: leaving.id } } }))}
+          onDone={() => {
+            renew();
+            setLeaving(undefined);
+          }}
+          onClose={() => setLeaving(undefined)}
+        >
           <p>It goes back to the carrier, and somebody else may get it. What was paid is not paid back.</p>
         </Confirm>
       )}

@@ -21,13 +21,6 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
       setEmbedding(turned);
     },
   });
-  const revoke = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id } } })),
-    onSuccess: () => {
-      renew();
-      setRevoking(undefined);
-    },
-  });
   return (
     <section className="card" aria-label="Publishable keys">
       <div className="heading">
@@ -118,7 +111,16 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
         </Dialog>
       )}
       {revoking && (
-        <Confirm title={`Revoke ${revoking.name}`} action="Revoke for good" busy={revoke.isPending} error={revoke.error} onConfirm={() => revoke.mutate(revoking.id)} onClose={() => setRevoking(undefined)}>
+        <Confirm
+          title={`Revoke ${revoking.name}`}
+          action="Revoke for good"
+          act={() => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: revoking.id } } }))}
+          onDone={() => {
+            renew();
+            setRevoking(undefined);
+          }}
+          onClose={() => setRevoking(undefined)}
+        >
           <p>Pages that embed it stop working at once, and conversations that it opened end.</p>
         </Confirm>
       )}

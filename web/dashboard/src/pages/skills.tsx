@@ -21,13 +21,6 @@ export function Skills({ agent, may }: { agent: Agent; may: boolean }) {
   const [editing, setEditing] = useState<Skill | 'new'>();
   const [removing, setRemoving] = useState<Skill>();
   const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'skills'] });
-  const remove = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/agents/{agentId}/skills/{id}', { params: { path: { agentId: agent.id, id } } })),
-    onSuccess: () => {
-      renew();
-      setRemoving(undefined);
-    },
-  });
   return (
     <section className="card" aria-label="Skills">
       <div className="heading">
@@ -85,7 +78,16 @@ export function Skills({ agent, may }: { agent: Agent; may: boolean }) {
         />
       )}
       {removing && (
-        <Confirm title={`Remove ${removing.name}`} action="Remove" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate(removing.id)} onClose={() => setRemoving(undefined)}>
+        <Confirm
+          title={`Remove ${removing.name}`}
+          action="Remove"
+          act={() => ask(api.DELETE('/agents/{agentId}/skills/{id}', { params: { path: { agentId: agent.id, id: removing.id } } }))}
+          onDone={() => {
+            renew();
+            setRemoving(undefined);
+          }}
+          onClose={() => setRemoving(undefined)}
+        >
           <p>The agent can no longer do it, from the next message on.</p>
         </Confirm>
       )}
