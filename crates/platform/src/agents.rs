@@ -113,17 +113,13 @@ fn object(row: &Row, column: &str) -> Result<Map<String, Value>, StoreError> {
 }
 
 fn agent(row: &Row) -> Result<Agent, StoreError> {
-    let published: Option<Vec<u8>> = row.get("published_version_id")?;
     Ok(Agent {
         id: row.id("id")?,
         organization: row.id("organization_id")?,
         name: row.get("name")?,
         version: row.get("version")?,
         draft: object(row, "draft")?,
-        published_version: match published {
-            Some(_) => Some(row.id("published_version_id")?),
-            None => None,
-        },
+        published_version: row.maybe_id("published_version_id")?,
         created_by: (row.get("created_by_id")?, row.get("created_by_name")?),
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

@@ -120,7 +120,7 @@ fn cell(row: &Row) -> Result<Cell, StoreError> {
         channel: row.get("channel")?,
         outcome: row.get("outcome")?,
         sentiment: row.get("sentiment")?,
-        answered: row.get::<i64>("answered")? != 0,
+        answered: row.flag("answered")?,
         many: row.get("many")?,
     })
 }

@@ -4,6 +4,7 @@
 //! whoever is unsure whether something was charged charges it again.
 
 use crate::payment::{Intent, Notice, Payment, PaymentError, Payments, Progress};
+use crate::words::words;
 use flowyte_core::id::{AgentId, Id, LedgerTransactionId, MessageId, OrganizationId, TopUpId};
 use flowyte_core::time::{DAY, MINUTE, SECOND};
 use flowyte_core::{Environment, Timestamp};
@@ -25,60 +26,37 @@ const ASKED_FOR: i64 = 23 * 60 * MINUTE;
 /// Payments and plans that one pass looks after.
 const BATCH: i64 = 100;
 
-/// Where credits are. The sum over all accounts is nought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// What the organization can spend.
-    Wallet,
-    /// Taken from the wallet for something that is being bought.
-    Held,
-    /// What was spent.
-    Revenue,
-    /// What was paid in; negative, since it came from outside.
-    Payments,
-}
-
-impl Account {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wallet => "wallet",
-            Self::Held => "held",
-            Self::Revenue => "revenue",
-            Self::Payments => "payments",
-        }
+words! {
+    /// Where credits are. The sum over all accounts is nought.
+    Account {
+        /// What the organization can spend.
+        Wallet = "wallet",
+        /// Taken from the wallet for something that is being bought.
+        Held = "held",
+        /// What was spent.
+        Revenue = "revenue",
+        /// What was paid in; negative, since it came from outside.
+        Payments = "payments",
     }
 }
 
-/// What a transaction is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A payment into the wallet.
-    TopUp,
-    /// One message of an agent.
-    ChatMessage,
-    /// A month of a plan.
-    Plan,
-    /// A number and its first month.
-    NumberPurchase,
-    /// A further month of a number.
-    NumberRental,
+words! {
+    /// What a transaction is about.
+    Kind {
+        /// A payment into the wallet.
+        TopUp = "top_up",
+        /// One message of an agent.
+        ChatMessage = "chat_message",
+        /// A month of a plan.
+        Plan = "plan",
+        /// A number and its first month.
+        NumberPurchase = "number_purchase",
+        /// A further month of a number.
+        NumberRental = "number_rental",
+    }
 }
 
 impl Kind {
-    const ALL: [Self; 5] =
-        [Self::TopUp, Self::ChatMessage, Self::Plan, Self::NumberPurchase, Self::NumberRental];
-
-    /// The name in JSON and rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TopUp => "top_up",
-            Self::ChatMessage => "chat_message",
-            Self::Plan => "plan",
-            Self::NumberPurchase => "number_purchase",
-            Self::NumberRental => "number_rental",
-        }
-    }
-
     /// Where it was used.
     pub const fn channel(self) -> &'static str {
         match self {
@@ -87,11 +65,6 @@ impl Kind {
             Self::Plan => "plan",
             Self::NumberPurchase | Self::NumberRental => "number",
         }
-    }
-
-    fn parse(name: &str) -> Result<Self, StoreError> {
-        let found = Self::ALL.into_iter().find(|it| it.as_str() == name);
-        found.ok_or_else(|| StoreError::Inconsistent(format!("kind {name}")))
     }
 }
 
@@ -156,30 +129,17 @@ pub struct Wallet {
     pub period_until: Timestamp,
 }
 
-/// How far a payment into the wallet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TopUpStatus {
-    /// The provider was not asked yet, or its answer did not come.
-    Open,
-    /// The provider waits for the payer.
-    Pending,
-    /// Booked.
-    Succeeded,
-    /// Over without money.
-    Failed,
-}
-
-impl TopUpStatus {
-    const ALL: [Self; 4] = [Self::Open, Self::Pending, Self::Succeeded, Self::Failed];
-
-    /// The name in JSON and rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Pending => "pending",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-        }
+words! {
+    /// How far a payment into the wallet is.
+    TopUpStatus {
+        /// The provider was not asked yet, or its answer did not come.
+        Open = "open",
+        /// The provider waits for the payer.
+        Pending = "pending",
+        /// Booked.
+        Succeeded = "succeeded",
+        /// Over without money.
+        Failed = "failed",
     }
 }
 
@@ -639,22 +599,18 @@ async fn open(tx: &mut Tx, new: &TopUp, provider: &str, try_at: Option<Timestamp
 fn auto_reload(row: &Row) -> Result<Option<AutoReload>, StoreError> {
     let threshold: Option<i64> = row.get("auto_reload_threshold")?;
     let amount: Option<i64> = row.get("auto_reload_amount")?;
-    let enabled = row.get::<i64>("auto_reload")? != 0;
+    let enabled = row.flag("auto_reload")?;
     Ok(threshold.zip(amount).map(|(threshold, amount)| AutoReload { enabled, threshold, amount }))
 }
 
 fn top_up(row: &Row) -> Result<TopUp, StoreError> {
-    let status: String = row.get("status")?;
-    let status = TopUpStatus::ALL.into_iter().find(|it| it.as_str() == status);
-    let environment: String = row.get("environment")?;
     Ok(TopUp {
         id: row.id("id")?,
         organization: row.id("organization_id")?,
-        environment: Environment::parse(&environment)
-            .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?,
+        environment: row.environment()?,
         credits: row.get("credits")?,
-        automatic: row.get::<i64>("automatic")? != 0,
-        status: status.ok_or_else(|| StoreError::Inconsistent("the status of a payment".into()))?,
+        automatic: row.flag("automatic")?,
+        status: TopUpStatus::of(row, "status")?,
         intent: row.get("intent")?,
         created_at: row.time("created_at")?,
     })
@@ -1136,7 +1092,7 @@ impl Billing<'_> {
             .map(|row| {
                 Ok(DayUse {
                     date: Timestamp::from_micros(row.get::<i64>("day")? * DAY).day(),
-                    kind: Kind::parse(&row.get::<String>("kind")?)?,
+                    kind: Kind::of(row, "kind")?,
                     quantity: row.get("quantity")?,
                     credits: row.get("credits")?,
                 })
@@ -1167,18 +1123,14 @@ impl Billing<'_> {
             .await?;
         rows.iter()
             .map(|row| {
-                let agent: Option<Vec<u8>> = row.get("agent_id")?;
                 Ok(Item {
                     id: row.id("id")?,
                     at: row.time("at")?,
-                    kind: Kind::parse(&row.get::<String>("kind")?)?,
+                    kind: Kind::of(row, "kind")?,
                     quantity: row.get("quantity")?,
                     credits: row.get("credits")?,
                     description: row.get("description")?,
-                    agent: match agent {
-                        Some(_) => Some(row.id("agent_id")?),
-                        None => None,
-                    },
+                    agent: row.maybe_id("agent_id")?,
                 })
             })
             .collect()
@@ -1205,9 +1157,7 @@ impl Billing<'_> {
             tx.all(sql, vec![now.into(), BATCH.into()]).await?
         };
         for row in &due {
-            let environment: String = row.get("environment")?;
-            let environment = Environment::parse(&environment)
-                .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?;
+            let environment = row.environment()?;
             let organization = row.id("organization_id")?;
             if let Err(error) = self.renew(organization, environment, now).await {
                 tracing::warn!(%error, %organization, "a plan could not be renewed");

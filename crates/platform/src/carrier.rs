@@ -1,5 +1,6 @@
 //! Where telephone numbers come from: a sandbox with numbers that exist only in fiction, or a service that speaks Twilio's API.
 
+use crate::words::words;
 use async_trait::async_trait;
 use flowyte_core::Environment;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -71,64 +72,29 @@ const CANADIAN: &[&str] = &[
     "807", "819", "825", "867", "873", "879", "902", "905", "942",
 ];
 
-/// A country whose numbers have a price here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Country {
-    /// `US`.
-    UnitedStates,
-    /// `CA`.
-    Canada,
-    /// `GB`.
-    UnitedKingdom,
-}
-
-impl Country {
-    const ALL: [Self; 3] = [Self::UnitedStates, Self::Canada, Self::UnitedKingdom];
-
-    /// ISO 3166-1 alpha-2.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnitedStates => "US",
-            Self::Canada => "CA",
-            Self::UnitedKingdom => "GB",
-        }
-    }
-
-    /// The country with exactly this code.
-    pub fn parse(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.as_str() == code)
+words! {
+    /// A country whose numbers have a price here.
+    Country {
+        /// `US`.
+        UnitedStates = "US",
+        /// `CA`.
+        Canada = "CA",
+        /// `GB`.
+        UnitedKingdom = "GB",
     }
 }
 
-/// What kind of number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberType {
-    /// Of one place.
-    Local,
-    /// Free for whoever calls it.
-    TollFree,
-    /// Of the whole country.
-    National,
-    /// A mobile phone's.
-    Mobile,
-}
-
-impl NumberType {
-    const ALL: [Self; 4] = [Self::Local, Self::TollFree, Self::National, Self::Mobile];
-
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::TollFree => "toll_free",
-            Self::National => "national",
-            Self::Mobile => "mobile",
-        }
-    }
-
-    /// The type with exactly this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.as_str() == name)
+words! {
+    /// What kind of number.
+    NumberType {
+        /// Of one place.
+        Local = "local",
+        /// Free for whoever calls it.
+        TollFree = "toll_free",
+        /// Of the whole country.
+        National = "national",
+        /// A mobile phone's.
+        Mobile = "mobile",
     }
 }
 

@@ -5,6 +5,7 @@ use crate::billing::{charge_message_in, return_message_in};
 use crate::gaps;
 use crate::knowledge::analysis::{language, terms};
 use crate::mood::{Mood, Sentiment};
+use crate::words::words;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeSourceId, MessageId, OrganizationId};
 use flowyte_core::time::MINUTE;
 use flowyte_core::{Environment, Timestamp};
@@ -25,35 +26,6 @@ pub const MOST_SEARCHED: usize = 16;
 const SUMMED_UP: i64 = 400;
 /// The longest question that a summary quotes, in characters.
 const QUOTED: usize = 160;
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-        }
-
-        impl $name {
-            /// The name in JSON and rows.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-
-            /// By its name.
-            pub fn parse(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-
-            fn read(word: &str) -> Result<Self, StoreError> {
-                Self::parse(word).ok_or_else(|| StoreError::Inconsistent(format!("{} {word}", stringify!($name))))
-            }
-        }
-    };
-}
 
 words! {
     /// Who spoke.
@@ -257,7 +229,7 @@ pub fn sources_json(all: &[Source]) -> serde_json::Value {
 fn message(row: &Row) -> Result<Message, StoreError> {
     Ok(Message {
         id: row.id("id")?,
-        speaker: Speaker::read(&row.get::<String>("role")?)?,
+        speaker: Speaker::of(row, "role")?,
         text: row.get("text")?,
         language: row.get("language")?,
         sources: sources(&row.get::<String>("sources")?)?,
@@ -266,20 +238,18 @@ fn message(row: &Row) -> Result<Message, StoreError> {
 }
 
 fn conversation(row: &Row) -> Result<Conversation, StoreError> {
-    let environment: String = row.get("environment")?;
     let outcome: Option<String> = row.get("outcome")?;
     let user_turns: i64 = row.get("user_turns")?;
     Ok(Conversation {
         id: row.id("id")?,
         agent: row.id("agent_id")?,
-        environment: Environment::parse(&environment)
-            .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?,
+        environment: row.environment()?,
         channel: row.get("channel")?,
-        via: Via::read(&row.get::<String>("via")?)?,
+        via: Via::of(row, "via")?,
         started_at: row.time("started_at")?,
         last_at: row.time("last_at")?,
         ended_at: row.maybe_time("ended_at")?,
-        outcome: outcome.map(|it| Outcome::read(&it)).transpose()?,
+        outcome: outcome.map(|_| Outcome::of(row, "outcome")).transpose()?,
         language: row.get("language")?,
         user_turns,
         agent_turns: row.get("agent_turns")?,
@@ -561,14 +531,11 @@ impl Conversations<'_> {
         add(&mut tx, organization, conversation, &new, false, None).await?;
         let event = ("user_utterance", json!({"text": heard.text}));
         happened(&mut tx, organization, conversation, row.get("events")?, &[event], heard.at).await?;
-        let environment: String = row.get("environment")?;
-        let environment = Environment::parse(&environment).unwrap_or(Environment::Test);
+        let environment = row.environment()?;
         charge_message_in(&mut tx, organization, environment, row.id("agent_id")?, heard.id, heard.at)
             .await?;
         tx.commit().await?;
-        let line = |row: &Row| {
-            Ok(Line { speaker: Speaker::read(&row.get::<String>("role")?)?, text: row.get("text")? })
-        };
+        let line = |row: &Row| Ok(Line { speaker: Speaker::of(row, "role")?, text: row.get("text")? });
         before.iter().rev().map(line).collect()
     }
 
@@ -642,8 +609,7 @@ impl Conversations<'_> {
             )
             .await?;
         happened(&mut tx, organization, conversation, row.get("events")?, events, at).await?;
-        let environment: String = row.get("environment")?;
-        let environment = Environment::parse(&environment).unwrap_or(Environment::Test);
+        let environment = row.environment()?;
         return_message_in(&mut tx, organization, environment, question, at).await?;
         tx.commit().await
     }
@@ -747,11 +713,11 @@ async fn sum_up(
     let mut said = Vec::new();
     for row in &rows {
         said.push(Said {
-            speaker: Speaker::read(&row.get::<String>("role")?)?,
+            speaker: Speaker::of(row, "role")?,
             text: row.get("text")?,
             language: row.get("language")?,
             labels: sources(&row.get::<String>("sources")?)?.into_iter().map(|it| it.label).collect(),
-            unknown: row.get::<i64>("unknown")? != 0,
+            unknown: row.flag("unknown")?,
         });
     }
     tx.exec(

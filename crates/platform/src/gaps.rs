@@ -1,6 +1,7 @@
 //! Knowledge gaps: questions that an agent could not answer, and what people make of them.
 
 use crate::knowledge::analysis::terms;
+use crate::words::words;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeGapId, OrganizationId};
 use flowyte_store::audit::Deed;
@@ -14,35 +15,17 @@ const NEAR: i64 = 250;
 /// The longest question that gaps are told apart by, in characters.
 const TOLD_APART: usize = 300;
 
-/// What becomes of a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Nobody looked at it yet, or it was asked again after somebody called it covered.
-    Open,
-    /// Somebody writes the answer.
-    InProgress,
-    /// The answer is there.
-    Covered,
-    /// Nothing that the agent should know.
-    Dismissed,
-}
-
-impl Status {
-    const ALL: [Self; 4] = [Self::Open, Self::InProgress, Self::Covered, Self::Dismissed];
-
-    /// The name in JSON and rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::InProgress => "in_progress",
-            Self::Covered => "covered",
-            Self::Dismissed => "dismissed",
-        }
-    }
-
-    /// By its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.as_str() == name)
+words! {
+    /// What becomes of a gap.
+    Status {
+        /// Nobody looked at it yet, or it was asked again after somebody called it covered.
+        Open = "open",
+        /// Somebody writes the answer.
+        InProgress = "in_progress",
+        /// The answer is there.
+        Covered = "covered",
+        /// Nothing that the agent should know.
+        Dismissed = "dismissed",
     }
 }
 
@@ -127,13 +110,12 @@ pub(crate) async fn note(
 }
 
 fn gap(row: &Row) -> Result<Gap, StoreError> {
-    let status: String = row.get("status")?;
     Ok(Gap {
         id: row.id("id")?,
         text: row.get("query_text")?,
         count: row.get("hits")?,
         conversations: row.get("conversations")?,
-        status: Status::parse(&status).ok_or_else(|| StoreError::Inconsistent(format!("status {status}")))?,
+        status: Status::of(row, "status")?,
         top_score: row.get("top_score")?,
         last_at: row.time("last_at")?,
     })

@@ -10,6 +10,7 @@ mod page;
 
 use crate::knowledge::cut::Piece;
 use crate::uploads;
+use crate::words::words;
 use async_trait::async_trait;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, Id, KnowledgeSourceId, OrganizationId, PassageId, UploadId};
@@ -59,31 +60,6 @@ pub trait Retriever: Send + Sync {
         sources: &[KnowledgeSourceId],
         limit: usize,
     ) -> Result<Vec<Passage>, StoreError>;
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-        }
-
-        impl $name {
-            /// The name in JSON and in rows.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-
-            /// By its name.
-            pub fn parse(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    };
 }
 
 words! {
@@ -229,27 +205,22 @@ pub struct Failure<'f> {
 }
 
 fn source(row: &Row) -> Result<KnowledgeSource, StoreError> {
-    let (kind, status): (String, String) = (row.get("kind")?, row.get("status")?);
-    let upload: Option<Vec<u8>> = row.get("upload_id")?;
     Ok(KnowledgeSource {
         id: row.id("id")?,
         organization: row.id("organization_id")?,
         agent: row.id("agent_id")?,
-        kind: Kind::parse(&kind).ok_or_else(|| StoreError::Inconsistent(format!("kind {kind}")))?,
+        kind: Kind::of(row, "kind")?,
         label: row.get("label")?,
         url: row.get("url")?,
         text: row.get("text")?,
-        upload: match upload {
-            Some(_) => Some(row.id("upload_id")?),
-            None => None,
-        },
-        status: Status::parse(&status).ok_or_else(|| StoreError::Inconsistent(format!("status {status}")))?,
+        upload: row.maybe_id("upload_id")?,
+        status: Status::of(row, "status")?,
         error: row.get("error_message")?,
         progress: (row.get("progress_current")?, row.get("progress_total")?),
         passages: row.get("passages")?,
         version: row.get("version")?,
         digest: row.get("content_digest")?,
-        refresh_enabled: row.get::<i64>("refresh_enabled")? != 0,
+        refresh_enabled: row.flag("refresh_enabled")?,
         refresh_interval_s: row.get("refresh_interval_s")?,
         due_at: row.maybe_time("due_at")?,
         indexed_at: row.maybe_time("indexed_at")?,
@@ -367,10 +338,10 @@ impl Knowledge<'_> {
         let mut stock = Stock::default();
         for row in rows {
             let sources: i64 = row.get("sources")?;
-            match Status::parse(&row.get::<String>("status")?) {
-                Some(Status::Indexed) => stock.indexed += sources,
-                Some(Status::Failed) => stock.failed += sources,
-                _ => stock.waiting += sources,
+            match Status::of(&row, "status")? {
+                Status::Indexed => stock.indexed += sources,
+                Status::Failed => stock.failed += sources,
+                Status::Pending | Status::Indexing => stock.waiting += sources,
             }
             stock.passages += row.get::<i64>("passages")?;
         }

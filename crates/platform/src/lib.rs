@@ -18,3 +18,4 @@ pub mod talks;
 pub mod turn;
 pub mod uploads;
 pub mod widgets;
+mod words;

@@ -1,6 +1,7 @@
 //! How a visitor feels, read from words alone: the same words always give the same mood.
 
 use crate::knowledge::analysis::terms;
+use crate::words::words;
 
 /// What words say of a feeling. Moods of several messages add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,31 +12,17 @@ pub struct Mood {
     pub frustration: i64,
 }
 
-/// A mood in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sentiment {
-    /// More good words than bad ones.
-    Positive,
-    /// Neither.
-    Neutral,
-    /// More bad words than good ones.
-    Negative,
-    /// Negative, and has had enough.
-    Frustrated,
-}
-
-impl Sentiment {
-    /// Every one.
-    pub const ALL: [Self; 4] = [Self::Positive, Self::Neutral, Self::Negative, Self::Frustrated];
-
-    /// The name in JSON and rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Positive => "positive",
-            Self::Neutral => "neutral",
-            Self::Negative => "negative",
-            Self::Frustrated => "frustrated",
-        }
+words! {
+    /// A mood in a word.
+    Sentiment {
+        /// More good words than bad ones.
+        Positive = "positive",
+        /// Neither.
+        Neutral = "neutral",
+        /// More bad words than good ones.
+        Negative = "negative",
+        /// Negative, and has had enough.
+        Frustrated = "frustrated",
     }
 }
 

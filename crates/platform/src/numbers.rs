@@ -5,6 +5,7 @@
 
 use crate::billing::{self, Charge, Kind, months_after};
 use crate::carrier::{Carrier, CarrierError, Carriers, E164, Offer, Price, Search};
+use crate::words::words;
 use flowyte_core::id::{AgentId, Id, NumberHoldId, NumberId, OrganizationId};
 use flowyte_core::time::{DAY, MINUTE, SECOND};
 use flowyte_core::{Environment, Timestamp};
@@ -24,32 +25,19 @@ const RENT_GRACE: i64 = 30 * DAY;
 /// Numbers that one pass looks after.
 const BATCH: i64 = 100;
 
-/// How far a number is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// The carrier is being asked for it.
-    Buying,
-    /// The organization's.
-    Active,
-    /// Given up; the carrier is being told.
-    Releasing,
-    /// Given back.
-    Released,
-    /// The carrier did not sell it.
-    Failed,
-}
-
-impl Status {
-    const ALL: [Self; 5] = [Self::Buying, Self::Active, Self::Releasing, Self::Released, Self::Failed];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Buying => "buying",
-            Self::Active => "active",
-            Self::Releasing => "releasing",
-            Self::Released => "released",
-            Self::Failed => "failed",
-        }
+words! {
+    /// How far a number is.
+    Status {
+        /// The carrier is being asked for it.
+        Buying = "buying",
+        /// The organization's.
+        Active = "active",
+        /// Given up; the carrier is being told.
+        Releasing = "releasing",
+        /// Given back.
+        Released = "released",
+        /// The carrier did not sell it.
+        Failed = "failed",
     }
 }
 
@@ -109,23 +97,17 @@ const TAKEN: StoreError = StoreError::Conflict("The number is taken or held by s
 
 fn number(row: &Row) -> Result<Number, StoreError> {
     let e164: String = row.get("e164")?;
-    let environment: String = row.get("environment")?;
-    let status: String = row.get("status")?;
-    let agent: Option<Vec<u8>> = row.get("agent_id")?;
     let wrong = |what: &str| StoreError::Inconsistent(format!("the {what} of a number"));
     Ok(Number {
         id: row.id("id")?,
         organization: row.id("organization_id")?,
-        environment: Environment::parse(&environment).ok_or_else(|| wrong("environment"))?,
+        environment: row.environment()?,
         e164: E164::parse(&e164).ok_or_else(|| wrong("digits"))?,
         provider: row.get("provider")?,
         carrier_id: row.get("carrier_id")?,
-        imported: row.get::<i64>("imported")? != 0,
-        status: Status::ALL.into_iter().find(|it| it.as_str() == status).ok_or_else(|| wrong("status"))?,
-        agent: match agent {
-            Some(_) => Some(row.id("agent_id")?),
-            None => None,
-        },
+        imported: row.flag("imported")?,
+        status: Status::of(row, "status")?,
+        agent: row.maybe_id("agent_id")?,
         price: Price { setup: row.get("setup_cost")?, monthly: row.get("monthly_cost")? },
         months: row.get("months")?,
         created_at: row.time("created_at")?,

@@ -2,6 +2,7 @@
 
 pub mod toolbox;
 
+use crate::words::words;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, OrganizationId, SkillId};
 use flowyte_store::audit::Deed;
@@ -36,38 +37,21 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
     Err(Invalid { field, message: message.into() })
 }
 
-/// What running a skill does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkillType {
-    /// Asks a service of the customer's.
-    HttpWebhook,
-    /// Looks something up in the agent's knowledge.
-    KnowledgeQuery,
-    /// Hands the conversation over to people.
-    Transfer,
-    /// Something every agent can do; `action` says what.
-    Builtin,
+words! {
+    /// What running a skill does.
+    SkillType {
+        /// Asks a service of the customer's.
+        HttpWebhook = "http_webhook",
+        /// Looks something up in the agent's knowledge.
+        KnowledgeQuery = "knowledge_query",
+        /// Hands the conversation over to people.
+        Transfer = "transfer",
+        /// Something every agent can do; `action` says what.
+        Builtin = "builtin",
+    }
 }
 
 impl SkillType {
-    /// Every type that runs.
-    pub const ALL: [Self; 4] = [Self::HttpWebhook, Self::KnowledgeQuery, Self::Transfer, Self::Builtin];
-
-    /// The name in JSON and in rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HttpWebhook => "http_webhook",
-            Self::KnowledgeQuery => "knowledge_query",
-            Self::Transfer => "transfer",
-            Self::Builtin => "builtin",
-        }
-    }
-
-    /// By its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.as_str() == name)
-    }
-
     /// What it does, for the catalogue.
     pub const fn description(self) -> &'static str {
         match self {
@@ -91,7 +75,7 @@ impl SkillType {
                 json!(["url"]),
                 json!({
                     "url": {"type": "string", "format": "uri", "maxLength": 2048},
-                    "method": {"type": "string", "enum": Method::ALL.map(Method::as_str), "default": "POST"},
+                    "method": {"type": "string", "enum": Method::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>(), "default": "POST"},
                     "headers": {"type": "object", "additionalProperties": {"type": "string"}},
                     "timeout_ms": {"type": "integer", "minimum": 100, "maximum": 30_000, "default": TIMEOUT_MS},
                 }),
@@ -102,62 +86,34 @@ impl SkillType {
             }
             Self::Builtin => (
                 json!(["action"]),
-                json!({"action": {"type": "string", "enum": Action::ALL.map(Action::as_str)}}),
+                json!({"action": {"type": "string", "enum": Action::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>()}}),
             ),
         };
         json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
     }
 }
 
-/// How a webhook is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The methods of HTTP.
-pub enum Method {
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
-}
-
-impl Method {
-    /// Every method.
-    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
-
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
+words! {
+    /// How a webhook is asked.
+    #[allow(missing_docs)] // The methods of HTTP.
+    Method {
+        Get = "GET",
+        Post = "POST",
+        Put = "PUT",
+        Patch = "PATCH",
+        Delete = "DELETE",
     }
 }
 
-/// What every agent can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Ends the conversation.
-    EndCall,
-    /// Keeps a message for the people behind the agent.
-    TakeMessage,
-    /// Says the last answer again.
-    Repeat,
-}
-
-impl Action {
-    /// Every action.
-    pub const ALL: [Self; 3] = [Self::EndCall, Self::TakeMessage, Self::Repeat];
-
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EndCall => "end_call",
-            Self::TakeMessage => "take_message",
-            Self::Repeat => "repeat",
-        }
+words! {
+    /// What every agent can do.
+    Action {
+        /// Ends the conversation.
+        EndCall = "end_call",
+        /// Keeps a message for the people behind the agent.
+        TakeMessage = "take_message",
+        /// Says the last answer again.
+        Repeat = "repeat",
     }
 }
 
@@ -217,20 +173,18 @@ impl Config {
                 Some(destination) => Self::Transfer { destination: destination.to_owned() },
                 None => return invalid("executionConfig.destination", "is required for transfer"),
             },
-            SkillType::Builtin => {
-                match Action::ALL.into_iter().find(|it| Some(it.as_str()) == text("action")) {
-                    Some(action) => Self::Builtin(action),
-                    None => {
-                        return invalid("executionConfig.action", "must be end_call, take_message or repeat");
-                    }
+            SkillType::Builtin => match text("action").and_then(Action::parse) {
+                Some(action) => Self::Builtin(action),
+                None => {
+                    return invalid("executionConfig.action", "must be end_call, take_message or repeat");
                 }
-            }
+            },
             SkillType::HttpWebhook => {
                 let Some(url) = text("url") else {
                     return invalid("executionConfig.url", "is required for http_webhook");
                 };
                 let asked = text("method").unwrap_or("POST");
-                let Some(method) = Method::ALL.into_iter().find(|it| it.as_str() == asked) else {
+                let Some(method) = Method::parse(asked) else {
                     return invalid("executionConfig.method", "must be GET, POST, PUT, PATCH or DELETE");
                 };
                 let timeout_ms = given.get("timeout_ms").map_or(Some(TIMEOUT_MS.into()), Value::as_u64);
@@ -511,8 +465,8 @@ fn skill(row: &Row) -> Result<Skill, StoreError> {
             schema: parsed(row, "parameters_schema")?,
             required: parsed(row, "required_params")?,
         },
-        requires_confirmation: row.get::<i64>("requires_confirmation")? != 0,
-        is_enabled: row.get::<i64>("is_enabled")? != 0,
+        requires_confirmation: row.flag("requires_confirmation")?,
+        is_enabled: row.flag("is_enabled")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

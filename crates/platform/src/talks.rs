@@ -45,14 +45,12 @@ impl From<StoreError> for NotTaken {
 }
 
 fn talk(row: &Row) -> Result<Talk, StoreError> {
-    let environment: String = row.get("environment")?;
     Ok(Talk {
         organization: row.id("organization_id")?,
         agent: row.id("agent_id")?,
         conversation: row.id("conversation_id")?,
-        draft: row.get::<i64>("draft")? != 0,
-        environment: Environment::parse(&environment)
-            .ok_or_else(|| StoreError::Inconsistent(format!("environment {environment}")))?,
+        draft: row.flag("draft")?,
+        environment: row.environment()?,
         minted_by: Digest::from_bytes(row.bytes("minted_by")?),
     })
 }

@@ -33,7 +33,7 @@ pub(crate) async fn attach(
             vec![id(organization), id(upload), now.plus(-KEPT).into()],
         )
         .await?;
-    if row.get::<i64>("attached")? != 0 {
+    if row.flag("attached")? {
         return Err(StoreError::Conflict("The file belongs to another source already; upload it again."));
     }
     tx.exec(

@@ -182,7 +182,7 @@ fn user(row: &Row) -> Result<UserRow, StoreError> {
         email: row.get("email")?,
         name: row.get("name")?,
         password_hash: row.get("password_hash")?,
-        disabled: row.get::<i64>("disabled")? != 0,
+        disabled: row.flag("disabled")?,
     })
 }
 
@@ -216,7 +216,7 @@ impl Tx {
             id: row.id("id")?,
             name: row.get("name")?,
             max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
-            require_expiry: row.get::<i64>("require_expiry")? != 0,
+            require_expiry: row.flag("require_expiry")?,
             created_at: row.time("created_at")?,
         })
     }

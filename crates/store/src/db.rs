@@ -2,8 +2,8 @@
 
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
-use flowyte_core::Timestamp;
 use flowyte_core::id::{Id, OrganizationId};
+use flowyte_core::{Environment, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -139,6 +139,26 @@ impl Row {
     /// An instant column.
     pub fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.get::<i64>(column).map(Timestamp::from_micros)
+    }
+
+    /// A column that says yes or no.
+    pub fn flag(&self, column: &str) -> Result<bool, StoreError> {
+        Ok(self.get::<i64>(column)? != 0)
+    }
+
+    /// An id column that may be empty.
+    pub fn maybe_id<I: Id>(&self, column: &str) -> Result<Option<I>, StoreError> {
+        match self.get::<Option<Vec<u8>>>(column)? {
+            Some(_) => self.id(column).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The `environment` column.
+    pub fn environment(&self) -> Result<Environment, StoreError> {
+        let name: String = self.get("environment")?;
+        Environment::parse(&name)
+            .ok_or_else(|| StoreError::Inconsistent(format!("column environment: {name}")))
     }
 
     /// An instant column that may be empty.

@@ -2,7 +2,6 @@
 
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
 use crate::db::{Mode, Row, Store, Tx, id};
-use crate::keys::environment;
 use crate::publishable::VISITOR_LIFE;
 use crate::{Revision, StoreError, args};
 use flowyte_core::id::{
@@ -316,7 +315,7 @@ impl Tx {
 }
 
 fn organization(row: &Row) -> Result<State, StoreError> {
-    Ok(State::Organization { id: row.id("id")?, suspended: row.get::<i64>("suspended")? != 0 })
+    Ok(State::Organization { id: row.id("id")?, suspended: row.flag("suspended")? })
 }
 
 fn member(row: &Row) -> Result<State, StoreError> {
@@ -344,7 +343,7 @@ fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State
         organization: row.id("organization_id")?,
         id: row.id("id")?,
         agent: row.id("agent_id")?,
-        environment: environment(row)?,
+        environment: row.environment()?,
         allowed_origins: row.list("allowed_origins")?,
         revoked: row.maybe_time("revoked_at")?.is_some(),
         rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
@@ -368,7 +367,7 @@ fn secret_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, Sto
     Ok(State::SecretKey {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
-        environment: environment(row)?,
+        environment: row.environment()?,
         scopes: row.list("scopes")?,
         expires_at: row.time("expires_at")?,
         revoked: row.maybe_time("revoked_at")?.is_some(),

@@ -126,7 +126,7 @@ impl Tx {
         Ok(SecretKeyRow {
             id: key,
             name: row.get("name")?,
-            environment: environment(row)?,
+            environment: row.environment()?,
             scopes: row.list("scopes")?,
             created_at: row.time("created_at")?,
             created_by: (row.id("created_by")?, row.get("created_by_name")?),
@@ -191,11 +191,6 @@ impl Tx {
         .await?;
         Ok(())
     }
-}
-
-pub(crate) fn environment(row: &Row) -> Result<Environment, StoreError> {
-    let name: String = row.get("environment")?;
-    Environment::parse(&name).ok_or_else(|| StoreError::Inconsistent(format!("environment {name}")))
 }
 
 fn live(key: &SecretKeyRow, now: Timestamp) -> Result<(), StoreError> {

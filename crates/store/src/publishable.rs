@@ -3,7 +3,7 @@
 use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::idempotency::{Claim, Once, Seal};
-use crate::keys::{NewSecret, environment};
+use crate::keys::NewSecret;
 use crate::{Entity, Page, Revision, StoreError, args, list};
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::time::{DAY, MINUTE};
@@ -107,11 +107,11 @@ fn read(row: &Row) -> Result<PublishableKeyRow, StoreError> {
         id: row.id("id")?,
         agent: row.id("agent_id")?,
         name: row.get("name")?,
-        environment: environment(row)?,
+        environment: row.environment()?,
         key_public: row.get("key_public")?,
         allowed_origins: row.list("allowed_origins")?,
         rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
-        require_identity: row.get::<i64>("require_identity")? != 0,
+        require_identity: row.flag("require_identity")?,
         identity_secret: row.get("identity_secret")?,
         created_at: row.time("created_at")?,
         revoked_at: row.maybe_time("revoked_at")?,

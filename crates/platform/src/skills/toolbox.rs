@@ -9,6 +9,7 @@ use crate::conversations::{Line, Speaker};
 use crate::knowledge::{Passage, Retriever};
 use crate::outbound::{Limits, Outbound, Outgoing};
 use crate::skills::{Action, Config, Method, Skill, tool};
+use crate::words::words;
 use flowyte_core::id::{AgentId, OrganizationId, SkillId};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -95,28 +96,17 @@ pub struct Reach {
     pub open: Box<Open>,
 }
 
-/// What came of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It ran.
-    Succeeded,
-    /// It ran and went wrong.
-    Failed,
-    /// It did not run: there is no such skill, or the arguments do not fit.
-    Refused,
-    /// It waits for the visitor's yes.
-    Asked,
-}
-
-impl Status {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-            Self::Asked => "awaiting_confirmation",
-        }
+words! {
+    /// What came of a call.
+    Status {
+        /// It ran.
+        Succeeded = "succeeded",
+        /// It ran and went wrong.
+        Failed = "failed",
+        /// It did not run: there is no such skill, or the arguments do not fit.
+        Refused = "refused",
+        /// It waits for the visitor's yes.
+        Asked = "awaiting_confirmation",
     }
 }
 

@@ -308,12 +308,15 @@ pub async fn delete(call: Call) -> Outcome<Answer> {
 
 /// The types that run here.
 pub async fn types(_: Call) -> Outcome<Answer> {
-    let types = SkillType::ALL.map(|it| {
-        json!({
-            "skillType": it.as_str(),
-            "description": it.description(),
-            "executionConfigSchema": it.config_schema(),
+    let types: Vec<Value> = SkillType::ALL
+        .iter()
+        .map(|it| {
+            json!({
+                "skillType": it.as_str(),
+                "description": it.description(),
+                "executionConfigSchema": it.config_schema(),
+            })
         })
-    });
-    Ok(Answer::data(types.to_vec().into()))
+        .collect();
+    Ok(Answer::data(types.into()))
 }
