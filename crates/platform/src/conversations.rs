@@ -426,14 +426,16 @@ impl Conversations<'_> {
         load(&mut self.0.begin(Mode::Read).await?, organization, which).await
     }
 
-    /// One that a backend or a member opened.
+    /// One that a backend or a member opened in this world. What another world opened is nowhere: who answers and who pays goes by it.
     pub async fn session(
         &self,
         organization: OrganizationId,
+        environment: Environment,
         which: ConversationId,
     ) -> Result<Conversation, StoreError> {
         let found = self.find(organization, which).await?;
-        if found.via == Via::Session { Ok(found) } else { Err(StoreError::NotFound) }
+        let own = found.via == Via::Session && found.environment == environment;
+        if own { Ok(found) } else { Err(StoreError::NotFound) }
     }
 
     /// Conversations in which a visitor said something, newest first.
@@ -618,6 +620,7 @@ impl Conversations<'_> {
     pub async fn end(
         &self,
         organization: OrganizationId,
+        environment: Environment,
         which: ConversationId,
         now: Timestamp,
     ) -> Result<Conversation, StoreError> {
@@ -625,12 +628,12 @@ impl Conversations<'_> {
         tx.exec(
             "UPDATE conversations SET closed = 1, ended_at = COALESCE(ended_at, $3), outcome = COALESCE(outcome, CASE standing \
              WHEN 'transferred' THEN 'transferred' WHEN 'asked' THEN 'error' WHEN 'failed' THEN 'error' ELSE 'completed' END) \
-             WHERE organization_id = $1 AND id = $2 AND via = 'session' AND closed = 0",
-            vec![id(organization), id(which), now.into()],
+             WHERE organization_id = $1 AND id = $2 AND environment = $4 AND via = 'session' AND closed = 0",
+            vec![id(organization), id(which), now.into(), environment.as_str().into()],
         )
         .await?;
         let row = load(&mut tx, organization, which).await?;
-        if row.via != Via::Session {
+        if row.via != Via::Session || row.environment != environment {
             return Err(StoreError::NotFound);
         }
         tx.commit().await?;

@@ -98,7 +98,7 @@ async fn what_nobody_goes_on_with_comes_to_something() {
         // Who comes back goes on; who was told that it is over does not.
         all.hear(organization, answered, &heard("And that?", later)).await.unwrap();
         assert_eq!(all.find(organization, answered).await.unwrap().outcome, None);
-        let ended = all.end(organization, unknown, later).await.unwrap();
+        let ended = all.end(organization, LIVE, unknown, later).await.unwrap();
         assert_eq!(ended.outcome, Some(Outcome::Abandoned), "it was over before");
         let refused = all.hear(organization, unknown, &heard("And that?", later)).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
@@ -106,7 +106,7 @@ async fn what_nobody_goes_on_with_comes_to_something() {
         for id in [silent, fresh()] {
             let refused = all.hear(elsewhere, id, &heard("Whose is it?", later)).await;
             assert!(matches!(refused, Err(StoreError::NotFound)));
-            assert!(matches!(all.end(elsewhere, id, later).await, Err(StoreError::NotFound)));
+            assert!(matches!(all.end(elsewhere, LIVE, id, later).await, Err(StoreError::NotFound)));
         }
         assert_eq!(all.search(elsewhere, &Search::default(), ALL).await.unwrap().len(), 0);
         assert_eq!(all.search(organization, &Search::default(), ALL).await.unwrap().len(), 5);

@@ -47,7 +47,8 @@ pub async fn open(call: Call) -> Outcome<Answer> {
 }
 
 async fn session(call: &Call) -> Outcome<Conversation> {
-    Ok(Conversations(call.store()).session(call.organization()?, call.id("id")?).await?)
+    let environment = call.caller()?.environment();
+    Ok(Conversations(call.store()).session(call.organization()?, environment, call.id("id")?).await?)
 }
 
 /// One session.
@@ -109,6 +110,7 @@ pub(super) async fn finished(mut events: Receiver<Event>) -> Outcome<flowyte_pla
 
 /// Ends a session for good.
 pub async fn end(call: Call) -> Outcome<Answer> {
-    let ended = Conversations(call.store()).end(call.organization()?, call.id("id")?, call.now).await?;
+    let (organization, environment) = (call.organization()?, call.caller()?.environment());
+    let ended = Conversations(call.store()).end(organization, environment, call.id("id")?, call.now).await?;
     Ok(Answer::data(render(&ended)))
 }

@@ -310,6 +310,31 @@ fn what_was_said_is_seen_searched_and_counted() {
 }
 
 #[test]
+fn a_session_belongs_to_the_environment_that_opened_it() {
+    for world in worlds(&[]) {
+        let grant = json!({"name": "test", "env": "test", "scopes": ["chat:read", "chat:write"]});
+        let (_, test) = world.server.mint(&world.owner, grant);
+        let keys = [world.all.as_str(), test.as_str()];
+        let sessions = keys.map(|key| open(&world, key));
+        for (own, other) in [(0, 1), (1, 0)] {
+            let path = format!("/api/v1/chat/sessions/{}", sessions[own]);
+            let elsewhere = [
+                send(&world, keys[other], &sessions[own], "Hello"),
+                world.server.as_key(keys[other], "GET", &path, None),
+                world.server.as_key(keys[other], "GET", &format!("{path}/messages"), None),
+                world.server.as_key(keys[other], "POST", &format!("{path}/end"), None),
+            ];
+            for got in elsewhere {
+                assert_eq!((got.status, got.code().as_str()), (404, "not_found"), "{got:?}");
+            }
+            assert_eq!(send(&world, keys[own], &sessions[own], "Hello").status, 201);
+        }
+        let items = world.server.as_key(&world.all, "GET", "/api/v1/billing/usage/items", None).data();
+        assert_eq!(items.as_array().unwrap().len(), 1, "the live message alone is metered: {items}");
+    }
+}
+
+#[test]
 fn a_kill_charges_each_message_that_was_heard_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let url = runtime.block_on(crate::postgres::empty_database());
