@@ -277,12 +277,13 @@ impl Agents<'_> {
     ) -> Result<(), StoreError> {
         let mut tx = self.0.begin(Mode::Write).await?;
         let row = load(&mut tx, organization, which).await?;
+        // Sources before their agent, as whoever reads them takes hold of the rows.
+        knowledge::forget(&mut tx, organization, which).await?;
         tx.exec(
             "UPDATE agents SET deleted_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(which), by.now.into()],
         )
         .await?;
-        knowledge::forget(&mut tx, organization, which).await?;
         // Its numbers stay the organization's and are answered by nobody.
         tx.exec(
             "UPDATE numbers SET agent_id = NULL WHERE organization_id = $1 AND agent_id = $2",

@@ -264,6 +264,12 @@ pub(crate) async fn forget(
     agent: AgentId,
 ) -> Result<(), StoreError> {
     let own = || vec![id(organization), id(agent)];
+    // First of all: whoever reads one of them holds its row while writing, and finds the lease lost afterwards.
+    tx.exec(
+        "UPDATE knowledge_sources SET lease = lease + 1 WHERE organization_id = $1 AND agent_id = $2",
+        own(),
+    )
+    .await?;
     tx.exec("DELETE FROM passages WHERE organization_id = $1 AND agent_id = $2", own()).await?;
     tx.exec(
         "DELETE FROM uploads WHERE organization_id = $1 AND id IN \
@@ -466,6 +472,12 @@ impl Knowledge<'_> {
         let mut tx = self.0.begin(Mode::Write).await?;
         let row = load(&mut tx, organization, agent, which).await?;
         let own = || vec![id(organization), id(which)];
+        // First of all: whoever reads it holds its row while writing, and finds the lease lost afterwards.
+        tx.exec(
+            "UPDATE knowledge_sources SET lease = lease + 1 WHERE organization_id = $1 AND id = $2",
+            own(),
+        )
+        .await?;
         tx.exec("DELETE FROM passages WHERE organization_id = $1 AND source_id = $2", own()).await?;
         if let Some(upload) = row.upload {
             tx.exec(
@@ -493,7 +505,7 @@ impl Knowledge<'_> {
         tx.commit().await
     }
 
-    /// The source that has been due for longest, leased until then. `None`: nothing is due.
+    /// The source that has been due for longest, leased until then; one of an organization of which none is being read goes first. `None`: nothing is due.
     pub async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Job>, StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
         let row = tx
@@ -501,7 +513,8 @@ impl Knowledge<'_> {
                 "UPDATE knowledge_sources SET leased_until = $2, lease = lease + 1, attempts = attempts + 1, updated_at = $1, \
                  status = CASE WHEN status = 'pending' THEN 'indexing' ELSE status END \
                  WHERE id = (SELECT id FROM knowledge_sources WHERE due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1) \
-                 ORDER BY due_at, id LIMIT 1) AND (leased_until IS NULL OR leased_until <= $1) RETURNING *",
+                 ORDER BY CASE WHEN organization_id IN (SELECT organization_id FROM knowledge_sources WHERE leased_until > $1) \
+                 THEN 1 ELSE 0 END, due_at, id LIMIT 1) AND (leased_until IS NULL OR leased_until <= $1) RETURNING *",
                 vec![now.into(), until.into()],
             )
             .await?;
@@ -527,7 +540,7 @@ impl Knowledge<'_> {
     pub async fn write(
         &self,
         job: &Job,
-        passages: &[(PassageId, i64, &Piece, String)],
+        passages: &[(PassageId, i64, &Piece, &str)],
         total: i64,
         until: Timestamp,
         now: Timestamp,
@@ -575,7 +588,7 @@ impl Knowledge<'_> {
                     piece.heading.clone().into(),
                     piece.question.clone().into(),
                     piece.text.clone().into(),
-                    language.clone().into(),
+                    (*language).into(),
                 ],
             )
             .await?;

@@ -14,12 +14,12 @@ use flowyte_core::time::{DAY, HOUR, MINUTE, SECOND};
 use flowyte_platform::agents::Agents;
 use flowyte_platform::knowledge::cut::Extracted;
 use flowyte_platform::knowledge::extract::{Format, extract};
-use flowyte_platform::knowledge::ingest::{self, Extractor, LEASE, Tools};
+use flowyte_platform::knowledge::ingest::{self, Extractor, LEASE, Tools, Unread};
 use flowyte_platform::knowledge::library::Library;
 use flowyte_platform::knowledge::{Content, Knowledge, KnowledgeSource, NewSource, Retriever, Status};
 use flowyte_platform::outbound::{Allowed, Outbound};
 use flowyte_platform::uploads::{KEPT, Upload, Uploads};
-use flowyte_store::{Once, Store, StoreError};
+use flowyte_store::{Mode, Once, Store, StoreError};
 use serde_json::Map;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,8 +28,8 @@ struct Here;
 
 #[async_trait]
 impl Extractor for Here {
-    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, String> {
-        extract(format, &content)
+    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, Unread> {
+        extract(format, &content).map_err(Unread::never)
     }
 }
 
@@ -110,6 +110,60 @@ async fn a_lease_that_ran_out_is_another_reader_s_and_the_first_one_can_t_write_
             says(&store, organization, agent, "When does the gate open?").await,
             ["The gate opens at nine."]
         );
+    })
+    .await;
+}
+
+/// A reader holds its source's row while it writes; whoever takes the source away, or its agent, comes after it and leaves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_read_can_be_taken_away() {
+    on_both(async |store| {
+        let organization = found(&store).await;
+        for whole_agent in [false, true] {
+            for round in 0..6 {
+                let agent = agent(&store, organization).await;
+                let text = "Words of a passage. ".repeat(4_000);
+                let source = add(&store, organization, agent, Content::Text(text), NOW).await.unwrap();
+                let job = Knowledge(&*store).take(NOW, NOW.plus(LEASE)).await.unwrap().unwrap();
+                let reading = {
+                    let store = store.clone();
+                    tokio::spawn(async move {
+                        let tools = Tools { extractor: &Here, outbound: &nowhere() };
+                        ingest::run(&*store, &tools, &job, || NOW).await
+                    })
+                };
+                tokio::time::sleep(std::time::Duration::from_millis(3 * round)).await;
+                match whole_agent {
+                    true => Agents(&*store).delete(organization, agent, &by(NOW)).await.unwrap(),
+                    false => {
+                        Knowledge(&*store).delete(organization, agent, source, &by(NOW)).await.unwrap();
+                    }
+                }
+                reading.await.unwrap().unwrap();
+                let mut tx = store.begin(Mode::Read).await.unwrap();
+                let rows = tx.all("SELECT id FROM passages", vec![]).await.unwrap();
+                assert_eq!(rows.len(), 0, "passages of a source that is gone");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_waits_behind_all_the_sources_of_another_organization() {
+    on_both(async |store| {
+        let (many, one) = (found(&store).await, found(&store).await);
+        let (busy, other) = (agent(&store, many).await, agent(&store, one).await);
+        for n in 0..5 {
+            add(&store, many, busy, Content::Text(format!("Words {n}.")), NOW).await.unwrap();
+        }
+        let last = add(&store, one, other, Content::Text("Words.".into()), NOW.plus(MINUTE)).await.unwrap();
+        let knowledge = Knowledge(&*store);
+        let now = NOW.plus(2 * MINUTE);
+        let take = async || knowledge.take(now, now.plus(LEASE)).await.unwrap().unwrap().source;
+        assert_eq!(take().await.organization, many, "what was due first");
+        assert_eq!(take().await.id, last);
+        assert_eq!(take().await.organization, many);
     })
     .await;
 }

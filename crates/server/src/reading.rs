@@ -5,10 +5,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flowyte_platform::knowledge::cut::Extracted;
 use flowyte_platform::knowledge::extract::{self, Format};
-use flowyte_platform::knowledge::ingest::Extractor;
-use std::io::{Read, Write};
+use flowyte_platform::knowledge::ingest::{Extractor, Unread};
+use std::io::{Read as _, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -30,24 +31,49 @@ pub struct Apart;
 
 #[async_trait]
 impl Extractor for Apart {
-    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, String> {
+    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, Unread> {
+        // Its own limits end a reader for good; what ends it from outside, or keeps it from beginning, may pass.
+        let passing = |message: &str| Unread { message: message.into(), again: true };
         match tokio::time::timeout(DEADLINE, read_apart(format, content)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a file's reader did not answer");
-                Err("Reading it failed: it may be broken, or need more memory than one file gets.".into())
+            Ok(Ok(Read::Answer(answer))) => answer.map_err(Unread::never),
+            Ok(Ok(Read::Ended(status))) if stopped(status) => Err(passing("Reading it was stopped.")),
+            Ok(Ok(Read::Ended(status))) => {
+                tracing::warn!(%status, "a file's reader did not answer");
+                Err(Unread::never(
+                    "Reading it failed: it may be broken, or need more memory than one file gets.",
+                ))
             }
-            Err(_) => Err("Reading it took too long.".into()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a file's reader can't be run");
+                Err(passing("Reading it failed: no reader could be started."))
+            }
+            Err(_) => Err(passing("Reading it took too long.")),
         }
     }
 }
 
-async fn read_apart(format: Format, content: Bytes) -> std::io::Result<Result<Extracted, String>> {
+/// How a reader came to its end.
+enum Read {
+    /// With an answer.
+    Answer(Result<Extracted, String>),
+    /// Without one.
+    Ended(ExitStatus),
+}
+
+/// Whether somebody stopped it, which says nothing about the file.
+fn stopped(status: ExitStatus) -> bool {
+    use rustix::process::Signal;
+    [Signal::TERM, Signal::INT, Signal::HUP].iter().any(|it| status.signal() == Some(it.as_raw()))
+}
+
+async fn read_apart(format: Format, content: Bytes) -> std::io::Result<Read> {
     let mut child = Command::new(this_program()?)
         .args([SUBCOMMAND, format.media_type()])
         // It gets the file and nothing else: no settings, no folder, no log.
         .env_clear()
         .current_dir("/")
+        // Ctrl-C is for the server, which lets it come to its end.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -62,9 +88,9 @@ async fn read_apart(format: Format, content: Bytes) -> std::io::Result<Result<Ex
     let mut answer = Vec::new();
     output.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
     let status = child.wait().await?;
-    match status.success() {
-        true => serde_json::from_slice(&answer).map_err(std::io::Error::other),
-        false => Err(std::io::Error::other(status.to_string())),
+    match serde_json::from_slice(&answer) {
+        Ok(answer) if status.success() => Ok(Read::Answer(answer)),
+        _ => Ok(Read::Ended(status)),
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter,
-    TextAnalyzer,
+    AsciiFoldingFilter, Language, LowerCaser, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
 };
 use unicode_segmentation::UnicodeSegmentation;
 use whatlang::Lang;
 
-/// Longest word that is looked at, in bytes.
+/// A longer word, in bytes, is none: nobody looks for it. Where no space stands between words, it says nothing.
 const LONGEST_WORD: usize = 60;
 /// From how many characters on a text says by itself in which language it is.
 const TELLING: usize = 120;
@@ -54,7 +53,6 @@ static ANALYZERS: LazyLock<HashMap<&'static str, TextAnalyzer>> = LazyLock::new(
             };
             let stop = StopWordFilter::new(*language).unwrap_or_else(|| StopWordFilter::remove(Vec::new()));
             let analyzer = TextAnalyzer::builder(SimpleTokenizer::default())
-                .filter(RemoveLongFilter::limit(LONGEST_WORD))
                 .filter(LowerCaser)
                 .filter(stop)
                 .filter(StopWordFilter::remove(courtesy))
@@ -67,11 +65,7 @@ static ANALYZERS: LazyLock<HashMap<&'static str, TextAnalyzer>> = LazyLock::new(
 });
 
 static PLAIN: LazyLock<TextAnalyzer> = LazyLock::new(|| {
-    TextAnalyzer::builder(SimpleTokenizer::default())
-        .filter(RemoveLongFilter::limit(LONGEST_WORD))
-        .filter(LowerCaser)
-        .filter(AsciiFoldingFilter)
-        .build()
+    TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser).filter(AsciiFoldingFilter).build()
 });
 
 /// The terms of a text in a language (ISO 639-1), in its order. Without a stemmer for the language, its words as they are.
@@ -82,7 +76,8 @@ pub fn terms(text: &str, language: &str) -> Vec<String> {
     while let Some(token) = stream.next() {
         match token.text.chars().any(unspaced) {
             true => pairs(&token.text, &mut terms),
-            false => terms.push(token.text.clone()),
+            false if token.text.len() < LONGEST_WORD => terms.push(token.text.clone()),
+            false => {}
         }
     }
     terms
@@ -173,6 +168,15 @@ pub fn sentences(text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_run_without_spaces_is_found_however_long_it_is() {
+        let run = "本店营业时间为每天上午九点到下午六点节假日照常营业欢迎光临";
+        assert!(run.len() > LONGEST_WORD);
+        assert_eq!(terms(run, "zh").len(), run.chars().count() - 1);
+        assert!(terms("营业时间", "zh").iter().all(|it| terms(run, "zh").contains(it)));
+        assert_eq!(terms(&"x".repeat(LONGEST_WORD), "en"), Vec::<String>::new());
+    }
 
     #[test]
     fn forms_of_a_word_are_one_term() {

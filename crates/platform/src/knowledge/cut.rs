@@ -30,36 +30,50 @@ const ENOUGH: usize = 700;
 /// No passage has more characters.
 const MOST: usize = 1_200;
 
-/// The passages of what was read.
-pub fn cut(extracted: &Extracted) -> Vec<Piece> {
+/// From so many characters on a line was broken because it was full.
+const FULL: usize = 40;
+/// A heading stands above every passage under it, so a longer line is none, whatever it begins with.
+const LONGEST_HEADING: usize = 200;
+/// A question stands in every passage of its answer, so a longer one is text like any other.
+const LONGEST_QUESTION: usize = 400;
+
+/// The passages of what was read; a few more than `most` where there are more than `most`, so that nobody makes what nobody keeps.
+pub fn cut(extracted: &Extracted, most: usize) -> Vec<Piece> {
     match extracted {
-        Extracted::Text(text) => cut_text(text),
+        Extracted::Text(text) => cut_text(text, most),
         Extracted::Pairs(pairs) => {
-            pairs.iter().flat_map(|(question, answer)| pair(question, answer)).collect()
+            pairs.iter().flat_map(|(question, answer)| pair(question, answer)).take(most + 1).collect()
         }
         Extracted::Rows(rows) => rows
             .iter()
             .flat_map(|row| split(row))
+            .take(most + 1)
             .map(|text| Piece { heading: String::new(), question: None, text })
             .collect(),
     }
 }
 
-fn pair<'a>(question: &'a str, answer: &str) -> impl Iterator<Item = Piece> + use<'a> {
+fn pair(question: &str, answer: &str) -> Vec<Piece> {
     let question = question.trim();
-    split(answer).into_iter().map(move |text| Piece {
-        heading: String::new(),
-        question: Some(question.to_owned()),
-        text,
-    })
+    let (asked, answer) = match question.chars().count() > LONGEST_QUESTION {
+        true => (None, format!("{question}\n{answer}")),
+        false => (Some(question), answer.to_owned()),
+    };
+    let piece = |text| Piece { heading: String::new(), question: asked.map(str::to_owned), text };
+    split(&answer).into_iter().map(piece).collect()
 }
 
-fn cut_text(text: &str) -> Vec<Piece> {
+fn cut_text(text: &str, most: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut headings: Vec<(usize, &str)> = Vec::new();
     let mut open = Open::default();
     let mut paragraph = String::new();
+    // Characters of the paragraph's last line, which one that goes on is put behind.
+    let mut width = 0;
     for line in text.lines().chain([""]) {
+        if pieces.len() > most {
+            break;
+        }
         let line = line.trim_end();
         if let Some((level, title)) = heading(line) {
             open.take(&mut paragraph, &mut pieces);
@@ -70,10 +84,18 @@ fn cut_text(text: &str) -> Vec<Piece> {
         } else if line.trim().is_empty() {
             open.take(&mut paragraph, &mut pieces);
         } else {
-            if !paragraph.is_empty() {
-                paragraph.push(if goes_on(&paragraph, line) { ' ' } else { '\n' });
+            let more = line.trim();
+            if paragraph.is_empty() {
+                width = 0;
+            } else if goes_on(&paragraph, width, more) {
+                paragraph.push(' ');
+                width += 1;
+            } else {
+                paragraph.push('\n');
+                width = 0;
             }
-            paragraph.push_str(line.trim());
+            paragraph.push_str(more);
+            width += more.chars().count();
         }
     }
     open.close(&mut pieces);
@@ -81,13 +103,10 @@ fn cut_text(text: &str) -> Vec<Piece> {
 }
 
 /// Whether a line goes on with the sentence of the line before: that one was full, and neither ends a sentence nor is a list.
-fn goes_on(before: &str, line: &str) -> bool {
-    let last = before.rsplit('\n').next().unwrap_or(before);
-    let item = |line: &str| {
-        let rest = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
-        line.trim_start().starts_with(['-', '*', '•', '|', '>']) || rest.starts_with(['.', ')'])
-    };
-    last.chars().count() >= 40 && !last.ends_with(['.', '!', '?', ':', ';', '|']) && !item(line)
+fn goes_on(before: &str, width: usize, line: &str) -> bool {
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let item = line.starts_with(['-', '*', '•', '|', '>']) || rest.starts_with(['.', ')']);
+    width >= FULL && !before.ends_with(['.', '!', '?', ':', ';', '|']) && !item
 }
 
 /// `# Title`: how deep, and the title.
@@ -95,7 +114,8 @@ fn heading(line: &str) -> Option<(usize, &str)> {
     let rest = line.trim_start_matches('#');
     let level = line.len() - rest.len();
     let title = rest.strip_prefix(' ')?.trim().trim_end_matches('#').trim();
-    ((1..=6).contains(&level) && !title.is_empty()).then_some((level, title))
+    let fits = !title.is_empty() && title.chars().count() <= LONGEST_HEADING;
+    ((1..=6).contains(&level) && fits).then_some((level, title))
 }
 
 /// The passage that is being put together.
@@ -218,7 +238,7 @@ mod tests {
         let text = format!(
             "Intro.\n\n# Hours\nWe open at nine.\n\nWe close at six.\n\n## Holidays\nClosed.\n\n# More\n{long}"
         );
-        let pieces = cut(&Extracted::Text(text));
+        let pieces = cut(&Extracted::Text(text), 20_000);
         let of = |heading: &str| pieces.iter().filter(|it| it.heading == heading).count();
         assert_eq!(pieces[0].text, "Intro.");
         assert_eq!(
@@ -254,7 +274,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_passage_is_empty_or_too_long_and_no_word_is_lost(text in "([a-z#]{1,9}[ .\n]{1,3}){0,400}") {
-            let pieces = cut(&Extracted::Text(text.clone()));
+            let pieces = cut(&Extracted::Text(text.clone()), 20_000);
             let kept: String = pieces.iter().flat_map(|it| [it.heading.as_str(), " ", it.text.as_str(), " "]).collect();
             for piece in &pieces {
                 prop_assert!(!piece.text.trim().is_empty());
@@ -267,5 +287,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What stands in every passage is short, whatever was written, and nobody makes what nobody keeps.
+    #[test]
+    fn a_small_text_makes_no_large_passages() {
+        let heading = format!("# {}\n", "x".repeat(250_000));
+        let sections = "## a\nx\n".repeat(30_000);
+        let pieces = cut(&Extracted::Text(format!("{heading}{sections}")), 20_000);
+        assert_eq!(pieces.len(), 20_001);
+        assert!(pieces.iter().all(|it| it.heading.len() <= LONGEST_HEADING && it.text.len() <= 4 * MOST));
+        let pairs = vec![("y".repeat(100_000), "z. ".repeat(100_000))];
+        let pieces = cut(&Extracted::Pairs(pairs), 20_000);
+        assert!(pieces.len() > 100 && pieces.iter().all(|it| it.question.is_none()));
+        let table = vec!["w ".repeat(5_000_000)];
+        assert_eq!(cut(&Extracted::Rows(table), 100).len(), 101);
+    }
+
+    /// A line that goes on for ever is looked at once.
+    #[test]
+    fn many_short_lines_are_one_paragraph() {
+        let text = format!("{}\n{}", "b".repeat(FULL), "a\n".repeat(200_000));
+        let pieces = cut(&Extracted::Text(text), 20_000);
+        assert_eq!(pieces.iter().map(|it| it.text.matches('a').count()).sum::<usize>(), 200_000);
     }
 }

@@ -47,7 +47,7 @@ impl Unread {
 #[async_trait]
 pub trait Extractor: Send + Sync {
     /// What a file says, or why nobody can tell, in words for the people who uploaded it.
-    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, String>;
+    async fn extract(&self, format: Format, content: Bytes) -> Result<Extracted, Unread>;
 }
 
 /// What a reading needs besides the database.
@@ -72,7 +72,7 @@ pub async fn run(
     };
     let outcome = match read {
         Err(unread) => Err(unread),
-        Ok(extracted) => index(&knowledge, job, &extracted, &now).await?,
+        Ok(extracted) => index(&knowledge, job, extracted, &now).await?,
     };
     if let Err(unread) = outcome {
         let again = unread.again && job.attempts < MOST_ATTEMPTS;
@@ -98,9 +98,7 @@ async fn read(
         (Kind::File, Some(upload)) => {
             let file = Uploads(store).read(source.organization, upload).await?;
             match Format::of_media_type(&file.content_type) {
-                Some(format) => {
-                    tools.extractor.extract(format, file.content.into()).await.map_err(Unread::never)
-                }
+                Some(format) => tools.extractor.extract(format, file.content.into()).await,
                 None => Err(Unread::never(format!("The file {}.", NoFormat::NotTaken))),
             }
         }
@@ -118,40 +116,66 @@ async fn fetch(tools: &Tools<'_>, url: &str) -> Result<Extracted, Unread> {
     let name = page.url.path().rsplit('/').next().unwrap_or_default();
     let format = Format::of(&page.content_type, name, &page.body)
         .map_err(|why| Unread::never(format!("What the host sends {why}.")))?;
-    tools.extractor.extract(format, page.body).await.map_err(Unread::never)
+    tools.extractor.extract(format, page.body).await
 }
 
-/// Cuts what was read and puts it in the place of what was there.
+/// What was read, ready to be written.
+struct Prepared {
+    digest: [u8; 32],
+    /// With the language of each.
+    pieces: Vec<(Piece, String)>,
+}
+
+/// Cuts what was read. `known`: the digest of what is served, which is not cut again.
+fn prepare(extracted: &Extracted, known: Option<&[u8]>, language_of_agent: &str) -> Prepared {
+    let digest: [u8; 32] = Sha256::digest(format!("{extracted:?}")).into();
+    if known == Some(&digest[..]) {
+        return Prepared { digest, pieces: Vec::new() };
+    }
+    let pieces = cut(extracted, MOST_PASSAGES as usize);
+    let whole = language(&sample(&pieces), language_of_agent);
+    let with_language = |it: Piece| {
+        let own = language(&it.text, &whole);
+        (it, own)
+    };
+    Prepared { digest, pieces: pieces.into_iter().map(with_language).collect() }
+}
+
+/// Puts what was read in the place of what was there.
 async fn index(
     knowledge: &Knowledge<'_>,
     job: &Job,
-    extracted: &Extracted,
+    extracted: Extracted,
     now: &impl Fn() -> Timestamp,
 ) -> Result<Result<(), Unread>, StoreError> {
     let source = &job.source;
-    let digest: [u8; 32] = Sha256::digest(format!("{extracted:?}")).into();
-    if source.version > 0 && source.digest.as_deref() == Some(&digest[..]) {
+    let known = source.digest.clone().filter(|_| source.version > 0);
+    let (before, language) = (known.clone(), job.language.clone());
+    // A long text takes a core for a while; requests go on beside it.
+    let prepared =
+        tokio::task::spawn_blocking(move || prepare(&extracted, before.as_deref(), &language)).await;
+    let Prepared { digest, pieces } =
+        prepared.map_err(|error| StoreError::Inconsistent(format!("a source can't be cut: {error}")))?;
+    if known.as_deref() == Some(&digest[..]) {
         knowledge.unchanged(job, now()).await?;
         return Ok(Ok(()));
     }
-    let pieces = cut(extracted);
     let total = pieces.len() as i64;
     if total == 0 {
         return Ok(Err(Unread::never("There is no text in it.")));
     }
     if total > MOST_PASSAGES {
         return Ok(Err(Unread::never(format!(
-            "It would make {total} passages; {MOST_PASSAGES} is the most."
+            "It would make more than {MOST_PASSAGES} passages, which is the most."
         ))));
     }
-    let whole = language(&sample(&pieces), &job.language);
     for (batch, part) in pieces.chunks(BATCH).enumerate() {
-        let rows: Vec<(PassageId, i64, &Piece, String)> = part
+        let rows: Vec<(PassageId, i64, &Piece, &str)> = part
             .iter()
             .enumerate()
-            .map(|(n, piece)| {
+            .map(|(n, (piece, language))| {
                 let position = (batch * BATCH + n) as i64;
-                (passage_id(job, position, now()), position, piece, language(&piece.text, &whole))
+                (passage_id(job, position, now()), position, piece, language.as_str())
             })
             .collect();
         if !knowledge.write(job, &rows, total, now().plus(LEASE), now()).await? {
