@@ -23,6 +23,10 @@ const RETRY: i64 = 30 * SECOND;
 const ABANDONED: i64 = 10 * MINUTE;
 /// How long an automatic payment is asked for. Providers remember the id that makes asking safe for a day.
 const ASKED_FOR: i64 = 23 * 60 * MINUTE;
+/// How long a bank may take with an automatic payment before the next one may be asked for. Money that comes later is booked.
+const WITH_THE_BANK: i64 = 14 * DAY;
+/// When a plan that could not be paid is tried again, if no money comes before.
+const PLAN_RETRY: i64 = 60 * MINUTE;
 /// Payments and plans that one pass looks after.
 const BATCH: i64 = 100;
 
@@ -158,10 +162,17 @@ pub struct TopUp {
     pub automatic: bool,
     /// How far it is.
     pub status: TopUpStatus,
-    /// The provider's id.
-    pub intent: Option<String>,
+    /// The payer at the provider, and what they pay with, of an automatic one: as they were when it began, since a provider takes
+    /// another request under the same id for a mistake.
+    pub payer: (Option<String>, Option<String>),
     /// When it began.
     pub created_at: Timestamp,
+}
+
+impl TopUp {
+    const fn under_way(&self) -> bool {
+        matches!(self.status, TopUpStatus::Open | TopUpStatus::Pending)
+    }
 }
 
 /// Something that costs.
@@ -558,10 +569,10 @@ async fn reload_below(
         credits: reload.amount,
         automatic: true,
         status: TopUpStatus::Open,
-        intent: None,
+        payer: (wallet.get("customer")?, wallet.get("payment_method")?),
         created_at: now,
     };
-    open(tx, &new, "", Some(now)).await
+    open(tx, &new, Some(now)).await
 }
 
 /// The same after a charge that the wallet did not cover, in a transaction of its own.
@@ -576,10 +587,10 @@ pub(crate) async fn reload_after_shortage(
     reload_below(tx, &wallet, organization, environment, balance, now).await
 }
 
-async fn open(tx: &mut Tx, new: &TopUp, provider: &str, try_at: Option<Timestamp>) -> Result<(), StoreError> {
+async fn open(tx: &mut Tx, new: &TopUp, try_at: Option<Timestamp>) -> Result<(), StoreError> {
     tx.exec(
-        "INSERT INTO top_ups (id, organization_id, environment, credits, automatic, status, provider, try_at, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO top_ups (id, organization_id, environment, credits, automatic, status, customer, payment_method, try_at, \
+         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         vec![
             id(new.id),
             id(new.organization),
@@ -587,7 +598,8 @@ async fn open(tx: &mut Tx, new: &TopUp, provider: &str, try_at: Option<Timestamp
             new.credits.into(),
             new.automatic.into(),
             new.status.as_str().into(),
-            provider.into(),
+            new.payer.0.clone().into(),
+            new.payer.1.clone().into(),
             try_at.into(),
             new.created_at.into(),
         ],
@@ -611,7 +623,7 @@ fn top_up(row: &Row) -> Result<TopUp, StoreError> {
         credits: row.get("credits")?,
         automatic: row.flag("automatic")?,
         status: TopUpStatus::of(row, "status")?,
-        intent: row.get("intent")?,
+        payer: (row.get("customer")?, row.get("payment_method")?),
         created_at: row.time("created_at")?,
     })
 }
@@ -691,7 +703,7 @@ async fn begin_plan(
 ) -> Result<(), StoreError> {
     if plan.price == 0 {
         tx.exec(
-            "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = NULL, plan_periods = 0, plan_until = NULL \
+            "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = NULL, plan_periods = 0, plan_until = NULL, plan_try_at = NULL \
              WHERE organization_id = $1 AND environment = $2",
             vec![id(organization), environment.as_str().into(), plan.id.into()],
         )
@@ -725,8 +737,8 @@ async fn pay_plan(
         debit(tx, wallet, organization, environment, &charge, Account::Revenue, now).await?;
     }
     tx.exec(
-        "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = $4, plan_periods = $5, plan_until = $6 \
-         WHERE organization_id = $1 AND environment = $2",
+        "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = $4, plan_periods = $5, plan_until = $6, \
+         plan_try_at = $6 WHERE organization_id = $1 AND environment = $2",
         vec![
             id(organization),
             environment.as_str().into(),
@@ -770,6 +782,12 @@ async fn settle(tx: &mut Tx, top_up: &TopUp, intent: &str, credits: i64, by: &By
     )
     .await?;
     progress(tx, top_up, Some(intent), TopUpStatus::Succeeded, None).await?;
+    // Now a plan that waits for money can be paid.
+    tx.exec(
+        "UPDATE wallets SET plan_try_at = plan_until WHERE organization_id = $1 AND environment = $2",
+        vec![id(top_up.organization), top_up.environment.as_str().into()],
+    )
+    .await?;
     if booked {
         let details = json!({
             "topUpId": reference,
@@ -885,10 +903,10 @@ impl Billing<'_> {
             credits,
             automatic: false,
             status: TopUpStatus::Open,
-            intent: None,
+            payer: (None, None),
             created_at: by.now,
         };
-        open(&mut tx, &opened, provider.name(), Some(by.now.plus(ABANDONED))).await?;
+        open(&mut tx, &opened, Some(by.now.plus(ABANDONED))).await?;
         tx.commit().await?;
 
         let customer = self.customer(organization, environment, wallet.get("customer")?).await?;
@@ -903,13 +921,13 @@ impl Billing<'_> {
         match intent.progress {
             Progress::Succeeded => settle(&mut tx, &now, &intent.id, credits, by).await?,
             // A notice may have come before this.
-            Progress::Pending if now.status == TopUpStatus::Open => {
+            Progress::Pending | Progress::Declined if now.status == TopUpStatus::Open => {
                 progress(&mut tx, &now, Some(&intent.id), TopUpStatus::Pending, None).await?;
             }
             Progress::Failed if now.status == TopUpStatus::Open => {
                 progress(&mut tx, &now, Some(&intent.id), TopUpStatus::Failed, None).await?;
             }
-            Progress::Pending | Progress::Failed => {}
+            Progress::Pending | Progress::Declined | Progress::Failed => {}
         }
         let done = (load_top_up(&mut tx, organization, new).await?, intent);
         tx.remember(organization, claim, || seal(&done)).await?;
@@ -967,10 +985,13 @@ impl Billing<'_> {
                 )
                 .await?;
             }
-            Progress::Failed if top_up.status != TopUpStatus::Succeeded => {
-                self.fail(&mut tx, &top_up, "canceled", now).await?;
+            // What is over already stays so: a notice that comes again or late switches nothing off.
+            Progress::Failed if top_up.under_way() => self.fail(&mut tx, &top_up, "canceled", now).await?,
+            // Nobody is there to try again.
+            Progress::Declined if top_up.automatic && top_up.under_way() => {
+                self.fail(&mut tx, &top_up, "declined", now).await?;
             }
-            Progress::Pending | Progress::Failed => {}
+            Progress::Pending | Progress::Declined | Progress::Failed => {}
         }
         tx.commit().await
     }
@@ -1084,6 +1105,7 @@ impl Billing<'_> {
                  CAST(SUM(e.credits) AS BIGINT) AS credits FROM ledger_transactions t \
                  JOIN ledger_entries e ON e.transaction_id = t.id AND e.account = 'revenue' \
                  WHERE t.organization_id = $1 AND t.environment = $2 AND t.at >= $3 AND t.at < $4 \
+                 AND t.kind IN ('chat_message', 'plan', 'number_purchase', 'number_rental') \
                  GROUP BY t.at / 86400000000, t.kind ORDER BY day, t.kind",
                 vec![id(organization), environment.as_str().into(), from.into(), until.into()],
             )
@@ -1147,13 +1169,19 @@ impl Billing<'_> {
         for row in &due {
             let top_up = top_up(row)?;
             // One that can't be done does not keep the others from it.
-            if let Err(error) = self.try_payment(&top_up, now).await {
-                tracing::warn!(%error, payment = %top_up.id, "a payment could not be looked after");
+            match self.try_payment(&top_up, now).await {
+                Ok(Provider::There) => {}
+                // Nor would it answer the others now, each of which would wait for that.
+                Ok(Provider::Away) => break,
+                Err(error) => {
+                    tracing::warn!(%error, payment = %top_up.id, "a payment could not be looked after");
+                }
             }
         }
         let due = {
             let mut tx = self.store.begin(Mode::Read).await?;
-            let sql = "SELECT organization_id, environment FROM wallets WHERE plan_until <= $1 ORDER BY plan_until LIMIT $2";
+            let sql = "SELECT organization_id, environment FROM wallets WHERE plan_until <= $1 AND plan_try_at <= $1 \
+                       ORDER BY plan_try_at LIMIT $2";
             tx.all(sql, vec![now.into(), BATCH.into()]).await?
         };
         for row in &due {
@@ -1167,18 +1195,26 @@ impl Billing<'_> {
     }
 
     /// Asks for an automatic payment, again where the answer did not come: its id makes the provider take it once.
-    async fn try_payment(&self, due: &TopUp, now: Timestamp) -> Result<(), StoreError> {
+    async fn try_payment(&self, due: &TopUp, now: Timestamp) -> Result<Provider, StoreError> {
         let mut tx = self.store.begin(Mode::Write).await?;
         let top_up = load_top_up(&mut tx, due.organization, due.id).await?;
-        if top_up.status != TopUpStatus::Open {
-            return Ok(());
+        if !top_up.under_way() {
+            return Ok(Provider::There);
         }
         // A payer who was never sent what completes a payment can't complete it. Should money come nevertheless, a notice books it.
-        if !top_up.automatic || now.since(top_up.created_at) > ASKED_FOR {
+        let over = now.since(top_up.created_at) > ASKED_FOR || top_up.status == TopUpStatus::Pending;
+        if !top_up.automatic || over {
             self.fail(&mut tx, &top_up, "abandoned", now).await?;
-            return tx.commit().await;
+            tx.commit().await?;
+            return Ok(Provider::There);
         }
-        let wallet = hold(&mut tx, due.organization, due.environment).await?;
+        let provider = self.payments.of(top_up.environment);
+        // Another provider than the one that auto-reload was set up with, which knows nothing to pay with.
+        if provider.needs_method() && top_up.payer.1.is_none() {
+            self.fail(&mut tx, &top_up, "no payment method", now).await?;
+            tx.commit().await?;
+            return Ok(Provider::There);
+        }
         progress(&mut tx, &top_up, None, TopUpStatus::Open, Some(now.plus(RETRY))).await?;
         tx.commit().await?;
 
@@ -1186,30 +1222,33 @@ impl Billing<'_> {
             id: top_up.id,
             organization: top_up.organization,
             credits: top_up.credits,
-            customer: wallet.get("customer")?,
-            method: wallet.get("payment_method")?,
+            customer: top_up.payer.0,
+            method: top_up.payer.1,
         };
-        let answer = self.payments.of(top_up.environment).pay(&payment).await;
+        let answer = provider.pay(&payment).await;
         let mut tx = self.store.begin(Mode::Write).await?;
         let top_up = load_top_up(&mut tx, due.organization, due.id).await?;
         match answer {
             Err(error @ PaymentError::Away(_)) => {
                 tracing::warn!(%error, payment = %top_up.id, "an automatic payment will be asked for again");
-                return Ok(());
+                return Ok(Provider::Away);
             }
-            _ if top_up.status == TopUpStatus::Succeeded => return Ok(()), // A notice was faster.
+            _ if top_up.status != TopUpStatus::Open => return Ok(Provider::There), // A notice was faster.
             Err(PaymentError::Refused(why)) => self.fail(&mut tx, &top_up, &why, now).await?,
             Ok(intent) => match intent.progress {
                 Progress::Succeeded => {
                     settle(&mut tx, &top_up, &intent.id, top_up.credits, &system(now)).await?;
                 }
                 Progress::Pending => {
-                    progress(&mut tx, &top_up, Some(&intent.id), TopUpStatus::Pending, None).await?;
+                    let until = now.plus(WITH_THE_BANK);
+                    progress(&mut tx, &top_up, Some(&intent.id), TopUpStatus::Pending, Some(until)).await?;
                 }
+                Progress::Declined => self.fail(&mut tx, &top_up, "declined", now).await?,
                 Progress::Failed => self.fail(&mut tx, &top_up, "canceled", now).await?,
             },
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Provider::There)
     }
 
     /// Books the next month of a plan, or lets the free one take its place.
@@ -1231,6 +1270,16 @@ impl Billing<'_> {
                     let details = json!({"from": old, "to": PLANS[0].id, "reason": "insufficient_balance"});
                     let deed = deed("subscription.changed", organization, details);
                     tx.audit(organization, &system(now), deed).await?;
+                } else {
+                    tx.exec(
+                        "UPDATE wallets SET plan_try_at = $3 WHERE organization_id = $1 AND environment = $2",
+                        vec![
+                            id(organization),
+                            environment.as_str().into(),
+                            now.plus(PLAN_RETRY).min(due.plus(PLAN_GRACE)).into(),
+                        ],
+                    )
+                    .await?;
                 }
                 tx.commit().await
             }
@@ -1267,6 +1316,12 @@ impl Billing<'_> {
         }
         tx.commit().await
     }
+}
+
+/// Whether a payment service answered.
+enum Provider {
+    There,
+    Away,
 }
 
 /// Every account of an organization with what it holds, for checks: the sum is nought.

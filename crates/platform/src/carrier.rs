@@ -438,7 +438,7 @@ impl Twilio {
         match status {
             it if it.is_success() => Ok((status, body.to_vec())),
             StatusCode::NOT_FOUND => Ok((status, Vec::new())),
-            StatusCode::BAD_REQUEST => {
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => {
                 let said: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let message = said["message"].as_str().unwrap_or_default();
                 Err(CarrierError::Refused(format!("{} {message}", said["code"]).trim().to_owned()))

@@ -18,6 +18,8 @@ use serde_json::json;
 pub const HOLD: i64 = 30 * MINUTE;
 /// When a carrier that did not answer is asked again.
 const RETRY: i64 = 30 * SECOND;
+/// Numbers that an organization holds at once: what costs nothing is not kept from everybody else.
+const MOST_HELD: i64 = 20;
 /// When the rent of a number that the wallet does not cover is tried again.
 const RENT_RETRY: i64 = 60 * MINUTE;
 /// How long a number stays that is not paid for.
@@ -301,6 +303,17 @@ impl Numbers<'_> {
         }
         let offer = offer.ok_or(NOT_FOR_SALE)?;
         tx.exec("DELETE FROM number_holds WHERE expires_at <= $1", vec![now.into()]).await?;
+        let held = tx
+            .one(
+                "SELECT COUNT(*) AS n FROM number_holds WHERE organization_id = $1 AND environment = $2",
+                vec![id(organization), environment.as_str().into()],
+            )
+            .await?;
+        if held.get::<i64>("n")? >= MOST_HELD {
+            return Err(
+                StoreError::Conflict("Twenty numbers are held already; buy one or let one go.").into()
+            );
+        }
         if !is_free(&mut tx, environment, e164, now).await? {
             return Err(TAKEN.into());
         }
@@ -682,10 +695,12 @@ impl Numbers<'_> {
                 Status::Active | Status::Released | Status::Failed => Ok(()),
             };
             match done {
-                Err(NumberError::Store(error)) if !matches!(error, StoreError::Conflict(_)) => {
-                    return Err(error);
+                // Nor would it answer about the others now, each of which would wait for that.
+                Err(NumberError::Carrier(error @ CarrierError::Away(_))) => {
+                    tracing::info!(%error, number = %open.id, "numbers wait for their carrier");
+                    break;
                 }
-                // Refused, or away: the row says which.
+                // One that can't be finished does not keep the others from it.
                 Err(error) => tracing::info!(%error, number = %open.id, "a number is not finished"),
                 Ok(()) => {}
             }

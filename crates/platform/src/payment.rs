@@ -39,6 +39,8 @@ pub enum Progress {
     Pending,
     /// The money is there.
     Succeeded,
+    /// A try failed; its payer may try again, where there is one.
+    Declined,
     /// It never will be.
     Failed,
 }
@@ -284,6 +286,12 @@ impl PaymentProvider for Stripe {
         let progress = match intent.status.as_str() {
             "succeeded" => Progress::Succeeded,
             "canceled" => Progress::Failed,
+            // Something is wanted of the payer: of one who is not there it comes never.
+            "requires_payment_method" | "requires_action" | "requires_confirmation"
+                if payment.method.is_some() =>
+            {
+                Progress::Declined
+            }
             _ => Progress::Pending,
         };
         Ok(Intent { id: intent.id, client_secret: intent.client_secret, progress })
@@ -300,7 +308,7 @@ impl PaymentProvider for Stripe {
         let progress = match event.r#type.as_str() {
             "payment_intent.succeeded" => Progress::Succeeded,
             "payment_intent.canceled" => Progress::Failed,
-            // A payment that failed may be tried again by its payer until it is canceled.
+            "payment_intent.payment_failed" => Progress::Declined,
             _ => return Ok(None),
         };
         let metadata = &event.data.object["metadata"];

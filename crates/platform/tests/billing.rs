@@ -296,6 +296,21 @@ async fn a_plan_is_paid_each_month_once_and_ends_when_it_is_not() {
         let unpaid = months_after(over, 1).unwrap();
         billing.look_after(unpaid).await.unwrap();
         assert_eq!(billing.wallet(organization, LIVE, unpaid).await.unwrap().plan, starter);
+        // Tried again in an hour, or as soon as money comes; not every second.
+        let try_at = async || {
+            let mut tx = store.begin(Mode::Read).await.unwrap();
+            let rows = tx.all("SELECT plan_try_at FROM wallets WHERE plan_try_at IS NOT NULL", vec![]).await;
+            rows.unwrap()[0].time("plan_try_at").unwrap()
+        };
+        assert_eq!(try_at().await, unpaid.plus(HOUR));
+        fill(&billing, organization, LIVE, starter.price).await;
+        assert_eq!(try_at().await, unpaid);
+        billing.look_after(unpaid.plus(SECOND)).await.unwrap();
+        let wallet = billing.wallet(organization, LIVE, unpaid.plus(SECOND)).await.unwrap();
+        assert_eq!((wallet.plan, wallet.balance), (starter, 0));
+        assert_eq!(wallet.period_until, months_after(over, 2).unwrap());
+        let unpaid = wallet.period_until;
+        billing.look_after(unpaid).await.unwrap();
         billing.look_after(unpaid.plus(3 * DAY)).await.unwrap();
         assert_eq!(billing.wallet(organization, LIVE, unpaid.plus(3 * DAY)).await.unwrap().plan, PLANS[0]);
         assert_books(&store, organization).await;
@@ -391,6 +406,84 @@ async fn a_payment_is_booked_when_the_provider_says_so_and_once() {
         billing.look_after(NOW.plus(2 * HOUR)).await.unwrap();
         assert_eq!(stripe.state.lock().unwrap().intents.len(), 2);
         assert_books(&store, organization).await;
+    })
+    .await;
+}
+
+/// A wallet with something to pay with and auto-reload on, at a balance that the next charge takes below the threshold.
+async fn reloading(
+    stripe: &stripe::Stripe,
+    billing: &Billing<'_>,
+    organization: OrganizationId,
+) -> AutoReload {
+    let top_up = billing.top_up(organization, LIVE, fresh(), 1_000, None, &by(NOW), &no_seal).await;
+    let Ok(Once::Fresh((_, intent))) = top_up else { panic!("no top-up") };
+    let (body, signature) = stripe.complete(&intent.id, NOW.as_micros() / SECOND);
+    let notice = billing.payments.of(LIVE).notice(Some(&signature), body.as_bytes(), NOW).unwrap().unwrap();
+    billing.hear(&notice, NOW).await.unwrap();
+    let reload = AutoReload { enabled: true, threshold: 500, amount: 2_000 };
+    billing.set_auto_reload(organization, LIVE, reload, &by(NOW)).await.unwrap();
+    reload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_automatic_payment_comes_to_an_end_whatever_the_bank_does() {
+    on_both(|store| async move {
+        let stripe = stripe::Stripe::start();
+        let payments = Payments::new(Box::new(client(&stripe.url)));
+        let billing = Billing { store: &*store, payments: &payments };
+        let on = async |organization| {
+            billing.wallet(organization, LIVE, NOW).await.unwrap().auto_reload.map(|it| it.enabled)
+        };
+        let tell = async |kind: &str, intent: &str| {
+            let object = stripe.state.lock().unwrap().intents[intent].clone();
+            let (body, signature) = stripe::notice(kind, &object, NOW.as_micros() / SECOND);
+            let notice = payments.of(LIVE).notice(Some(&signature), body.as_bytes(), NOW).unwrap().unwrap();
+            billing.hear(&notice, NOW).await.unwrap();
+        };
+
+        // The bank wants something of a payer who is not there.
+        let asked = found(&store).await;
+        let reload = reloading(&stripe, &billing, asked).await;
+        stripe.mood(Mood::Asks);
+        billing.charge(asked, LIVE, &message("asked", 600), NOW).await.unwrap();
+        billing.look_after(NOW).await.unwrap();
+        assert_eq!((balance(&billing, asked).await, on(asked).await), (400, Some(false)));
+
+        // It says no after days, and says so again when everything is mended.
+        stripe.mood(Mood::Waits);
+        billing.set_auto_reload(asked, LIVE, reload, &by(NOW)).await.unwrap();
+        billing.look_after(NOW).await.unwrap();
+        let intent = format!("pi_{}", stripe.state.lock().unwrap().intents.len());
+        assert_eq!(on(asked).await, Some(true), "the bank takes its time");
+        tell("payment_intent.payment_failed", &intent).await;
+        assert_eq!(on(asked).await, Some(false));
+        billing
+            .set_auto_reload(asked, LIVE, AutoReload { threshold: 300, ..reload }, &by(NOW))
+            .await
+            .unwrap();
+        tell("payment_intent.payment_failed", &intent).await;
+        tell("payment_intent.canceled", &intent).await;
+        assert_eq!(on(asked).await, Some(true), "what is over already switches nothing off");
+
+        // It says nothing at all: the next payment may be asked for after two weeks, and money that comes later is booked.
+        let silent = found(&store).await;
+        stripe.mood(Mood::Well);
+        reloading(&stripe, &billing, silent).await;
+        stripe.mood(Mood::Waits);
+        billing.charge(silent, LIVE, &message("silent", 600), NOW).await.unwrap();
+        billing.look_after(NOW).await.unwrap();
+        let intent = format!("pi_{}", stripe.state.lock().unwrap().intents.len());
+        billing.look_after(NOW.plus(13 * DAY)).await.unwrap();
+        assert_eq!(on(silent).await, Some(true));
+        billing.look_after(NOW.plus(15 * DAY)).await.unwrap();
+        assert_eq!(on(silent).await, Some(false));
+        stripe.complete(&intent, NOW.as_micros() / SECOND);
+        tell("payment_intent.succeeded", &intent).await;
+        assert_eq!(balance(&billing, silent).await, 2_400);
+        for organization in [asked, silent] {
+            assert_books(&store, organization).await;
+        }
     })
     .await;
 }

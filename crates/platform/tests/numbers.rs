@@ -447,3 +447,23 @@ async fn a_test_credential_buys_fiction_for_nothing() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_holds_every_number() {
+    on_both(|store| async move {
+        let (one, other) = (found(&store).await, found(&store).await);
+        let carriers = Carriers::new(Box::new(Sandbox));
+        let numbers = Numbers { store: &*store, carriers: &carriers };
+        let hold = async |organization, n: usize, now| {
+            let wanted = e164(&format!("+1202555{:04}", 100 + n));
+            numbers.reserve(organization, LIVE, fresh(), &wanted, None, now, &|_| vec![]).await
+        };
+        for n in 0..20 {
+            assert!(hold(one, n, NOW).await.is_ok(), "{n}");
+        }
+        assert!(is_conflict(hold(one, 20, NOW).await));
+        assert!(hold(other, 20, NOW).await.is_ok());
+        assert!(hold(one, 21, NOW.plus(HOUR)).await.is_ok(), "the others have ended");
+    })
+    .await;
+}

@@ -248,7 +248,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.spawn(ops::serve(app.clone(), operations, metrics, stopped(stopping.clone())));
     tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
     tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
-    tasks.spawn(look_after(app.clone(), stopped(stopping.clone())));
+    tasks.spawn(passes(app.clone(), look_after_billing, stopped(stopping.clone())));
+    tasks.spawn(passes(app.clone(), look_after_numbers, stopped(stopping.clone())));
     Knowledge(&*store).release().await?;
     for _ in 0..READERS {
         tasks.spawn(read_sources(app.clone(), stopped(stopping.clone())));
@@ -361,7 +362,27 @@ async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
 }
 
 /// Does what is due without anybody asking: payments, plans, numbers.
-async fn look_after(app: Arc<App>, stopped: impl Future<Output = ()>) {
+async fn look_after_billing(app: Arc<App>) {
+    let billing = Billing { store: &*app.store, payments: &app.payments };
+    if let Err(error) = billing.look_after(app.now()).await {
+        tracing::warn!(%error, "what is due in billing was not done; the next pass tries again");
+    }
+}
+
+async fn look_after_numbers(app: Arc<App>) {
+    let numbers = Numbers { store: &*app.store, carriers: &app.carriers };
+    if let Err(error) = numbers.look_after(app.now()).await {
+        tracing::warn!(%error, "what is due of numbers was not done; the next pass tries again");
+    }
+}
+
+/// Passes one after the other, each in a task of its own: a stop does not wait for a service that does not answer, and what a pass
+/// leaves is found by the next one, as after a crash.
+async fn passes<F: Future<Output = ()> + Send + 'static>(
+    app: Arc<App>,
+    pass: fn(Arc<App>) -> F,
+    stopped: impl Future<Output = ()>,
+) {
     let mut stopped = std::pin::pin!(stopped);
     let mut ticks = interval(FLUSH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -369,13 +390,10 @@ async fn look_after(app: Arc<App>, stopped: impl Future<Output = ()>) {
         tokio::select! {
             () = &mut stopped => return,
             _ = ticks.tick() => {
-                let billing = Billing { store: &*app.store, payments: &app.payments };
-                if let Err(error) = billing.look_after(app.now()).await {
-                    tracing::warn!(%error, "what is due in billing was not done; the next pass tries again");
-                }
-                let numbers = Numbers { store: &*app.store, carriers: &app.carriers };
-                if let Err(error) = numbers.look_after(app.now()).await {
-                    tracing::warn!(%error, "what is due of numbers was not done; the next pass tries again");
+                let mut running = tokio::spawn(pass(app.clone()));
+                tokio::select! {
+                    () = &mut stopped => return,
+                    _ = &mut running => {}
                 }
             }
         }

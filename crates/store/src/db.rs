@@ -281,7 +281,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_numbers.sql"),
     include_str!("../migrations/0007_conversations.sql"),
     include_str!("../migrations/0008_skills.sql"),
-    include_str!("../migrations/0009_look_ups.sql"),
+    include_str!("../migrations/0009_bounds.sql"),
 ];
 
 /// The embedded database: one file, one process.

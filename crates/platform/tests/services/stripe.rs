@@ -21,6 +21,10 @@ pub enum Mood {
     Away,
     /// The card is declined.
     Declines,
+    /// The bank takes its time with a payment that is made at once.
+    Waits,
+    /// The bank wants something of a payer who is not there.
+    Asks,
 }
 
 #[derive(Default)]
@@ -121,7 +125,12 @@ fn answer(state: &mut State, request: &Request) -> (u16, Value) {
                 "customer": form["customer"],
                 "payment_method": form.get("payment_method"),
                 "client_secret": format!("{id}_secret_x"),
-                "status": if at_once { "succeeded" } else { "requires_payment_method" },
+                "status": match (at_once, state.mood) {
+                    (false, _) => "requires_payment_method",
+                    (true, Mood::Waits) => "processing",
+                    (true, Mood::Asks) => "requires_action",
+                    (true, _) => "succeeded",
+                },
                 "metadata": {"topUpId": form["metadata[topUpId]"], "organizationId": form["metadata[organizationId]"]},
             });
             state.intents.insert(id, intent.clone());
