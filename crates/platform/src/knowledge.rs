@@ -313,8 +313,11 @@ impl Knowledge<'_> {
         tx.agent_is_there(organization, agent).await?;
         let rows = tx
             .all(
-                "SELECT * FROM knowledge_sources WHERE organization_id = $1 AND agent_id = $2 AND id < $3 \
-                 ORDER BY id DESC LIMIT $4",
+                // Without the text, which may be long and which lists do not show.
+                "SELECT id, organization_id, agent_id, kind, label, url, NULL AS text, upload_id, status, error_message, \
+                 progress_current, progress_total, passages, version, content_digest, refresh_enabled, refresh_interval_s, due_at, \
+                 indexed_at, checked_at, changed_at, created_at, updated_at FROM knowledge_sources \
+                 WHERE organization_id = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
                 vec![id(organization), id(agent), page.before_bytes(), page.probe().into()],
             )
             .await?;

@@ -8,6 +8,9 @@ use flowyte_store::{Mode, Store, StoreError, Tx};
 
 /// How long a file is kept that no source takes.
 pub const KEPT: i64 = DAY;
+/// Files of an organization that are kept at once, and their bytes: the disk is everybody's.
+const MOST_FILES: i64 = 200;
+const MOST_BYTES: i64 = 1 << 30;
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -57,6 +60,19 @@ impl Uploads<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
+        let waiting = tx
+            .one(
+                "SELECT COUNT(*) AS files, CAST(COALESCE(SUM(LENGTH(content)), 0) AS BIGINT) AS bytes FROM uploads WHERE organization_id = $1",
+                vec![id(organization)],
+            )
+            .await?;
+        if waiting.get::<i64>("files")? >= MOST_FILES
+            || waiting.get::<i64>("bytes")? + file.content.len() as i64 > MOST_BYTES
+        {
+            return Err(StoreError::Conflict(
+                "200 files or 1 GiB wait to be read already; attach them to sources, or wait until they are a day old.",
+            ));
+        }
         tx.exec(
             "INSERT INTO uploads (id, organization_id, filename, content_type, content, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
             vec![

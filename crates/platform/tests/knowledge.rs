@@ -182,6 +182,30 @@ async fn nobody_waits_behind_all_the_sources_of_another_organization() {
 }
 
 #[tokio::test]
+async fn nobody_fills_the_disk_with_uploads() {
+    on_both(async |store| {
+        let (one, other) = (found(&store).await, found(&store).await);
+        let keep = async |organization, bytes: usize, now| {
+            let file = Upload {
+                filename: "a.txt".into(),
+                content_type: "text/plain".into(),
+                content: vec![0; bytes],
+            };
+            Uploads(&*store).keep(organization, fresh(), file, now).await
+        };
+        for _ in 0..200 {
+            keep(one, 1, NOW).await.unwrap();
+        }
+        assert!(matches!(keep(one, 1, NOW).await, Err(StoreError::Conflict(_))));
+        keep(other, 1, NOW).await.unwrap();
+        Uploads(&*store).sweep(NOW.plus(KEPT)).await.unwrap();
+        keep(one, 1, NOW.plus(KEPT)).await.unwrap();
+        assert!(matches!(keep(other, (1 << 30) + 1, NOW.plus(KEPT)).await, Err(StoreError::Conflict(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_source_that_ends_its_reader_each_time_is_given_up() {
     on_both(async |store| {
         let organization = found(&store).await;

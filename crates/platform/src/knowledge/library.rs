@@ -6,32 +6,45 @@ use async_trait::async_trait;
 use flowyte_core::id::{AgentId, KnowledgeSourceId, OrganizationId};
 use flowyte_store::{Store, StoreError};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Passages that are kept in memory, over all agents. The index that was used longest ago goes first.
 const KEPT_PASSAGES: usize = 200_000;
+
+/// An agent, anywhere.
+type Whose = (OrganizationId, AgentId);
 
 /// One agent's place: its index, once it was asked.
 #[derive(Default)]
 struct Shelf {
     index: tokio::sync::Mutex<Option<(i64, Arc<Index>)>>,
-    passages: AtomicU64,
-    used: AtomicU64,
+}
+
+/// Every place, with what stands there.
+#[derive(Default)]
+struct Shelves {
+    /// The place, its passages, and when it was used last.
+    places: HashMap<Whose, (Arc<Shelf>, usize, u64)>,
+    /// Passages in all, and one for each place.
+    kept: usize,
+    uses: u64,
 }
 
 /// The indexes of the agents that are asked. No index holds two agents' passages, so no hit is another's, and how rare a
 /// word is says nothing about what others know.
 pub struct Library {
     store: Arc<dyn Store>,
-    shelves: Mutex<HashMap<(OrganizationId, AgentId), Arc<Shelf>>>,
-    clock: AtomicU64,
+    shelves: Mutex<Shelves>,
+    /// Indexes are built as many at once as there are cores: each takes one, and memory.
+    builds: Semaphore,
 }
 
 impl Library {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, shelves: Mutex::default(), clock: AtomicU64::new(0) }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { store, shelves: Mutex::default(), builds: Semaphore::new(cores) }
     }
 
     /// The index of an agent, as new as the database.
@@ -43,29 +56,49 @@ impl Library {
         if let Some((_, index)) = slot.as_ref().filter(|(known, _)| *known >= generation) {
             return Ok(index.clone());
         }
+        let _build = self.builds.acquire().await;
         let (generation, entries) = knowledge.passages(organization, agent).await?;
         let index = blocking(move || Index::build(entries)).await?;
         let index = Arc::new(index);
-        shelf.passages.store(index.len() as u64, Ordering::Relaxed);
+        self.put((organization, agent), &shelf, index.len());
         *slot = Some((generation, index.clone()));
         Ok(index)
     }
 
+    /// The place of an agent, used now.
     fn shelf(&self, organization: OrganizationId, agent: AgentId) -> Arc<Shelf> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let shelf = shelves.entry((organization, agent)).or_default().clone();
-        shelf.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        let kept = |shelf: &Shelf| shelf.passages.load(Ordering::Relaxed) as usize + 1;
-        let mut all: usize = shelves.values().map(|it| kept(it)).sum();
-        while all > KEPT_PASSAGES {
-            let oldest =
-                shelves.iter().min_by_key(|(_, it)| it.used.load(Ordering::Relaxed)).map(|(key, _)| *key);
-            match oldest.and_then(|key| shelves.remove(&key)) {
-                Some(gone) => all -= kept(&gone),
-                None => break,
+        shelves.uses += 1;
+        let now = shelves.uses;
+        match shelves.places.get_mut(&(organization, agent)) {
+            Some((shelf, _, used)) => {
+                *used = now;
+                shelf.clone()
+            }
+            None => {
+                let shelf = Arc::<Shelf>::default();
+                shelves.places.insert((organization, agent), (shelf.clone(), 0, now));
+                shelves.kept += 1;
+                shelf
             }
         }
-        shelf
+    }
+
+    /// Notes how much stands at a place now, and clears those that were used longest ago where it is too much.
+    fn put(&self, whose: Whose, shelf: &Arc<Shelf>, passages: usize) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was cleared meanwhile ends with whoever still asks it.
+        let Some((_, known, _)) = shelves.places.get_mut(&whose).filter(|it| Arc::ptr_eq(&it.0, shelf))
+        else {
+            return;
+        };
+        let before = std::mem::replace(known, passages);
+        shelves.kept = shelves.kept + passages - before;
+        while shelves.kept > KEPT_PASSAGES && shelves.places.len() > 1 {
+            let oldest = shelves.places.iter().min_by_key(|(_, it)| it.2).map(|(whose, _)| *whose);
+            let Some((_, gone, _)) = oldest.and_then(|whose| shelves.places.remove(&whose)) else { break };
+            shelves.kept -= gone + 1;
+        }
     }
 }
 
@@ -105,5 +138,41 @@ impl Retriever for Library {
         let index = self.index(organization, agent).await?;
         let (query, sources) = (query.to_owned(), sources.to_vec());
         blocking(move || Ok(index.search(&query, &sources, limit)?.iter().map(passage).collect())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowyte_core::id::Id;
+
+    /// The last that were used are kept, and what is counted is what is there.
+    #[tokio::test]
+    async fn the_place_that_was_used_longest_ago_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = flowyte_store::Sqlite::open(&folder.path().join("flowyte.db")).await.unwrap();
+        let library = Library::new(store);
+        let whose = |n: u8| (OrganizationId::from_bytes([1; 16]), AgentId::from_bytes([n; 16]));
+        let put = |n: u8, passages| {
+            let shelf = library.shelf(whose(n).0, whose(n).1);
+            library.put(whose(n), &shelf, passages);
+        };
+        let there = || {
+            let shelves = library.shelves.lock().unwrap();
+            let counted: usize = shelves.places.values().map(|it| it.1 + 1).sum();
+            assert_eq!(counted, shelves.kept);
+            let mut all: Vec<u8> = shelves.places.keys().map(|it| it.1.as_bytes()[0]).collect();
+            all.sort_unstable();
+            all
+        };
+        for n in 1..=4 {
+            put(n, KEPT_PASSAGES / 5);
+        }
+        assert_eq!(there(), [1, 2, 3, 4]);
+        put(1, KEPT_PASSAGES / 4);
+        put(5, KEPT_PASSAGES / 3);
+        assert_eq!(there(), [1, 3, 4, 5], "2 was used longest ago");
+        put(6, KEPT_PASSAGES * 2);
+        assert_eq!(there(), [6], "one that is too large alone is still there for who asks it");
     }
 }
