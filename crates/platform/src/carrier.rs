@@ -151,7 +151,12 @@ impl Search {
                 found.as_ref().is_some_and(|found| found.to_lowercase().contains(&wanted.to_lowercase()))
             })
         };
-        (country, kind) == (self.country, self.kind)
+        // Toll-free numbers of North America belong to no country.
+        let there = country == self.country
+            || (kind == NumberType::TollFree
+                && (country, self.country) == (Country::UnitedStates, Country::Canada));
+        there
+            && kind == self.kind
             && self.area_code.as_ref().is_none_or(|it| national.starts_with(it.as_str()))
             && self.contains.as_ref().is_none_or(|it| national.contains(it.as_str()))
             && self.starts_with.as_ref().is_none_or(|it| national.starts_with(it.as_str()))

@@ -11,6 +11,7 @@ use flowyte_core::time::{DAY, MINUTE, SECOND};
 use flowyte_core::{Environment, Timestamp};
 use flowyte_store::audit::Deed;
 use flowyte_store::db::id;
+use flowyte_store::idempotency::Seal;
 use flowyte_store::{By, Claim, Mode, Once, Page, Row, Store, StoreError, Tx};
 use serde_json::json;
 
@@ -225,8 +226,6 @@ pub struct Numbers<'s> {
     /// Who sells them.
     pub carriers: &'s Carriers,
 }
-
-type Seal<'a, T> = &'a (dyn Fn(&T) -> Vec<u8> + Send + Sync);
 
 impl Numbers<'_> {
     /// Numbers, newest first. One that is being given back is no longer the organization's.

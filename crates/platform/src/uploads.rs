@@ -36,15 +36,19 @@ pub(crate) async fn attach(
             vec![id(organization), id(upload), now.plus(-KEPT).into()],
         )
         .await?;
-    if row.flag("attached")? {
-        return Err(StoreError::Conflict("The file belongs to another source already; upload it again."));
+    // Of two sources that ask at once, the one that changes the row has it.
+    let taken = row.flag("attached")?
+        || tx
+            .exec(
+                "UPDATE uploads SET attached = 1 WHERE organization_id = $1 AND id = $2 AND attached = 0",
+                vec![id(organization), id(upload)],
+            )
+            .await?
+            == 0;
+    match taken {
+        true => Err(StoreError::Conflict("The file belongs to another source already; upload it again.")),
+        false => Ok(()),
     }
-    tx.exec(
-        "UPDATE uploads SET attached = 1 WHERE organization_id = $1 AND id = $2",
-        vec![id(organization), id(upload)],
-    )
-    .await
-    .map(drop)
 }
 
 /// The uploads of a store.

@@ -357,6 +357,9 @@ async fn a_number_through_its_life() {
                 .unwrap()
                 .is_empty()
         );
+        let toll_free = Search { country: Country::Canada, kind: NumberType::TollFree, ..search() };
+        let offers = numbers.search(LIVE, &toll_free, NOW).await.unwrap();
+        assert_eq!(offers.iter().map(|it| it.e164.as_str()).collect::<Vec<_>>(), ["+18335550142"]);
 
         fill(&store, organization, 250).await;
         buy(&numbers, organization, "+15105550107", None, NOW).await.unwrap();

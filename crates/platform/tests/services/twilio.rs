@@ -108,6 +108,9 @@ fn answer(state: &mut State, request: &Request) -> (u16, String) {
             let rows: Vec<Value> = free.map(|it| available(&it)).collect();
             (200, json!({"available_phone_numbers": rows, "uri": path}).to_string())
         }
+        ("GET", "AvailablePhoneNumbers/CA/TollFree.json") => {
+            (200, json!({"available_phone_numbers": [available("+18335550142")], "uri": path}).to_string())
+        }
         ("GET", "IncomingPhoneNumbers.json") => {
             let wanted = &form["PhoneNumber"];
             if state.blind > 0 {
