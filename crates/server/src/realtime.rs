@@ -30,9 +30,11 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
@@ -55,6 +57,8 @@ const IDLE: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// For one frame to be taken; what a peer does not read by then it is not sent after its credential ended.
 const SEND: Duration = Duration::from_secs(1);
+/// For a peer to take the last frame, and then to go.
+const FAREWELL: Duration = Duration::from_millis(400);
 /// Lines that a conversation with a draft remembers.
 const REMEMBERED: usize = 20;
 
@@ -235,7 +239,8 @@ impl Room {
                         Some(Ok(Message::Text(text))) => text,
                         Some(Ok(Message::Binary(_))) => break Some((CloseCode::Unsupported, "text only")),
                         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
+                        Some(Err(error)) => break fault(&error),
+                        Some(Ok(Message::Close(_))) | None => break None,
                     };
                     last = Instant::now();
                     let begun = match events {
@@ -253,12 +258,24 @@ impl Room {
                 }
             }
         };
-        if let Some((code, reason)) = end {
-            let frame = CloseFrame { code, reason: reason.into() };
-            if timeout(SEND, sink.send(Message::Close(Some(frame)))).await.is_ok() {
-                // Until the peer has answered, so that nothing on its way is lost.
-                let _ = timeout(SEND, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+        let farewell = async {
+            match end {
+                Some((code, reason)) => {
+                    sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+                }
+                None => sink.flush().await, // What answers the peer's own.
             }
+        };
+        let told = matches!(timeout(FAREWELL, farewell).await, Ok(Ok(())));
+        let Ok(mut socket) = sink.reunite(stream) else { return };
+        if told {
+            // A connection that closes while something of the peer is unread takes back what was sent last.
+            let connection = socket.get_mut();
+            let _ = timeout(FAREWELL, async {
+                connection.shutdown().await?;
+                tokio::io::copy(connection, &mut tokio::io::sink()).await
+            })
+            .await;
         }
     }
 
@@ -325,6 +342,18 @@ impl Room {
 
     fn failure(&self, problem: &Problem) -> Value {
         json!({"eventType": "error", "data": live::document(&self.app, problem)})
+    }
+}
+
+/// What a peer is told that broke the rules (RFC 6455 §7.4.1); nothing, where it is gone.
+fn fault(error: &Error) -> Option<End> {
+    match error {
+        Error::Capacity(_) => Some((CloseCode::Size, "a message may have 32 KiB")),
+        Error::Utf8(_) => Some((CloseCode::Invalid, "text must be UTF-8")),
+        // Not even that it is over.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some((CloseCode::Protocol, "a frame breaks RFC 6455")),
+        _ => None,
     }
 }
 

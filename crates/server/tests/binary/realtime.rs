@@ -2,6 +2,7 @@
 
 use crate::support::{SHOP, Server, World, text, worlds};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -187,7 +188,18 @@ fn a_conversation_ends_with_its_credential_its_limits_and_its_server() {
     let open = || talk(server, &mint(server, &world.all, &world.agent, true));
     let mut long = open();
     let _ = long.send(Message::text("x".repeat(40 * 1024)));
-    assert_eq!(closed(&mut long), None);
+    assert_eq!(closed(&mut long), Some(CloseCode::Size));
+    // Masked with noughts: text that is no UTF-8, a reserved bit, no mask at all, and a farewell, which gets its answer.
+    for (frame, code) in [
+        (&b"\x81\x82\0\0\0\0\xff\xfe"[..], CloseCode::Invalid),
+        (b"\xf1\x80\0\0\0\0", CloseCode::Protocol),
+        (b"\x81\x02{}", CloseCode::Protocol),
+        (b"\x88\x82\0\0\0\0\x03\xe8", CloseCode::Normal),
+    ] {
+        let mut bare = open();
+        bare.get_mut().write_all(frame).unwrap();
+        assert_eq!(closed(&mut bare), Some(code), "{frame:?}");
+    }
     let mut binary = open();
     binary.send(Message::binary(vec![0])).unwrap();
     assert_eq!(closed(&mut binary), Some(CloseCode::Unsupported));
@@ -197,7 +209,7 @@ fn a_conversation_ends_with_its_credential_its_limits_and_its_server() {
             break;
         }
     }
-    assert!(matches!(closed(&mut flood), Some(CloseCode::Policy) | None));
+    assert_eq!(closed(&mut flood), Some(CloseCode::Policy));
     let mut last = open();
     say(&mut last, "Still there?");
     until(&mut last, "done");
