@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod cut;
+mod english;
 pub mod extract;
 pub mod index;
 pub mod ingest;

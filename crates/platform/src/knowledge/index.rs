@@ -2,9 +2,9 @@
 //! covers the question.
 
 use crate::knowledge::analysis::{sentences, terms};
+use crate::knowledge::english::{self, Wants};
 use flowyte_core::id::{KnowledgeSourceId, PassageId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::LazyLock;
 use tantivy::collector::TopDocs;
 use tantivy::directory::RamDirectory;
 use tantivy::query::{
@@ -54,204 +54,6 @@ const JUDGED: (usize, usize) = (4, 40);
 /// Words of a question that are looked at.
 const MOST_CONCEPTS: usize = 48;
 
-/// English words for one thing, by their terms.
-static SYNONYMS: LazyLock<HashMap<String, BTreeSet<String>>> = LazyLock::new(|| {
-    let mut all: HashMap<String, BTreeSet<String>> = HashMap::new();
-    let lines = include_str!("synonyms_en.txt").lines().filter(|line| !line.starts_with('#'));
-    for line in lines {
-        let words = line.split_whitespace().map(|word| terms(word, "en"));
-        let group: BTreeSet<String> = words.filter(|it| it.len() == 1).flatten().collect();
-        for word in &group {
-            all.entry(word.clone()).or_default().extend(group.iter().filter(|it| *it != word).cloned());
-        }
-    }
-    all
-});
-
-/// English words that questions ask with more often than about: a passage that says the same otherwise is as good an answer.
-const LIGHT: &str = "ask answer begin big biggest build built call called carry cause come common consist contain cost create day \
-    describe destroy develop difference different discover discovered early earliest easy easily end establish ever explain fast \
-    fastest few first found founder good great happen hard high highest hold human important include invent invented inventor \
-    inspire keep kind know known large largest last late learn leave left less light like line list live locate located long \
-    longest look low made main make making mean meaning measure modern move nature near nearest necessary new number observe old \
-    oldest open origin part people person place possible press produce protect put quick reach read real reason receive rest run \
-    say see serve set show side sign simple single size slow small smallest special stand start state stay still strong tell thing \
-    time tiny top total true turn type use used user usual visit walk watch way well white whole wide win word work world write \
-    year young";
-/// How much such a word counts beside others.
-const LIGHTER: f64 = 0.4;
-
-static LIGHT_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(LIGHT, "en").into_iter().collect());
-
-/// What kind of thing a question wants, as far as its first words say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wants {
-    Time,
-    Number,
-    Name,
-    Anything,
-}
-
-impl Wants {
-    /// Read from an English question; others may want anything.
-    fn of(question: &str, language: &str) -> Self {
-        if language != "en" {
-            return Self::Anything;
-        }
-        let text = format!(" {} ", question.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " "));
-        let has = |all: &[&str]| all.iter().any(|it| text.contains(it));
-        if has(&[
-            " when ",
-            " what year ",
-            " which year ",
-            " what time ",
-            " what day ",
-            " which day ",
-            " which days ",
-            " what date ",
-        ]) {
-            Self::Time
-        } else if has(&[
-            " how many ",
-            " how much ",
-            " how long ",
-            " how old ",
-            " how far ",
-            " how deep ",
-            " how tall ",
-            " how high ",
-            " how heavy ",
-            " how fast ",
-            " how big ",
-            " how large ",
-            " how often ",
-            " how wide ",
-            " how hot ",
-            " how cold ",
-            " length ",
-            " height ",
-            " weight ",
-            " depth ",
-            " age ",
-            " altitude ",
-            " capacity ",
-            " temperature ",
-            " frequency ",
-        ]) {
-            Self::Number
-        } else if has(&[" who ", " whom ", " whose "]) {
-            Self::Name
-        } else {
-            Self::Anything
-        }
-    }
-
-    /// Whether a text has something of the kind; half where nothing is wanted in particular.
-    fn met_by(self, text: &str) -> f64 {
-        let mut words = text.split_whitespace();
-        let lower = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        let met = match self {
-            Self::Anything => return 0.5,
-            Self::Name => words.any(|it| it.chars().next().is_some_and(char::is_uppercase) && it.len() > 1),
-            Self::Time | Self::Number if text.contains(|c: char| c.is_ascii_digit()) => true,
-            Self::Time => words.any(|it| TIMES.contains(&lower(it).as_str())),
-            Self::Number => words.any(|it| NUMBERS.contains(&lower(it).as_str())),
-        };
-        f64::from(u8::from(met))
-    }
-}
-
-const TIMES: &[&str] = &[
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-    "mondays",
-    "tuesdays",
-    "wednesdays",
-    "thursdays",
-    "fridays",
-    "saturdays",
-    "sundays",
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-    "spring",
-    "summer",
-    "autumn",
-    "winter",
-    "morning",
-    "noon",
-    "afternoon",
-    "evening",
-    "night",
-    "midnight",
-    "daily",
-    "weekdays",
-    "weekends",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "century",
-    "after",
-    "before",
-    "during",
-    "always",
-    "never",
-];
-const NUMBERS: &[&str] = &[
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "fourteen",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "sixty",
-    "seventy",
-    "eighty",
-    "ninety",
-    "hundred",
-    "hundreds",
-    "thousand",
-    "thousands",
-    "million",
-    "half",
-    "twelfth",
-    "dozen",
-    "dozens",
-    "once",
-    "twice",
-    "free",
-    "no",
-    "none",
-    "every",
-    "all",
-];
-
 /// A word of a question with the terms that stand for it, and how much each counts.
 #[derive(Clone, Debug)]
 pub struct Concept {
@@ -264,8 +66,8 @@ impl Concept {
     /// A word with those for the same thing.
     fn plain(term: String, language: &str) -> Self {
         let english = language == "en";
-        let weight = if english && LIGHT_TERMS.contains(&term) { LIGHTER } else { 1.0 };
-        let others = SYNONYMS.get(&term).into_iter().flatten().filter(|_| english);
+        let weight = if english { english::telling(&term) } else { 1.0 };
+        let others = english::synonyms(&term).filter(|_| english);
         let mut variants: Vec<(String, f64)> = others.map(|it| (it.clone(), SYNONYM)).collect();
         variants.push((term, 1.0));
         Self { variants, weight }
@@ -284,10 +86,35 @@ pub fn coverage(concepts: &[Concept], present: &HashSet<String>) -> f64 {
     if total > 0.0 { had / total } else { 0.0 }
 }
 
+/// The terms of a passage or a part of it: its words, the pairs of them that are one, and what it says by its form.
+fn said(text: &str, language: &str) -> HashSet<String> {
+    let words = terms(text, language);
+    let mut all: HashSet<String> = HashSet::new();
+    if language == "en" {
+        all.extend(english::by_form(text).cloned());
+        all.extend(english::joined(words.clone()));
+    }
+    all.extend(words);
+    all
+}
+
+/// The terms of a question.
+fn asked(question: &str, language: &str) -> Vec<String> {
+    let words = terms(question, language);
+    if language != "en" {
+        return words;
+    }
+    let mut words = english::joined(words);
+    if Wants::of(question, language) == Wants::Place {
+        words.extend(terms("address", language));
+    }
+    words
+}
+
 /// How much of a question a text says, 0 to 1, where nothing tells how rare its words are.
 pub fn overlap(question: &str, text: &str, language: &str) -> f64 {
-    let present: HashSet<String> = terms(text, language).into_iter().collect();
-    let asked: BTreeSet<String> = terms(question, language).into_iter().collect();
+    let present = said(text, language);
+    let asked: BTreeSet<String> = asked(question, language).into_iter().collect();
     let concepts: Vec<Concept> = asked.into_iter().map(|term| Concept::plain(term, language)).collect();
     coverage(&concepts, &present)
 }
@@ -353,7 +180,11 @@ impl Index {
         let mut frequency: BTreeMap<String, u32> = BTreeMap::new();
         let mut languages = BTreeSet::new();
         for entry in &entries {
-            let (head, body) = (terms(&entry.head(), &entry.language), terms(&entry.text, &entry.language));
+            let (head, mut body) =
+                (terms(&entry.head(), &entry.language), terms(&entry.text, &entry.language));
+            // What is not there word by word.
+            let words: HashSet<String> = body.iter().cloned().collect();
+            body.extend(said(&entry.text, &entry.language).into_iter().filter(|it| !words.contains(it)));
             for term in head.iter().chain(&body).collect::<HashSet<_>>() {
                 *frequency.entry(term.clone()).or_default() += 1;
             }
@@ -434,7 +265,7 @@ impl Index {
     /// What a question asks about, in the terms of a language.
     pub fn concepts(&self, question: &str, language: &str) -> Vec<Concept> {
         let mut seen = HashSet::new();
-        let distinct = terms(question, language).into_iter().filter(|term| seen.insert(term.clone()));
+        let distinct = asked(question, language).into_iter().filter(|term| seen.insert(term.clone()));
         distinct.take(MOST_CONCEPTS).map(|term| self.concept(term, language)).collect()
     }
 
@@ -460,17 +291,17 @@ impl Index {
     }
 
     fn signals(&self, concepts: &[Concept], entry: &Entry, question: &str, score: f64) -> Signals {
-        let head: HashSet<String> = terms(&entry.head(), &entry.language).into_iter().collect();
+        let head = said(&entry.head(), &entry.language);
         let mut whole = head.clone();
         let mut sentence: f64 = 0.0;
         for text in sentences(&entry.text) {
-            let mut own: HashSet<String> = terms(text, &entry.language).into_iter().collect();
+            let mut own = said(text, &entry.language);
             whole.extend(own.iter().cloned());
             own.extend(head.iter().cloned());
             sentence = sentence.max(coverage(concepts, &own));
         }
         let most: f64 = concepts.iter().map(|it| it.weight).sum::<f64>() * 2.2;
-        let asked: HashSet<String> = terms(question, &entry.language).into_iter().collect();
+        let asked = said(question, &entry.language);
         let own = self.concepts(entry.question.as_deref().unwrap_or_default(), &entry.language);
         Signals {
             passage: coverage(concepts, &whole),

@@ -1,0 +1,352 @@
+//! What is known of English beyond its stems: words for one thing, words that say little, what a question wants, and what a text has by
+//! its form alone.
+
+use crate::knowledge::analysis::terms;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::LazyLock;
+
+/// Words for one thing, by their terms. Two words that follow one another are a term, joined by [`JOINT`].
+static SYNONYMS: LazyLock<HashMap<String, BTreeSet<String>>> = LazyLock::new(|| {
+    let mut all: HashMap<String, BTreeSet<String>> = HashMap::new();
+    let mut pair = |a: &str, b: &str| {
+        all.entry(a.to_owned()).or_default().insert(b.to_owned());
+        all.entry(b.to_owned()).or_default().insert(a.to_owned());
+    };
+    let lines = include_str!("synonyms_en.txt").lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        let (head, members) = line.split_once(':').map_or((None, line), |(head, rest)| (Some(head), rest));
+        let term = |word: &str| Some(terms(word, "en").join(JOINT)).filter(|it| !it.is_empty());
+        let members: BTreeSet<String> = members.split_whitespace().filter_map(term).collect();
+        match head.and_then(term) {
+            Some(head) => members.iter().filter(|it| **it != head).for_each(|it| pair(&head, it)),
+            None => {
+                for (n, one) in members.iter().enumerate() {
+                    members.iter().skip(n + 1).for_each(|other| pair(one, other));
+                }
+            }
+        }
+    }
+    all
+});
+
+/// Between two terms that are one; no term has it in itself.
+const JOINT: &str = "-";
+
+/// Other terms for the same thing.
+pub fn synonyms(term: &str) -> impl Iterator<Item = &'static String> {
+    SYNONYMS.get(term).into_iter().flatten()
+}
+
+/// The terms with known pairs of them joined.
+pub fn joined(terms: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::with_capacity(terms.len());
+    for term in terms {
+        let pair = all.last().map(|last| [last.as_str(), &term].join(JOINT));
+        match pair.filter(|it| SYNONYMS.contains_key(it)) {
+            Some(pair) => {
+                all.pop();
+                all.push(pair);
+            }
+            None => all.push(term),
+        }
+    }
+    all
+}
+
+/// Terms that a text has by its form: an e-mail address says "e-mail" to whoever reads it, and so on.
+pub fn by_form(text: &str) -> impl Iterator<Item = &'static String> {
+    FORMS.iter().filter(move |(has, _)| has(text)).flat_map(|(_, terms)| terms)
+}
+
+type Form = (fn(&str) -> bool, Vec<String>);
+static FORMS: LazyLock<[Form; 4]> = LazyLock::new(|| {
+    let form = |has, words| (has, terms(words, "en"));
+    [
+        form(has_email as fn(&str) -> bool, "email mail contact"),
+        form(has_telephone, "phone telephone call number contact"),
+        form(has_address, "address location"),
+        form(has_money, "cost price"),
+    ]
+});
+
+fn has_email(text: &str) -> bool {
+    text.split_whitespace().filter_map(|it| it.split_once('@')).any(|(name, host)| {
+        !name.is_empty() && host.trim_end_matches(|c: char| !c.is_alphanumeric()).contains('.')
+    })
+}
+
+/// Seven digits or more with nothing between them but what telephone numbers have, from a nought, a plus or a bracket on.
+fn has_telephone(text: &str) -> bool {
+    let number = |c: char| c.is_ascii_digit() || " +()-/".contains(c);
+    text.split(|c: char| !number(c))
+        .map(str::trim)
+        .any(|it| it.starts_with(['0', '+', '(']) && it.chars().filter(char::is_ascii_digit).count() >= 7)
+}
+
+/// A house number near a kind of street.
+fn has_address(text: &str) -> bool {
+    let words: Vec<String> = text
+        .split_whitespace()
+        .map(|it| it.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase())
+        .collect();
+    let is_number = |word: &String| word.starts_with(|c: char| c.is_ascii_digit()) && word.len() <= 5;
+    words.iter().enumerate().any(|(n, word)| {
+        let near = &words[n.saturating_sub(4)..(n + 2).min(words.len())];
+        STREETS.contains(&word.as_str()) && near.iter().any(is_number)
+    })
+}
+
+const STREETS: &[&str] = &[
+    "street",
+    "st",
+    "road",
+    "rd",
+    "avenue",
+    "ave",
+    "lane",
+    "square",
+    "boulevard",
+    "drive",
+    "alley",
+    "way",
+    "court",
+    "place",
+    "quay",
+    "terrace",
+    "highway",
+    "hill",
+    "gardens",
+    "row",
+    "crescent",
+    "parade",
+    "strasse",
+    "straße",
+    "platz",
+    "rue",
+];
+
+fn has_money(text: &str) -> bool {
+    text.contains(['€', '$', '£', '¥'])
+        || text.split(|c: char| !c.is_alphabetic()).any(|it| MONEY.contains(&it.to_lowercase().as_str()))
+}
+
+const MONEY: &[&str] =
+    &["euro", "euros", "eur", "dollar", "dollars", "usd", "pounds", "gbp", "cents", "pence", "francs", "chf"];
+
+/// English words that questions ask with more often than about: a passage that says the same otherwise is as good an answer.
+const LIGHT: &str = "able answer article ask available begin big biggest build built call called carry cause come comes common consist contain \
+    cost create current currently day deal describe destroy detail develop difference different discover discovered earliest \
+    early easily easy end establish ever exist explain fast fastest few first found founder general give gives go goes going \
+    good great happen hard high highest hold human important include info information inspire invent invented inventor item keep \
+    kind know known large largest last late learn leave left less light like line list live locate located long longest look low \
+    made main make making manage mean meaning measure method modern move nature near nearest necessary need needs new normal \
+    number observe offer old oldest open option origin own part people person policies policy possible press produce product \
+    protect provide put quick reach read real reason receive regular rest run say see sell serve service set show side sign \
+    simple single size slow small smallest special stand standard start state stay still strong sure take takes tell thing time \
+    tiny today took top total true turn type typical use used user usual visit walk want watch way well white whole wide win \
+    word work world write year young";
+
+static LIGHT_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(LIGHT, "en").into_iter().collect());
+
+/// Words for those who answer, whatever they are: every page is about them.
+const SELF: &str = "company firm business enterprise shop store office site practice studio place organization organisation agency brand here there";
+static SELF_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(SELF, "en").into_iter().collect());
+
+/// How much a term of a question says about what is wanted, 0 to 1.
+pub fn telling(term: &str) -> f64 {
+    match (LIGHT_TERMS.contains(term), SELF_TERMS.contains(term)) {
+        (_, true) => 0.15,
+        (true, _) => 0.4,
+        _ => 1.0,
+    }
+}
+
+/// What kind of thing a question wants, as far as its first words say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// When.
+    Time,
+    /// How much or how many.
+    Number,
+    /// Who.
+    Name,
+    /// Where those are who answer.
+    Place,
+    /// Nothing that can be told by its form.
+    Anything,
+}
+
+impl Wants {
+    /// Read from an English question; others may want anything.
+    pub fn of(question: &str, language: &str) -> Self {
+        if language != "en" {
+            return Self::Anything;
+        }
+        let text = format!(" {} ", question.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " "));
+        let has = |all: &[&str]| all.iter().any(|it| text.contains(it));
+        if has(&[
+            " when ",
+            " what year ",
+            " which year ",
+            " what time ",
+            " what day ",
+            " which day ",
+            " which days ",
+            " what date ",
+        ]) {
+            Self::Time
+        } else if has(&[
+            " how many ",
+            " how much ",
+            " how long ",
+            " how old ",
+            " how far ",
+            " how deep ",
+            " how tall ",
+            " how high ",
+            " how heavy ",
+            " how fast ",
+            " how big ",
+            " how large ",
+            " how often ",
+            " how wide ",
+            " how hot ",
+            " how cold ",
+            " length ",
+            " height ",
+            " weight ",
+            " depth ",
+            " age ",
+            " altitude ",
+            " capacity ",
+            " temperature ",
+            " frequency ",
+        ]) {
+            Self::Number
+        } else if has(&[" who ", " whom ", " whose "]) {
+            Self::Name
+        } else if has(&[
+            " where are you ",
+            " where is your ",
+            " where s your ",
+            " where can i find you ",
+            " where do i find you ",
+            " your address ",
+            " directions ",
+            " get there ",
+            " get to you ",
+            " find you ",
+        ]) {
+            Self::Place
+        } else {
+            Self::Anything
+        }
+    }
+
+    /// Whether a text has something of the kind; half where nothing is wanted in particular.
+    pub fn met_by(self, text: &str) -> f64 {
+        let mut words = text.split_whitespace();
+        let lower = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        let met = match self {
+            Self::Anything => return 0.5,
+            // A place may be said without a street.
+            Self::Place => return if has_address(text) { 1.0 } else { 0.3 },
+            Self::Name => words.any(|it| it.chars().next().is_some_and(char::is_uppercase) && it.len() > 1),
+            Self::Time | Self::Number if text.contains(|c: char| c.is_ascii_digit()) => true,
+            Self::Time => words.any(|it| TIMES.contains(&lower(it).as_str())),
+            Self::Number => words.any(|it| NUMBERS.contains(&lower(it).as_str())),
+        };
+        f64::from(u8::from(met))
+    }
+}
+
+const TIMES: &[&str] = &[
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "mondays",
+    "tuesdays",
+    "wednesdays",
+    "thursdays",
+    "fridays",
+    "saturdays",
+    "sundays",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "spring",
+    "summer",
+    "autumn",
+    "winter",
+    "morning",
+    "noon",
+    "afternoon",
+    "evening",
+    "night",
+    "midnight",
+    "daily",
+    "weekdays",
+    "weekends",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "century",
+    "after",
+    "before",
+    "during",
+    "always",
+    "never",
+];
+const NUMBERS: &[&str] = &[
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "fourteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "hundred",
+    "hundreds",
+    "thousand",
+    "thousands",
+    "million",
+    "half",
+    "twelfth",
+    "dozen",
+    "dozens",
+    "once",
+    "twice",
+    "free",
+    "no",
+    "none",
+    "every",
+    "all",
+];
