@@ -99,6 +99,8 @@ pub fn greeting(config: &Map<String, Value>) -> String {
 
 /// From which similarity on a passage is taken to answer the question.
 pub const KNOWS: f64 = 0.5;
+/// From which similarity on a passage is worth a look, though it may not answer.
+const RELATED: f64 = 0.25;
 
 /// A passage of at most so many characters is said whole.
 const WHOLE: usize = 280;
@@ -106,7 +108,7 @@ const WHOLE: usize = 280;
 const SENTENCES: usize = 3;
 
 /// The embedded answerer: it says what the best passage says about the question, in the passage's own words, names the source, and
-/// says when it does not know.
+/// says when it does not know, with what comes closest where something does.
 pub struct Embedded;
 
 impl Answerer for Embedded {
@@ -119,8 +121,14 @@ impl Answerer for Embedded {
         if question.is_first() || greets {
             pieces.extend(words(&format!("{} ", greeting(question.config))));
         }
-        match question.passages.first().filter(|it| it.similarity >= KNOWS) {
+        match question.passages.first().filter(|it| it.similarity >= RELATED) {
             Some(best) => {
+                if best.similarity < KNOWS {
+                    pieces.push(Piece::Unknown);
+                    let said =
+                        format!("I don't know that. What comes closest, from “{}”: ", best.label.trim());
+                    pieces.extend(words(&said));
+                }
                 pieces.extend(words(excerpt(question.text, best)));
                 let source = Source { id: best.source, label: best.label.clone(), url: best.url.clone() };
                 pieces.push(Piece::Sources(vec![source]));
@@ -243,6 +251,13 @@ mod tests {
 
     #[tokio::test]
     async fn says_what_the_passage_says_and_names_its_source() {
+        let close = vec![passage("We open at nine.", 0.4)];
+        let (said, unknown, sources) = ask("Are you open for groups?", false, close).await;
+        assert_eq!(
+            (said.as_str(), unknown),
+            ("I don't know that. What comes closest, from “Opening hours”: We open at nine.", true)
+        );
+        assert_eq!(sources.len(), 1);
         let known = vec![passage("We open at nine.", 0.9)];
         let (said, unknown, sources) = ask("When do you open?", false, known).await;
         assert_eq!((said.as_str(), unknown), ("We open at nine.", false));

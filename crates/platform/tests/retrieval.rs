@@ -133,12 +133,15 @@ fn what_was_never_tuned_on_is_found_and_what_nobody_knows_is_refused() {
     measure("facts, tune", &facts("tune"));
     let held = measure("facts, held", &facts("held"));
     assert!(held.answerable >= 50.0 && held.unanswerable >= 20.0, "{held:?}");
-    assert!(held.in_five >= 0.93 && held.first >= 0.8, "{held:?}");
-    assert!(held.refused >= 0.88 && held.wrongly_refused <= 0.38 && held.misled <= 0.05, "{held:?}");
+    assert!(held.in_five >= 0.95 && held.first >= 0.85, "{held:?}");
+    assert!(held.refused >= 0.9 && held.wrongly_refused <= 0.34 && held.misled <= 0.04, "{held:?}");
 }
 
 #[test]
 fn visitors_of_a_site_get_what_its_pages_say() {
     measure("sites, tune", &sites(include_str!("../../../tests/retrieval/support_tune.yaml")));
-    measure("sites, held", &sites(include_str!("../../../tests/retrieval/support_held.yaml")));
+    let held = measure("sites, held", &sites(include_str!("../../../tests/retrieval/support_held.yaml")));
+    assert!(held.answerable >= 90.0 && held.unanswerable >= 50.0, "{held:?}");
+    assert!(held.in_five >= 0.86 && held.first >= 0.7, "{held:?}");
+    assert!(held.refused >= 0.76 && held.wrongly_refused <= 0.47 && held.misled <= 0.13, "{held:?}");
 }

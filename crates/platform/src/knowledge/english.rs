@@ -350,3 +350,50 @@ const NUMBERS: &[&str] = &[
     "every",
     "all",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_stands_for_each_of_its_members_which_do_not_stand_for_each_other() {
+        let others = |word: &str| {
+            let term = terms(word, "en").join(JOINT);
+            synonyms(&term).cloned().collect::<HashSet<String>>()
+        };
+        assert!(others("weekend").is_superset(&terms("saturday sunday", "en").into_iter().collect()));
+        assert!(
+            others("sunday").contains("weekend") && !others("sunday").contains(&terms("saturday", "en")[0])
+        );
+        assert!(others("price").contains("cost") && others("cost").contains("price"));
+        assert!(others("refund").contains("money-back"));
+    }
+
+    #[test]
+    fn known_pairs_are_one_term() {
+        let all = |text: &str| joined(terms(text, "en"));
+        assert_eq!(all("I want my money back"), ["money-back"].map(String::from));
+        assert!(!all("back to the money").contains(&"money-back".to_owned()));
+    }
+
+    #[test]
+    fn a_form_says_what_it_is() {
+        for (text, email, telephone, address, money) in [
+            ("Write to help@example.com.", true, false, false, false),
+            ("@home at home@ a@b", false, false, false, false),
+            ("Ring 0131 496 0188 or (202) 555-0100.", false, true, false, false),
+            ("Built in 2009 for 1,000,000 people, 1234567 of them here", false, false, false, false),
+            ("We are at 12 Main Street, Springfield", false, false, true, false),
+            ("Hauptstraße: Lange Straße 5", false, false, true, false),
+            ("A road trip of two weeks", false, false, false, false),
+            ("It is 4.90 euros", false, false, false, true),
+            ("€5", false, false, false, true),
+            ("a pound of flour", false, false, false, false),
+        ] {
+            let has = (has_email(text), has_telephone(text), has_address(text), has_money(text));
+            assert_eq!(has, (email, telephone, address, money), "{text}");
+        }
+        assert!(by_form("help@example.com").any(|it| it == "email"));
+        assert_eq!(Wants::of("Where are you?", "en").met_by("4 Station Square"), 1.0);
+    }
+}
