@@ -132,6 +132,47 @@ fn each_operation_answers_each_caller_as_the_contract_says() {
     }
 }
 
+/// Rows: SC-01 SC-06 SC-08. Of keys with one scope each those may call an operation that its requirement names; and a key with every
+/// other scope may not, and is told what would have been enough.
+#[test]
+fn each_scope_opens_its_operations_and_no_other() {
+    let world = World::new(&[]);
+    let api = contract();
+    let scopes = api.contract.scopes();
+    let grantable = scopes.names(scopes.secret_keys());
+    let mint = |name: &str, scopes: &[&str]| {
+        let (_, key) = world.server.mint(&world.owner, json!({"name": name, "scopes": scopes}));
+        format!("Authorization: Bearer {key}")
+    };
+    let alone: Vec<(&str, String)> = grantable.iter().map(|it| (*it, mint(it, &[it]))).collect();
+    let mut asked = 0;
+    for operation in api.contract.operations() {
+        let Requirement::Credential(alternatives) = operation.requirement() else { continue };
+        let enough: Vec<Vec<&str>> = alternatives
+            .iter()
+            .filter(|it| it.kind == CredentialKind::SecretKey)
+            .map(|it| scopes.names(it.scopes))
+            .collect();
+        if operation.reserved || enough.is_empty() || enough.iter().any(Vec::is_empty) {
+            continue;
+        }
+        let what = format!("{} {}", operation.method, operation.template);
+        let path = nowhere(operation);
+        for (scope, key) in &alone {
+            let got = call(&world, operation, &path, &[key]);
+            assert_ne!(got.status, 429, "{what}");
+            assert_eq!(got.status != 403, enough.iter().any(|it| it[..] == [*scope]), "{what} with {scope}");
+            asked += 1;
+        }
+        let others: Vec<&str> =
+            grantable.iter().copied().filter(|it| !enough.iter().any(|all| all.contains(it))).collect();
+        let got = call(&world, operation, &path, &[&mint("others", &others)]);
+        assert_eq!((got.status, got.code()), (403, "insufficient_scope".into()), "{what}");
+        assert_eq!(got.json()["requiredScopes"], json!(enough), "{what}");
+    }
+    assert!(asked > 1_000, "{asked}");
+}
+
 /// Rows: RT-20.
 #[test]
 fn every_other_method_on_every_path_is_refused_and_runs_nothing() {
