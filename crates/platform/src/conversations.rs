@@ -4,6 +4,7 @@ use crate::answerer::Source;
 use crate::billing::{charge_message_in, return_message_in};
 use crate::gaps;
 use crate::knowledge::analysis::{language, terms};
+use crate::knowledge::english::telling;
 use crate::mood::{Mood, Sentiment};
 use crate::words::words;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeSourceId, MessageId, OrganizationId};
@@ -755,7 +756,8 @@ fn summary(said: &[Said]) -> Option<String> {
         1 => format!("The visitor said: “{quoted}” and one more thing."),
         _ => format!("The visitor said: “{quoted}” and {others} more things."),
     };
-    let labels: BTreeSet<&str> = said.iter().flat_map(|it| it.labels.iter().map(String::as_str)).collect();
+    let labels: BTreeSet<&str> =
+        said.iter().filter(|it| !it.unknown).flat_map(|it| it.labels.iter().map(String::as_str)).collect();
     if !labels.is_empty() {
         let labels: Vec<String> = labels.into_iter().take(3).map(|it| format!("“{it}”")).collect();
         text.push_str(&format!(" The answers come from {}.", labels.join(", ")));
@@ -770,12 +772,13 @@ fn summary(said: &[Said]) -> Option<String> {
 
 /// The source that answered most often; without one, the word that visitors used most.
 fn topic(said: &[Said]) -> Option<String> {
-    let labels = said.iter().flat_map(|it| &it.labels).cloned();
+    let labels = said.iter().filter(|it| !it.unknown).flat_map(|it| &it.labels).cloned();
     let words = said.iter().filter(|it| it.speaker == Speaker::User).flat_map(|it| {
         // What the language's own analysis leaves is worth something; its stems are no words to show, so those are the plain ones.
         let kept: BTreeSet<String> = terms(&it.text, &it.language).into_iter().collect();
         let worth = move |word: &String| {
-            word.chars().count() > 3 && kept.iter().any(|stem| word.starts_with(stem.as_str()))
+            let mut stems = kept.iter().filter(|stem| word.starts_with(stem.as_str()));
+            word.chars().count() > 3 && stems.any(|stem| telling(stem, &it.language) == 1.0)
         };
         terms(&it.text, "").into_iter().filter(worth)
     });
@@ -833,5 +836,12 @@ mod tests {
         ];
         assert_eq!(topic(&all).as_deref(), Some("parcel"));
         assert_eq!(topic(&[said(Speaker::User, "???", &[], false)]), None);
+        // What came closest to a question that was not answered is not what it was about.
+        let close = [
+            said(Speaker::User, "Do you sell fish?", &[], false),
+            said(Speaker::Assistant, "I don't know that.", &["Opening hours"], true),
+        ];
+        assert_eq!(topic(&close).as_deref(), Some("fish"));
+        assert!(!summary(&close).unwrap().contains("Opening hours"));
     }
 }

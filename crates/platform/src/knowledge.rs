@@ -2,7 +2,7 @@
 
 pub mod analysis;
 pub mod cut;
-mod english;
+pub(crate) mod english;
 pub mod extract;
 pub mod index;
 pub mod ingest;

@@ -152,8 +152,11 @@ static LIGHT_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(LIGHT, "e
 const SELF: &str = "company firm business enterprise shop store office site practice studio place organization organisation agency brand here there";
 static SELF_TERMS: LazyLock<HashSet<String>> = LazyLock::new(|| terms(SELF, "en").into_iter().collect());
 
-/// How much a term of a question says about what is wanted, 0 to 1.
-pub fn telling(term: &str) -> f64 {
+/// How much a term of a question says about what is wanted, 0 to 1; all of it, in another language.
+pub fn telling(term: &str, language: &str) -> f64 {
+    if language != "en" {
+        return 1.0;
+    }
     match (LIGHT_TERMS.contains(term), SELF_TERMS.contains(term)) {
         (_, true) => 0.15,
         (true, _) => 0.4,

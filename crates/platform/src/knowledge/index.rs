@@ -66,7 +66,7 @@ impl Concept {
     /// A word with those for the same thing.
     fn plain(term: String, language: &str) -> Self {
         let english = language == "en";
-        let weight = if english { english::telling(&term) } else { 1.0 };
+        let weight = english::telling(&term, language);
         let others = english::synonyms(&term).filter(|_| english);
         let mut variants: Vec<(String, f64)> = others.map(|it| (it.clone(), SYNONYM)).collect();
         variants.push((term, 1.0));
