@@ -132,8 +132,9 @@ fn each_operation_answers_each_caller_as_the_contract_says() {
     }
 }
 
-/// Rows: SC-01 SC-06 SC-08. Of keys with one scope each those may call an operation that its requirement names; and a key with every
-/// other scope may not, and is told what would have been enough.
+/// Rows: SC-01 SC-06 SC-08.
+/// Of keys with one scope each those may call an operation that its requirement names; and a key with every other scope may not, and
+/// is told what would have been enough.
 #[test]
 fn each_scope_opens_its_operations_and_no_other() {
     let world = World::new(&[]);
