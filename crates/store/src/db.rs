@@ -487,16 +487,20 @@ impl Store for Postgres {
             }
             *sole = None;
         }
-        let mut connection = sqlx::ConnectOptions::connect(&self.options).await?;
-        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(SOLE_NODE)
-            .fetch_one(&mut connection)
-            .await?;
-        if !alone {
-            return Err(StoreError::Unusable(
-                "another flowyte serves from this database; stop it first".into(),
-            ));
-        }
+        // The database may take a moment to notice that the process before this one was killed.
+        let patient = self.options.clone().options([("lock_timeout", "1500")]);
+        let mut connection = sqlx::ConnectOptions::connect(&patient).await?;
+        let claimed =
+            sqlx::query("SELECT pg_advisory_lock($1)").bind(SOLE_NODE).execute(&mut connection).await;
+        match claimed {
+            // lock_not_available
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                return Err(StoreError::Unusable(
+                    "another flowyte serves from this database; stop it first".into(),
+                ));
+            }
+            done => done?,
+        };
         *sole = Some(connection);
         Ok(())
     }
