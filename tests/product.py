@@ -55,6 +55,15 @@ class Product:
         scopes = [it["scope"] for it in self.call("/scopes") if "secret_key" in it["holders"]]
         return self.call("/api-keys", {"name": "all", "scopes": scopes})["secret"]
 
+    def invite(self, name):
+        """Another member of the first organization."""
+        token = self.call("/invites", {"email": f"{name}@conformance.example".lower(), "role": "viewer"})["token"]
+        person = {"token": token, "name": name, "password": "seven-lanterns-over-a-quiet-harbour"}
+        joins = urllib.request.Request(f"{self.api}/auth/invites/accept", data=json.dumps(person).encode())
+        joins.add_header("content-type", "application/json")
+        urllib.request.urlopen(joins).close()  # Without the jar, which is the owner's.
+        return next(it["id"] for it in self.call("/members") if it["name"] == name)
+
     def knows(self, fields):
         """Whether these header fields, as curl takes them, still name somebody."""
         named = dict(it.split(": ", 1) for it in fields[1::2])

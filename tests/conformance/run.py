@@ -47,9 +47,16 @@ def main():
             product.call(f"/agents/{agent}/publish", {})
             contract = product.folder / "contract.json"
             contract.write_text(json.dumps(document(product)))
-            # An agent that exists, so that what lies behind its id is reached; other ids are made up.
+            # An agent that exists, so that what lies behind its id is reached; other ids are made up, or taken from answers. Members
+            # that exist, for the same reason, and since an owner who made somebody else an owner may remove itself.
             settings = product.folder / "schemathesis.toml"
-            settings.write_text(f'[parameters]\n"path.agentId" = "{agent}"\n')
+            settings.write_text(
+                f'[parameters]\n"path.agentId" = "{agent}"\n'
+                + "".join(
+                    f'[[operations]]\ninclude-operation-id = "{operation}"\nparameters = {{ "path.id" = "{product.invite(operation)}" }}\n'
+                    for operation in ("updateMember", "removeMember")
+                )
+            )
             cookie = "; ".join(f"{it.name}={it.value}" for it in product.jar)
             callers = {
                 "a secret key": ["-H", f"Authorization: Bearer {key}"],
