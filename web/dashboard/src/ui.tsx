@@ -274,10 +274,16 @@ type ConfirmProps<T> = {
   onClose: () => void;
 };
 
-/** Asks once more before something that can't be undone, and does it. */
+/** Asks once more before something that can't be undone, does it, and closes. */
 export function Confirm<T>({ title, children, action, type, act, onDone, onClose }: ConfirmProps<T>) {
   const [typed, setTyped] = useState('');
-  const done = useMutation({ mutationFn: act, onSuccess: onDone });
+  const done = useMutation({
+    mutationFn: act,
+    onSuccess: (it) => {
+      onDone(it);
+      onClose();
+    },
+  });
   return (
     <Dialog title={title} onClose={onClose}>
       <Form busy={done.isPending} onSubmit={() => done.mutate()}>

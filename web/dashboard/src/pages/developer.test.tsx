@@ -83,9 +83,9 @@ it('waits for the first call, says how it ended, and is not dismissed by acciden
 });
 
 it('does what can’t be undone only when the name was typed', async () => {
-  const [act, done] = [vi.fn(async () => 'gone'), vi.fn()];
+  const [act, done, closed] = [vi.fn(async () => 'gone'), vi.fn(), vi.fn()];
   within(
-    <Confirm title="Revoke" action="Revoke for good" type="first" act={act} onDone={done} onClose={() => {}}>
+    <Confirm title="Revoke" action="Revoke for good" type="first" act={act} onDone={done} onClose={closed}>
       Really?
     </Confirm>,
   );
@@ -98,4 +98,5 @@ it('does what can’t be undone only when the name was typed', async () => {
   await waitFor(() => expect(done).toHaveBeenCalledOnce());
   expect(done.mock.calls[0]?.[0]).toBe('gone');
   expect(act).toHaveBeenCalledOnce();
+  expect(closed).toHaveBeenCalledOnce();
 });

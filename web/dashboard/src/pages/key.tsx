@@ -123,10 +123,7 @@ export function KeyPage() {
         <RevokeDialog
           of={it}
           onClose={() => setOpen('')}
-          onRevoked={(done) => {
-            setOpen('');
-            setEffective(done.effective);
-          }}
+          onRevoked={(done) => setEffective(done.effective)}
         />
       )}
       {minted?.secret && <SecretDialog made={minted} onClose={() => setMinted(undefined)} />}

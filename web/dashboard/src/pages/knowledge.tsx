@@ -103,10 +103,7 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
           title={`Remove ${removing.label}`}
           action="Remove"
           act={() => ask(api.DELETE('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id: removing.id } } }))}
-          onDone={() => {
-            renew();
-            setRemoving(undefined);
-          }}
+          onDone={renew}
           onClose={() => setRemoving(undefined)}
         >
           <p>The agent no longer answers from it.</p>

@@ -132,10 +132,7 @@ export function MembersPage() {
           title={`Remove ${removing.name}`}
           action="Remove"
           act={() => ask(api.DELETE('/members/{id}', { params: { path: { id: removing.id } } }))}
-          onDone={() => {
-            setRemoving(undefined);
-            void queries.invalidateQueries({ queryKey: ['members'] });
-          }}
+          onDone={() => void queries.invalidateQueries({ queryKey: ['members'] })}
           onClose={() => setRemoving(undefined)}
         >
           <p>Their sessions in this organization end at once. Keys that they minted go on working; look through them.</p>

@@ -94,10 +94,7 @@ export function NumbersPage() {
           action="Release"
           type={leaving.e164}
           act={() => ask(api.DELETE('/numbers/{id}', { params: { path: { id: leaving.id } } }))}
-          onDone={() => {
-            renew();
-            setLeaving(undefined);
-          }}
+          onDone={renew}
           onClose={() => setLeaving(undefined)}
         >
           <p>It goes back to the carrier, and somebody else may get it. What was paid is not paid back.</p>

@@ -115,10 +115,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
           title={`Revoke ${revoking.name}`}
           action="Revoke for good"
           act={() => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: revoking.id } } }))}
-          onDone={() => {
-            renew();
-            setRevoking(undefined);
-          }}
+          onDone={renew}
           onClose={() => setRevoking(undefined)}
         >
           <p>Pages that embed it stop working at once, and conversations that it opened end.</p>

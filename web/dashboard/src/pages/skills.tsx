@@ -82,10 +82,7 @@ export function Skills({ agent, may }: { agent: Agent; may: boolean }) {
           title={`Remove ${removing.name}`}
           action="Remove"
           act={() => ask(api.DELETE('/agents/{agentId}/skills/{id}', { params: { path: { agentId: agent.id, id: removing.id } } }))}
-          onDone={() => {
-            renew();
-            setRemoving(undefined);
-          }}
+          onDone={renew}
           onClose={() => setRemoving(undefined)}
         >
           <p>The agent can no longer do it, from the next message on.</p>
