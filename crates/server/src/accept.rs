@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// Makes the answer to a refused head: status, headers and a problem document. Length and `Connection` are set here.
 pub type Refuse = Arc<dyn Fn(HeadRefusal, SocketAddr) -> Response<Bytes> + Send + Sync>;
 
-/// Comes with each request: whoever takes its connection over ends it when the server does.
+/// Comes with each request that asks for another protocol: whoever takes its connection over ends it when the server does.
 #[derive(Clone)]
 pub struct Draining(watch::Receiver<()>);
 
@@ -79,7 +79,9 @@ pub async fn serve<M, S, B>(
                 let (service, counter, draining) = (service_for(peer), Arc::clone(&line), called.clone());
                 let counted = service_fn(move |mut request: Request<Incoming>| {
                     counter.requests.fetch_add(1, Ordering::Relaxed);
-                    request.extensions_mut().insert(Draining(draining.clone()));
+                    if request.headers().contains_key(header::UPGRADE) {
+                        request.extensions_mut().insert(Draining(draining.clone()));
+                    }
                     let (answered, line) = (service.call(request), Arc::clone(&counter));
                     async move {
                         let response = answered.await?;
