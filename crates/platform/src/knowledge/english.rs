@@ -20,8 +20,8 @@ static SYNONYMS: LazyLock<HashMap<String, BTreeSet<String>>> = LazyLock::new(|| 
         match head.and_then(term) {
             Some(head) => members.iter().filter(|it| **it != head).for_each(|it| pair(&head, it)),
             None => {
-                for (n, one) in members.iter().enumerate() {
-                    members.iter().skip(n + 1).for_each(|other| pair(one, other));
+                for one in &members {
+                    members.iter().filter(|other| one < *other).for_each(|other| pair(one, other));
                 }
             }
         }

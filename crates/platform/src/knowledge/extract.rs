@@ -131,7 +131,7 @@ fn contains(bytes: &[u8], mark: &[u8]) -> bool {
 
 /// An archive's names stand in it as they are. Its table of contents, which may be as long as the file, is for the reader's process.
 fn is_docx(bytes: &[u8]) -> bool {
-    contains(bytes, b"word/document.xml")
+    memchr::memmem::find(bytes, b"word/document.xml").is_some()
 }
 
 fn looks_like_html(bytes: &[u8]) -> bool {

@@ -86,15 +86,16 @@ pub fn coverage(concepts: &[Concept], present: &HashSet<String>) -> f64 {
     if total > 0.0 { had / total } else { 0.0 }
 }
 
-/// The terms of a passage or a part of it: its words, the pairs of them that are one, and what it says by its form.
-fn said(text: &str, language: &str) -> HashSet<String> {
-    let words = terms(text, language);
-    let mut all: HashSet<String> = HashSet::new();
+/// The terms of a passage or a part of it: its words, and what is not there word by word: pairs of them that are one, and what it
+/// says by its form.
+fn said(text: &str, language: &str) -> Vec<String> {
+    let mut all = terms(text, language);
     if language == "en" {
-        all.extend(english::by_form(text).cloned());
-        all.extend(english::joined(words.clone()));
+        let mut more: BTreeSet<String> = english::joined(all.clone()).into_iter().collect();
+        more.extend(english::by_form(text).cloned());
+        more.retain(|it| !all.contains(it));
+        all.extend(more);
     }
-    all.extend(words);
     all
 }
 
@@ -113,7 +114,7 @@ fn asked(question: &str, language: &str) -> Vec<String> {
 
 /// How much of a question a text says, 0 to 1, where nothing tells how rare its words are.
 pub fn overlap(question: &str, text: &str, language: &str) -> f64 {
-    let present = said(text, language);
+    let present = said(text, language).into_iter().collect();
     let asked: BTreeSet<String> = asked(question, language).into_iter().collect();
     let concepts: Vec<Concept> = asked.into_iter().map(|term| Concept::plain(term, language)).collect();
     coverage(&concepts, &present)
@@ -153,6 +154,15 @@ struct Fields {
     source: Field,
 }
 
+/// A question as passages of one language are held against it.
+struct Asked {
+    concepts: Vec<Concept>,
+    /// The most that BM25 may give for it, about.
+    most: f64,
+    said: HashSet<String>,
+    wants: Wants,
+}
+
 /// A hit: which entry, and how it was judged.
 pub struct Hit<'i> {
     /// The passage.
@@ -180,11 +190,7 @@ impl Index {
         let mut frequency: BTreeMap<String, u32> = BTreeMap::new();
         let mut languages = BTreeSet::new();
         for entry in &entries {
-            let (head, mut body) =
-                (terms(&entry.head(), &entry.language), terms(&entry.text, &entry.language));
-            // What is not there word by word.
-            let words: HashSet<String> = body.iter().cloned().collect();
-            body.extend(said(&entry.text, &entry.language).into_iter().filter(|it| !words.contains(it)));
+            let (head, body) = (said(&entry.head(), &entry.language), said(&entry.text, &entry.language));
             for term in head.iter().chain(&body).collect::<HashSet<_>>() {
                 *frequency.entry(term.clone()).or_default() += 1;
             }
@@ -216,10 +222,10 @@ impl Index {
         sources: &[KnowledgeSourceId],
         limit: usize,
     ) -> tantivy::Result<Vec<Hit<'_>>> {
-        let concepts: HashMap<&str, Vec<Concept>> =
-            self.languages.iter().map(|it| (it.as_str(), self.concepts(question, it))).collect();
+        let asked: HashMap<&str, Asked> =
+            self.languages.iter().map(|it| (it.as_str(), self.asked(question, it))).collect();
         let mut wanted: Vec<(Occur, Box<dyn Query>)> = Vec::new();
-        for concept in concepts.values().flatten() {
+        for concept in asked.values().flat_map(|it| &it.concepts) {
             let variants = concept.variants.iter().flat_map(|(term, strength)| {
                 let boosts = [(self.fields.body, 1.0), (self.fields.head, HEAD_BOOST)];
                 boosts.map(|(field, boost)| self.term(field, term, boost * *strength as f32))
@@ -246,10 +252,9 @@ impl Index {
         let mut hits: Vec<Hit<'_>> = found
             .into_iter()
             .filter_map(|(score, address)| Some((score, self.entries.get(address.doc_id as usize)?)))
-            .map(|(score, entry)| {
-                let concepts = concepts.get(entry.language.as_str()).map_or(&[][..], Vec::as_slice);
-                let signals = self.signals(concepts, entry, question, f64::from(score));
-                Hit { entry, similarity: similarity(&signals), signals }
+            .filter_map(|(score, entry)| {
+                let signals = self.signals(asked.get(entry.language.as_str())?, entry, f64::from(score));
+                Some(Hit { entry, similarity: similarity(&signals), signals })
             })
             .collect();
         hits.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
@@ -262,8 +267,18 @@ impl Index {
         Box::new(BoostQuery::new(Box::new(query), boost))
     }
 
+    fn asked(&self, question: &str, language: &str) -> Asked {
+        let concepts = self.concepts(question, language);
+        Asked {
+            most: concepts.iter().map(|it| it.weight).sum::<f64>() * 2.2,
+            said: said(question, language).into_iter().collect(),
+            wants: Wants::of(question, language),
+            concepts,
+        }
+    }
+
     /// What a question asks about, in the terms of a language.
-    pub fn concepts(&self, question: &str, language: &str) -> Vec<Concept> {
+    fn concepts(&self, question: &str, language: &str) -> Vec<Concept> {
         let mut seen = HashSet::new();
         let distinct = asked(question, language).into_iter().filter(|term| seen.insert(term.clone()));
         distinct.take(MOST_CONCEPTS).map(|term| self.concept(term, language)).collect()
@@ -290,33 +305,31 @@ impl Index {
         (1.0 + (all - has + 0.5) / (has + 0.5)).ln()
     }
 
-    fn signals(&self, concepts: &[Concept], entry: &Entry, question: &str, score: f64) -> Signals {
-        let head = said(&entry.head(), &entry.language);
+    fn signals(&self, asked: &Asked, entry: &Entry, score: f64) -> Signals {
+        let head: HashSet<String> = said(&entry.head(), &entry.language).into_iter().collect();
         let mut whole = head.clone();
         let mut sentence: f64 = 0.0;
         for text in sentences(&entry.text) {
-            let mut own = said(text, &entry.language);
+            let mut own: HashSet<String> = said(text, &entry.language).into_iter().collect();
             whole.extend(own.iter().cloned());
             own.extend(head.iter().cloned());
-            sentence = sentence.max(coverage(concepts, &own));
+            sentence = sentence.max(coverage(&asked.concepts, &own));
         }
-        let most: f64 = concepts.iter().map(|it| it.weight).sum::<f64>() * 2.2;
-        let asked = said(question, &entry.language);
         let own = self.concepts(entry.question.as_deref().unwrap_or_default(), &entry.language);
         Signals {
-            passage: coverage(concepts, &whole),
+            passage: coverage(&asked.concepts, &whole),
             sentence,
-            bm25: if most > 0.0 { score / most } else { 0.0 },
-            matched: concepts.iter().map(|it| it.strength(&whole)).sum(),
-            question: coverage(&own, &asked),
-            kind: Wants::of(question, &entry.language).met_by(&entry.text),
+            bm25: if asked.most > 0.0 { score / asked.most } else { 0.0 },
+            matched: asked.concepts.iter().map(|it| it.strength(&whole)).sum(),
+            question: coverage(&own, &asked.said),
+            kind: asked.wants.met_by(&entry.text),
         }
     }
 }
 
-/// How sure the signals make it that a passage answers: a logistic regression on the questions that tests/retrieval names `tune`.
-/// Passages with a question of their own are not among them; what those add is an assumption, too little to answer "may I bring
-/// a cat?" from "may I bring a dog?".
+/// How sure the signals make it that a passage answers: a logistic regression on the questions of public facts that tests/retrieval
+/// names `tune`; fitted to the questions of sites as well it refuses more and misleads no less. What a passage's own question adds is an
+/// assumption, too little to answer "may I bring a cat?" from "may I bring a dog?".
 fn similarity(signals: &Signals) -> f64 {
     let sum = -6.6
         + 4.7 * signals.passage
