@@ -235,6 +235,14 @@ describe('the dashboard', { concurrency: false }, () => {
     await simulator.getByLabel('Message').fill('Are you open on Sundays?');
     await simulator.getByRole('button', { name: 'Say it' }).click();
     await simulator.getByRole('listitem').filter({ hasText: 'agent message' }).getByText(/closed/).waitFor();
+    // More than there is room for: what is said last can be seen.
+    for (let times = 0; times < 3; times += 1) {
+      await simulator.getByLabel('Message').fill('And on Mondays?');
+      await simulator.getByRole('button', { name: 'Say it' }).click();
+      await simulator.getByRole('listitem').filter({ hasText: 'agent message' }).nth(times + 1).waitFor();
+    }
+    const below = await simulator.getByRole('list').evaluate((it) => [it.scrollHeight > it.clientHeight, it.scrollHeight - it.clientHeight - it.scrollTop < 2]);
+    assert.deepEqual(below, [true, true]);
     await accessible(ada, 'a simulation');
     await ada.getByLabel('Open by itself').focus();
     for (let presses = 0; presses < 4; presses += 1) await ada.keyboard.press('Tab'); // Save, close, the conversation, the message.

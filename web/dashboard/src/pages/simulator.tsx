@@ -1,5 +1,5 @@
 // Trying an agent beside its draft: what is said, and what happens in between. Nothing of it is kept or counted.
-import { useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import { events, type Said } from '../../../widget/src/widget';
 import { Refusal, api, stream, type Agent, type Schemas } from '../api';
 import { Empty, Field, Form, Text, Trouble } from '../ui';
@@ -14,7 +14,10 @@ export function Simulator({ of }: { of: Agent }) {
   const [steps, setSteps] = useState<Step[]>([]);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>();
+  const list = useRef<HTMLOListElement>(null);
 
+  // What happens last is in view.
+  useEffect(() => list.current?.scrollTo({ top: list.current.scrollHeight }), [steps]);
   const anew = () => {
     setSaid([]);
     setSteps([]);
@@ -72,7 +75,7 @@ export function Simulator({ of }: { of: Agent }) {
           </select>
         )}
       </Field>
-      <ol className="steps" aria-label="What happens" aria-live="polite" tabIndex={0}>
+      <ol ref={list} className="steps" aria-label="What happens" aria-live="polite" tabIndex={0}>
         {steps.map((step, index) => (
           <li key={index} className={step.name}>
             <Told step={step} />
