@@ -51,6 +51,7 @@ def main():
             # that exist, for the same reason, and since an owner who made somebody else an owner may remove itself.
             settings = product.folder / "schemathesis.toml"
             settings.write_text(
+                f'hooks = "{pathlib.Path(__file__).with_name("formats.py")}"\n'
                 f'[parameters]\n"path.agentId" = "{agent}"\n'
                 + "".join(
                     f'[[operations]]\ninclude-operation-id = "{operation}"\nparameters = {{ "path.id" = "{product.invite(operation)}" }}\n'

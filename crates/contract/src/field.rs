@@ -1,5 +1,6 @@
 //! What is wrong with a field of a request, in words for the caller. No message repeats a value that was sent.
 
+use crate::name;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
 use serde_json::Value;
@@ -167,6 +168,7 @@ fn message(error: &ValidationError<'_>) -> String {
         Kind::MinLength { limit } => format!("must have at least {limit} characters"),
         Kind::MaxLength { limit } => format!("must have at most {limit} characters"),
         Kind::Pattern { pattern } => format!("must match {pattern}"),
+        Kind::Format { format } if format == name::FORMAT => name::RULE.into(),
         Kind::Format { format } => format!("must be {}", format_name(format)),
         Kind::Minimum { limit } => format!("must be at least {limit}"),
         Kind::Maximum { limit } => format!("must be at most {limit}"),

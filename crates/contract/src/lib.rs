@@ -16,6 +16,7 @@ mod diff;
 mod document;
 mod extension;
 mod field;
+mod name;
 mod operation;
 mod schema;
 mod security;

@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Findings;
 use crate::document::{Document, Node};
+use crate::name;
 use jsonschema::{Draft, PatternOptions, Registry, Validator};
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
@@ -113,7 +114,12 @@ pub(crate) fn lint(schema: &Node<'_>, findings: &mut Findings) {
         let message = format!("not a JSON Schema: {}", error.masked());
         findings.error(&format!("{}{}", schema.pointer, error.instance_path().as_str()), message);
     }
-    lint_words(schema, &jsonschema::options(), findings);
+    lint_words(schema, &options(), findings);
+}
+
+/// The formats of JSON Schema, and our own.
+fn options<'d>() -> jsonschema::ValidationOptions<'d> {
+    jsonschema::options().with_format(name::FORMAT, name::is_name)
 }
 
 fn lint_words(schema: &Node<'_>, options: &jsonschema::ValidationOptions<'_>, findings: &mut Findings) {
@@ -270,7 +276,7 @@ impl<'d> Compiler<'d> {
         }
         self.compiled.set(compiled);
         let fragment = encode_fragment(schema.pointer.trim_start_matches('#'));
-        jsonschema::options()
+        options()
             .with_draft(Draft::Draft202012)
             .with_registry(&self.registry)
             .offline()
