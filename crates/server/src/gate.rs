@@ -355,7 +355,8 @@ fn whose(record: &Record<'_>, digest: Digest) -> Whose {
         organization: record.organization.id,
         kind: record.kind,
         id: record.id,
-        superseded: record.superseded.then_some(digest),
+        secret: (record.kind == CredentialKind::SecretKey).then_some(digest),
+        superseded: record.superseded,
     }
 }
 

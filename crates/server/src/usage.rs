@@ -21,8 +21,10 @@ pub struct Whose {
     pub kind: CredentialKind,
     /// Its id without the prefix.
     pub id: [u8; 16],
-    /// The digest of an older secret in its grace; `None`: the current secret was used.
-    pub superseded: Option<Digest>,
+    /// The digest of the secret that was used, where it is one of a secret key, which may have two.
+    pub secret: Option<Digest>,
+    /// It was an older secret in its grace.
+    pub superseded: bool,
 }
 
 /// A call that was permitted.
@@ -56,7 +58,7 @@ impl Usage {
         let day = now.as_micros().div_euclid(flowyte_core::time::DAY);
         let shard = &self.shards[usize::from(whose.id[15]) % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let key = (whose, operation, outcome, day, whose.superseded.map(|_| address));
+        let key = (whose, operation, outcome, day, whose.superseded.then_some(address));
         if shard.len() >= MOST && !shard.contains_key(&key) {
             metrics::counter!("flowyte_usage_dropped_total").increment(1);
             return;
@@ -85,6 +87,7 @@ impl Usage {
                     organization: whose.organization,
                     credential: whose.id,
                     kind: whose.kind,
+                    secret: whose.secret,
                     superseded: whose.superseded,
                     day: count.last_at.day(),
                     operation: operation(*index),

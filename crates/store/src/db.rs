@@ -282,6 +282,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_conversations.sql"),
     include_str!("../migrations/0008_skills.sql"),
     include_str!("../migrations/0009_bounds.sql"),
+    include_str!("../migrations/0010_last_calls.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -51,6 +51,8 @@ pub struct SecretRow {
     pub created_at: Timestamp,
     /// When its grace ends; [`Timestamp::NEVER`] for the current one.
     pub expires_at: Timestamp,
+    /// The last call with it: when, which operation, and what came of it.
+    pub last_call: Option<(Timestamp, String, String)>,
 }
 
 /// A key as stored.
@@ -117,12 +119,12 @@ impl Tx {
         let key: SecretKeyId = row.id("id")?;
         let secrets = self
             .all(
-                "SELECT last4, created_at, expires_at FROM secrets WHERE key_id = $1 AND expires_at > $2 ORDER BY sequence DESC",
+                "SELECT last4, created_at, expires_at, last_call_at, last_call_operation, last_call_outcome FROM secrets WHERE key_id = $1 AND expires_at > $2 ORDER BY sequence DESC",
                 args![*key.as_bytes(), now],
             )
             .await?;
         let last_used_at = row.maybe_time("last_used_at")?;
-        let text = |column| row.get::<Option<String>>(column).map(Option::unwrap_or_default);
+        let text = |row: &Row, column| row.get::<Option<String>>(column).map(Option::unwrap_or_default);
         Ok(SecretKeyRow {
             id: key,
             name: row.get("name")?,
@@ -133,7 +135,7 @@ impl Tx {
             expires_at: row.time("expires_at")?,
             revoked_at: row.maybe_time("revoked_at")?,
             last_used: match last_used_at {
-                Some(at) => Some((at, text("last_used_address")?, text("last_used_operation")?)),
+                Some(at) => Some((at, text(row, "last_used_address")?, text(row, "last_used_operation")?)),
                 None => None,
             },
             rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
@@ -145,6 +147,12 @@ impl Tx {
                         last4: row.get("last4")?,
                         created_at: row.time("created_at")?,
                         expires_at: row.time("expires_at")?,
+                        last_call: match row.maybe_time("last_call_at")? {
+                            Some(at) => {
+                                Some((at, text(row, "last_call_operation")?, text(row, "last_call_outcome")?))
+                            }
+                            None => None,
+                        },
                     })
                 })
                 .collect::<Result<_, StoreError>>()?,

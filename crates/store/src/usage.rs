@@ -4,6 +4,7 @@ use crate::db::{Mode, Store, id};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
 use flowyte_core::{CredentialKind, Digest, Timestamp};
+use std::collections::HashMap;
 
 /// Calls of one credential to one operation with one outcome on one day.
 #[derive(Clone, Debug)]
@@ -14,8 +15,10 @@ pub struct UsageRow {
     pub credential: [u8; 16],
     /// Its kind.
     pub kind: CredentialKind,
-    /// The digest of the older secret that was used, where it was one.
-    pub superseded: Option<Digest>,
+    /// The digest of the secret that was used, where it is one of a secret key.
+    pub secret: Option<Digest>,
+    /// It was an older secret in its grace.
+    pub superseded: bool,
     /// UTC day, `YYYY-MM-DD`.
     pub day: String,
     /// `operationId`.
@@ -30,8 +33,21 @@ pub struct UsageRow {
     pub address: String,
 }
 
+/// The last call of a batch with each secret, whatever came of it.
+fn last_calls(batch: &[UsageRow]) -> HashMap<Digest, &UsageRow> {
+    let mut last: HashMap<Digest, &UsageRow> = HashMap::new();
+    for row in batch {
+        let Some(digest) = row.secret else { continue };
+        let known = last.entry(digest).or_insert(row);
+        if known.last_at <= row.last_at {
+            *known = row;
+        }
+    }
+    last
+}
+
 impl dyn Store + '_ {
-    /// Adds a batch: counters for keys, last use for keys and sessions. Only allowed calls count as use.
+    /// Adds a batch: counters for keys, last use for keys and sessions, the last call of each secret. Only allowed calls count as use.
     pub async fn add_usage(&self, batch: &[UsageRow]) -> Result<(), StoreError> {
         let mut tx = self.begin(Mode::Batch).await?;
         for row in batch {
@@ -53,7 +69,7 @@ impl dyn Store + '_ {
                         ],
                     )
                     .await?;
-                    if let Some(digest) = row.superseded {
+                    if let Some(digest) = row.secret.filter(|_| row.superseded) {
                         tx.exec(
                             "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
                              ON CONFLICT (organization_id, digest, address) \
@@ -97,6 +113,20 @@ impl dyn Store + '_ {
                 | CredentialKind::Visitor
                 | CredentialKind::OneTime => {}
             }
+        }
+        for (digest, row) in last_calls(batch) {
+            tx.exec(
+                "UPDATE secrets SET last_call_at = $3, last_call_operation = $4, last_call_outcome = $5 \
+                 WHERE digest = $1 AND organization_id = $2 AND (last_call_at IS NULL OR last_call_at <= $3)",
+                args![
+                    digest,
+                    *row.organization.as_bytes(),
+                    row.last_at,
+                    row.operation.clone(),
+                    row.outcome.clone()
+                ],
+            )
+            .await?;
         }
         tx.commit().await
     }

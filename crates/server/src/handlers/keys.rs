@@ -19,6 +19,8 @@ use std::time::Instant;
 const DEFAULT_LIFE_DAYS: i64 = 90;
 /// How long the old secret lives after a rotation when nothing is said.
 const DEFAULT_GRACE_SECONDS: i64 = 86_400;
+/// How long calls are observed before advice on scopes can be relied upon.
+const RECOMMENDED_AFTER_DAYS: i64 = 7;
 /// Addresses shown of those that still use an old secret.
 const MOST_ADDRESSES: usize = 20;
 /// An expiry later than this is taken for a mistake.
@@ -37,7 +39,15 @@ fn render(call: &Call, row: &SecretKeyRow) -> Value {
         .secrets
         .iter()
         .take(shown)
-        .map(|it| json!({"last4": it.last4, "createdAt": instant(it.created_at), "expiresAt": instant(it.expires_at)}))
+        .map(|it| {
+            let last = it.last_call.as_ref();
+            json!({
+                "last4": it.last4,
+                "createdAt": instant(it.created_at),
+                "expiresAt": instant(it.expires_at),
+                "lastCall": last.map(|(at, operation, outcome)| json!({"at": instant(*at), "operationId": operation, "outcome": outcome})),
+            })
+        })
         .collect();
     json!({
         "id": row.id.to_string(),
@@ -295,13 +305,18 @@ pub async fn scope_advice(call: Call) -> Outcome<Answer> {
     let mut needed = ScopeSet::EMPTY;
     let mut used: BTreeMap<usize, (i64, Timestamp, Vec<&str>)> = BTreeMap::new();
     let mut observed: Vec<(&Operation, i64)> = Vec::new();
-    for (_, operation, outcome, calls, last) in &rows {
+    // Calls are counted by day, so the first day counts whole; but not from before the key was there.
+    let mut since: Option<Timestamp> = None;
+    for (day, operation, outcome, calls, last) in &rows {
         let Some(operation) = contract.operations().iter().find(|it| it.id == *operation) else { continue };
         // What was permitted, whatever came of it afterwards.
         if outcome != ALLOWED && outcome != Code::NotFound.as_str() {
             continue;
         }
         observed.push((operation, *calls));
+        if since.is_none() {
+            since = format!("{day}T00:00:00Z").parse().ok().map(|at: Timestamp| at.max(row.created_at));
+        }
         let Requirement::Credential(alternatives) = operation.requirement() else { continue };
         // Where either of several scopes is enough, one that is needed anyway, else the one granted that asks least.
         let fitting = alternatives
@@ -333,6 +348,8 @@ pub async fn scope_advice(call: Call) -> Outcome<Answer> {
         "used": used,
         "unused": contract.scopes().names(granted.minus(needed)),
         "proposed": contract.scopes().names(needed),
+        "observedSince": instant(since),
+        "recommended": since.is_some_and(|since| since.plus(RECOMMENDED_AFTER_DAYS * DAY) <= call.now),
         "observedCalls": observed.iter().map(|(_, calls)| calls).sum::<i64>(),
         // By construction none; counted all the same, since a narrowing in one click trusts this number.
         "wouldBeDenied": observed.iter().filter(|(it, _)| !covers(it, needed)).map(|(_, calls)| calls).sum::<i64>(),

@@ -245,6 +245,9 @@ fn state(world: &World) -> String {
             for used in ["lastUsedAt", "lastUsedAddress", "lastUsedOperation", "lastSeenAt"] {
                 row.as_object_mut().unwrap().remove(used);
             }
+            for secret in row["secrets"].as_array_mut().into_iter().flatten() {
+                secret.as_object_mut().unwrap().remove("lastCall");
+            }
         }
         rows.to_string()
     };

@@ -861,6 +861,7 @@ fn a_grace_says_who_still_uses_the_old_secret() {
             .as_member(&world.owner, "POST", &format!("/api/v1/api-keys/{id}/rotate"), Some(&json!({})))
             .data();
         let new = rotated["secret"].as_str().unwrap();
+        assert_eq!(rotated["secrets"][0]["lastCall"], Value::Null, "nobody has called with it");
         assert_eq!(usage()["oldSecret"]["calls"], 0, "what was before the rotation does not count");
         assert_eq!(ask(&old, "/api/v1/agents", "203.0.113.7"), 200);
         assert_eq!(ask(&old, "/api/v1/webhooks", "203.0.113.7"), 403);
@@ -875,6 +876,24 @@ fn a_grace_says_who_still_uses_the_old_secret() {
             (Some(json!(2)), Some(json!(1)), None)
         );
         assert_eq!(said["last4"], old[old.len() - 4..]);
+        // Each secret has its own last call, allowed or denied.
+        let secrets = || {
+            let key = server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}"), None).data();
+            let called = |index: usize| key["secrets"][index]["lastCall"].clone();
+            (called(0), called(1))
+        };
+        let (newer, older) = secrets();
+        assert_eq!((&newer["operationId"], &newer["outcome"]), (&json!("listAgents"), &json!("allowed")));
+        assert_eq!((&older["operationId"], &older["outcome"]), (&json!("listAgents"), &json!("allowed")));
+        assert!(older["at"].as_str() < newer["at"].as_str(), "{older} {newer}");
+        assert_eq!(ask(&old, "/api/v1/webhooks", "203.0.113.7"), 403);
+        usage();
+        let (after, older) = secrets();
+        assert_eq!(after, newer, "a call with the old secret is none with the new one");
+        assert_eq!(
+            (&older["operationId"], &older["outcome"]),
+            (&json!("listWebhooks"), &json!("operation_reserved"))
+        );
         server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
         assert_eq!(usage()["oldSecret"], Value::Null, "a revoked key has no grace");
     }
@@ -920,6 +939,9 @@ fn each_refusal_is_counted_once_for_the_keys_owner() {
             .as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}/scope-advice"), None)
             .data();
         assert_eq!((&advice["proposed"], &advice["unused"]), (&json!(["agents:read"]), &json!([])));
+        // The key is seconds old, and so is what is known of it.
+        let key = server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys/{id}"), None).data();
+        assert_eq!((&advice["observedSince"], &advice["recommended"]), (&key["createdAt"], &json!(false)));
         let seen = server
             .as_member(&world.owner, "GET", "/api/v1/audit-events?action=api_key.used_in_browser", None)
             .data();
