@@ -8,7 +8,8 @@ test: compiler postgres browser web lint
 	cd tests/clients && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/clients/requirements.txt tests/clients/run.py
 
-lint:
+lint: web
+	cd web/dashboard && ../../tools/node npm run lint
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -173,8 +173,14 @@ async fn answer(
     }
     let cookies = cookies(&parts.headers, app.cookie_name());
     let facts = facts(app, parts, &cookies, address);
-    let matched =
-        contract.find(facts.method, facts.path).map_err(|denial| Problem::denied(&denial, contract, None))?;
+    let matched = match contract.find(facts.method, facts.path) {
+        Ok(matched) => matched,
+        Err(denial) => {
+            let page = site::missing(&parts.method, raw_path, &parts.headers);
+            let page = page.filter(|_| matches!(denial, Denial::NotFound));
+            return page.ok_or_else(|| Problem::denied(&denial, contract, None));
+        }
+    };
     trace.operation = Some(matched.index);
     let refused = |denial: &Denial| Problem::denied(denial, contract, Some(matched.operation));
     let now = app.now();

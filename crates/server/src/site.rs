@@ -6,10 +6,10 @@ use crate::problem::{Code, Outcome, Problem};
 use bytes::Bytes;
 use flowyte_core::{CredentialKind, Operation, Requirement};
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue, VARY,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue, VARY,
     X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use std::fmt::Write;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -61,6 +61,23 @@ pub fn find(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Opti
         return Some(Err(problem.allow("GET, HEAD".into())));
     }
     Some(Ok(answer))
+}
+
+/// For a browser that opens an address where nothing is: the dashboard, which says so and keeps its navigation. Programs
+/// get the problem.
+pub fn missing(method: &Method, path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let by_browser = matches!(*method, Method::GET | Method::HEAD) && accepts(headers, "text/html");
+    if !by_browser || path.starts_with("/api/") {
+        return None;
+    }
+    let mut answer = file::<Dashboard>("index.html", headers, "no-cache")?;
+    answer.status = Some(StatusCode::NOT_FOUND);
+    Some(answer)
+}
+
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let named = headers.get_all(ACCEPT).iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
+    named.map(|it| it.split(';').next().unwrap_or(it).trim()).any(|it| it.eq_ignore_ascii_case(media_type))
 }
 
 /// A file of the dashboard or the widget. The dashboard's assets have their content's hash in their name.

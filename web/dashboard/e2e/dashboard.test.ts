@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, mint, say, setUp, until, visit } from './support.ts';
+import { PASSWORD, Product, launch, mint, say, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -136,8 +136,37 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('link', { name: 'first' }).click();
     await ada.getByRole('heading', { name: 'first' }).waitFor();
     await bob.goto(ada.url());
-    await bob.getByText('There is nothing here by this name.').waitFor();
+    await bob.getByRole('heading', { name: 'No such key' }).waitFor();
+    await accessible(bob, 'a key of nobody here');
     assert.deepEqual(bobWrong, []);
+    await context.close();
+  });
+
+  it('says what is not there, and what broke, and keeps the navigation', async () => {
+    const stays = (page: Page) => page.getByRole('navigation').getByRole('link', { name: 'Agents' }).waitFor();
+    const missing = ['/developer/key_01938f2c5a007b3e8d41000000000009', '/agents/nonsense', '/conversations/conv_01938f2c5a007b3e8d41000000000009'];
+    for (const [path, heading] of [['/nothing/at/all', 'Page not found'], ['/errors/unknown', 'Page not found'], ...missing.map((it) => [it, /^No such /] as const)] as const) {
+      const answer = await ada.goto(`${product.url}${path}`);
+      assert.equal(answer?.status(), heading === 'Page not found' ? 404 : 200, path);
+      await ada.getByRole('heading', { name: heading }).waitFor();
+      await stays(ada);
+      await accessible(ada, path);
+    }
+    // A page that throws while it is drawn: an answer of another shape than the contract's.
+    await ada.route('**/api/v1/members?*', (route) => route.fulfill({ json: { success: true, data: [null], pagination: { limit: 100, nextCursor: null } } }), { times: 1 });
+    await ada.goto(`${product.url}/members`);
+    await ada.getByRole('heading', { name: 'This page could not be shown' }).waitFor();
+    await stays(ada);
+    await accessible(ada, 'a broken page');
+    assert.ok(wrong.splice(0).every((it) => it.includes('null')), 'only the error that was made');
+    await ada.getByRole('navigation').getByRole('link', { name: 'Agents' }).click();
+    await ada.getByRole('heading', { name: 'Agents' }).waitFor();
+    // Who is not signed in finds the way in, and no endless redirect.
+    const { page: nobody, context } = await visit(browser);
+    await nobody.goto(`${product.url}/nothing`);
+    await nobody.getByRole('heading', { name: 'Page not found' }).waitFor();
+    await nobody.getByRole('link', { name: 'Go to the Developer page' }).click();
+    await nobody.getByRole('button', { name: 'Sign in' }).waitFor();
     await context.close();
   });
 

@@ -63,7 +63,7 @@ await page.getByRole('button', { name: 'Look' }).click();
 await page.getByRole('region', { name: 'Passages' }).waitFor();
 await shoot('agent');
 await page.evaluate(async () => {
-  const ask = async (path: string, body: unknown) => (await fetch(`/api/v1${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json();
+  const ask = async (path: string, body: unknown) => (await fetch(`/api/v1${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json() as Promise<unknown>;
   const agentId = location.pathname.split('/').pop() ?? '';
   await ask(`/agents/${agentId}/publish`, {});
   for (const questions of [['When are you open?', 'Do you sell fish?'], ['Are you open on Sundays? That is terrible.'], ['Do you sell fish?']]) {

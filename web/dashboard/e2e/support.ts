@@ -115,7 +115,7 @@ export async function until(page: Page, part: string, role?: string): Promise<st
   const client = await page.context().newCDPSession(page);
   for (let tries = 0; ; tries += 1) {
     const { nodes } = await client.send('Accessibility.getFullAXTree');
-    const now = nodes.filter((node) => role === undefined || node.role?.value === role).map((node) => node.name?.value ?? '').join('\n');
+    const now = nodes.filter((node) => role === undefined || node.role?.value === role).map((node) => String(node.name?.value ?? '')).join('\n');
     if (now.includes(part) || tries > 80) {
       await client.detach();
       if (!now.includes(part)) throw new Error(`${part} does not come: ${now}`);

@@ -12,25 +12,27 @@ import { DeveloperPage } from './pages/developer';
 import { Invite, SetUp, SignIn, SignUp } from './pages/entry';
 import { KeyPage } from './pages/key';
 import { MembersPage } from './pages/members';
+import { Broken, BrokenAlone, NotFound } from './pages/missing';
 import { NumbersPage } from './pages/numbers';
 import { ReferencePage } from './pages/reference';
 import { SessionsPage } from './pages/sessions';
-import { NotFound, Shell } from './pages/shell';
+import { Shell } from './pages/shell';
 import { WalletPage } from './pages/wallet';
 import { queries, session } from './queries';
 import { startTheme } from './theme';
 import './style.css';
 
-const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: BrokenAlone });
 const inside = createRoute({
   getParentRoute: () => root,
   id: 'inside',
-  component: Shell,
+  component: () => <Shell />,
+  errorComponent: BrokenAlone,
   beforeLoad: async ({ location }) => {
     try {
-      await queries.ensureQueryData(session);
+      await queries.query({ ...session, staleTime: 'static' });
     } catch {
-      throw redirect({ to: '/signin', search: location.href === '/' ? {} : { next: location.href } });
+      redirect({ to: '/signin', search: location.href === '/' ? {} : { next: location.href }, throw: true });
     }
   },
 });
@@ -40,6 +42,7 @@ const entry = <P extends string>(path: P, component: () => React.ReactNode) =>
   createRoute({ getParentRoute: () => root, path, component });
 
 const router = createRouter({
+  defaultErrorComponent: Broken,
   routeTree: root.addChildren([
     entry('/setup', SetUp),
     createRoute({
@@ -53,8 +56,10 @@ const router = createRouter({
     }),
     entry('/signup', SignUp),
     entry('/invite', Invite),
+    // Any other address. Whether somebody is signed in says only how much stands around the answer.
+    createRoute({ getParentRoute: () => root, path: '$', component: NotFound, loader: () => queries.query(session).catch(() => undefined) }),
     inside.addChildren([
-      createRoute({ getParentRoute: () => inside, path: '/', beforeLoad: () => { throw redirect({ to: '/developer' }); } }),
+      createRoute({ getParentRoute: () => inside, path: '/', beforeLoad: () => redirect({ to: '/developer', throw: true }) }),
       page('/developer', DeveloperPage),
       page('/developer/$keyId', KeyPage),
       page('/agents', AgentsPage),
@@ -81,9 +86,10 @@ declare module '@tanstack/react-router' {
 onSignedOut(() => {
   const { href, pathname } = router.state.location;
   if (['/signin', '/signup', '/setup', '/invite'].includes(pathname)) return;
-  const known = queries.getQueryData(session.queryKey) !== undefined;
+  // Nobody was signed in yet: the route's guard decides where to go.
+  if (queries.getQueryData(session.queryKey) === undefined) return;
   queries.clear();
-  void router.navigate({ to: '/signin', search: { next: href, ...(known ? { ended: true } : {}) } });
+  void router.navigate({ to: '/signin', search: { next: href, ended: true } });
 });
 
 startTheme();

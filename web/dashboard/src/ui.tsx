@@ -1,6 +1,6 @@
 // The few building blocks of every page. Dialogs are the browser's own: focus, Escape and the page behind come with them.
 import { useMutation } from '@tanstack/react-query';
-import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { useEffect, useId, useRef, useState, type ReactNode, type SubmitEvent } from 'react';
 import { Refusal } from './api';
 import { ago, full } from './format';
 
@@ -146,7 +146,7 @@ export function Form({ busy, onSubmit, children }: { busy: boolean; onSubmit: ()
     <form
       className="form"
       noValidate={false}
-      onSubmit={(event: FormEvent) => {
+      onSubmit={(event: SubmitEvent) => {
         event.preventDefault();
         if (!busy) onSubmit();
       }}
@@ -205,8 +205,12 @@ export function Copy({ text, label }: { text: string; label: string }) {
   const [state, setState] = useState<'' | 'copied' | 'failed'>('');
   useEffect(() => {
     if (!state) return;
-    const timer = setTimeout(() => setState(''), 2500);
-    return () => clearTimeout(timer);
+    const timer = setTimeout(() => {
+      setState('');
+    }, 2500);
+    return () => {
+      clearTimeout(timer);
+    };
   }, [state]);
   const copy = () =>
     navigator.clipboard.writeText(text).then(

@@ -14,7 +14,7 @@ async function call(path: string, token: string, body?: unknown): Promise<Respon
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
   if (answer.ok) return answer;
-  const problem = ((await answer.json().catch(() => ({}))) as Problem) ?? {};
+  const problem = (await answer.json().catch(() => ({}))) as Problem | null;
   throw new Refused({ ...problem, status: answer.status });
 }
 
@@ -117,5 +117,5 @@ function start(): void {
   document.body.append(widget);
 }
 
-if (document.body) start();
+if (document.body as HTMLElement | null) start();
 else addEventListener('DOMContentLoaded', start);

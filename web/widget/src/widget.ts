@@ -85,11 +85,15 @@ export class Widget extends HTMLElement {
     this.bubble.innerHTML =
       '<svg width="26" height="26" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" aria-hidden="true"><path d="M4 5h16v11H9l-5 4z"/></svg>';
     this.bubble.setAttribute('aria-expanded', 'false');
-    this.bubble.onclick = () => this.toggle();
+    this.bubble.onclick = () => {
+      this.toggle();
+    };
     this.panel.hidden = true;
     this.panel.setAttribute('role', 'dialog');
     this.shut.textContent = '✕';
-    this.shut.onclick = () => this.toggle(false);
+    this.shut.onclick = () => {
+      this.toggle(false);
+    };
     const header = make('header');
     header.append(this.heading, this.shut);
     this.log.setAttribute('role', 'log');
@@ -121,8 +125,12 @@ export class Widget extends HTMLElement {
     removeEventListener('online', this.online);
   }
 
-  private readonly offline = () => this.tell('You are offline. The chat goes on when the connection is back.', true);
-  private readonly online = () => this.tell('');
+  private readonly offline = (): void => {
+    this.tell('You are offline. The chat goes on when the connection is back.', true);
+  };
+  private readonly online = (): void => {
+    this.tell('');
+  };
 
   toggle(open = this.panel.hidden): void {
     this.show(open);
@@ -149,7 +157,7 @@ export class Widget extends HTMLElement {
   /** Texts, from what the agent's owner set, else ours. */
   private words(): void {
     const copy = this.settings?.copy ?? {};
-    const word = (name: string, otherwise: string) => (typeof copy[name] === 'string' ? (copy[name] as string) : otherwise);
+    const word = (name: string, otherwise: string) => (typeof copy[name] === 'string' ? copy[name] : otherwise);
     const title = word('title', this.settings?.agentMeta.name ?? 'Chat');
     this.heading.textContent = title;
     this.shut.setAttribute('aria-label', word('close', 'Close the chat'));

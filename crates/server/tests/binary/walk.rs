@@ -146,7 +146,16 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
     }
     let refused = server.send("POST", "/docs", &[], None);
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    // A browser gets a page with 404 where the dashboard is built in, and everything else the problem.
     assert_eq!(server.send("GET", "/errors/nothing", &[], None).code(), "not_found");
+    for path in ["/errors/nothing", "/nothing", "/nothing/at/all"] {
+        let page = server.send("GET", path, &["Accept: text/html,application/xhtml+xml;q=0.9"], None);
+        let built = server.send("GET", "/developer", &[], None).status == 200;
+        let wanted = if built { "text/html; charset=utf-8" } else { "application/problem+json" };
+        assert_eq!((page.status, page.header("content-type")), (404, Some(wanted)), "{path}");
+    }
+    let api = server.send("GET", "/api/v1/nothing", &["Accept: text/html"], None);
+    assert_eq!(api.code(), "not_found");
 }
 
 /// The README's first five minutes, as they stand there.

@@ -1,11 +1,13 @@
 // Agents: a draft to edit, and versions that serve.
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { Link, useNavigate, useParams } from '@tanstack/react-router';
+import { Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
+import { useParam } from '../address';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
 import { agent as agentQuery, agents, difference, holds, queries, session, versions as versionsQuery } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 import { Knowledge } from './knowledge';
+import { Failed } from './missing';
 import { PublishableKeys } from './publishable';
 import { Simulator } from './simulator';
 import { Skills } from './skills';
@@ -87,17 +89,23 @@ function refresh(id: string): void {
 }
 
 export function AgentPage() {
-  const { agentId } = useParams({ strict: false }) as { agentId: string };
+  const agentId = useParam('agentId');
   const { data: me } = useQuery(session);
   const found = useQuery(agentQuery(agentId));
   const navigate = useNavigate();
   const [deleting, setDeleting] = useState(false);
   const publish = useMutation({
     mutationFn: () => ask(api.POST('/agents/{id}/publish', { params: { path: { id: agentId } }, body: {} })),
-    onSuccess: () => refresh(agentId),
+    onSuccess: () => { refresh(agentId); },
   });
   const it = found.data;
-  if (found.error) return <Trouble error={found.error} />;
+  if (found.error) {
+    return (
+      <Failed what="agent" error={found.error} again={() => void found.refetch()}>
+        <Link to="/agents">← Agents</Link>
+      </Failed>
+    );
+  }
   if (!it) return <Loading rows={6} />;
   const may = holds(me, 'agents:write');
   return (
@@ -167,7 +175,7 @@ function Draft({ of, may }: { of: Agent; may: boolean }) {
           body: { name, greeting, persona, tone, goals: lines(goals), neverDo: lines(neverDo) },
         }),
       ),
-    onSuccess: () => refresh(of.id),
+    onSuccess: () => { refresh(of.id); },
   });
   const stale = save.error instanceof Refusal && save.error.problem.code === 'stale_version';
   return (
@@ -203,7 +211,7 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
   const [compared, setCompared] = useState<Schemas['AgentVersion']>();
   const back = useMutation({
     mutationFn: (versionId: string) => ask(api.POST('/agents/{id}/rollback', { params: { path: { id: of.id } }, body: { versionId } })),
-    onSuccess: () => refresh(of.id),
+    onSuccess: () => { refresh(of.id); },
   });
   return (
     <section className="card" aria-label="Versions">

@@ -1,11 +1,13 @@
 // What visitors and agents said: the history, one conversation turn by turn, and the events behind it.
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
-import { Link, useParams } from '@tanstack/react-router';
+import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
+import { useParam } from '../address';
 import { api, page, type Schemas } from '../api';
 import { duration } from '../format';
 import { agents, conversation, holds, receipt, session, transcript } from '../queries';
 import { Badge, Empty, Field, Heading, Loading, Table, Text, Time, Trouble } from '../ui';
+import { Failed } from './missing';
 
 type Conversation = Schemas['Conversation'];
 const OUTCOMES = ['completed', 'transferred', 'abandoned', 'error'] as const;
@@ -117,12 +119,18 @@ export function ConversationsPage() {
 }
 
 export function ConversationPage() {
-  const { conversationId } = useParams({ strict: false }) as { conversationId: string };
+  const conversationId = useParam('conversationId');
   const found = useQuery(conversation(conversationId));
   const said = useQuery(transcript(conversationId));
   const happened = useQuery(receipt(conversationId));
   const it = found.data;
-  if (found.error) return <Trouble error={found.error} />;
+  if (found.error) {
+    return (
+      <Failed what="conversation" error={found.error} again={() => void found.refetch()}>
+        <Link to="/conversations">← Conversations</Link>
+      </Failed>
+    );
+  }
   if (!it) return <Loading rows={6} />;
   return (
     <>

@@ -15,9 +15,11 @@ const { ScopePicker, SecretDialog } = await import('./developer');
 const { Confirm } = await import('../ui');
 
 // jsdom has no modal dialogs yet.
-HTMLDialogElement.prototype.showModal ??= function (this: HTMLDialogElement) {
-  this.open = true;
-};
+Object.assign(HTMLDialogElement.prototype, {
+  showModal(this: HTMLDialogElement) {
+    this.open = true;
+  },
+});
 
 const json = (data: unknown) => new Response(JSON.stringify({ success: true, data }), { headers: { 'content-type': 'application/json' } });
 const within = (children: ReactNode) => render(<QueryClientProvider client={queries}>{children}</QueryClientProvider>);
@@ -50,7 +52,7 @@ function Picker() {
 
 it('offers only what a key may hold and the member may grant, with the reason for the rest', () => {
   within(<Picker />);
-  const box = (name: string) => screen.queryByRole('checkbox', { name: new RegExp(`^${name}`) }) as HTMLInputElement | null;
+  const box = (name: string) => screen.queryByRole<HTMLInputElement>('checkbox', { name: new RegExp(`^${name}`) });
   expect(box('members:read')).toBeNull();
   expect(box('billing:write')?.disabled).toBe(true);
   expect(document.getElementById('about-billing:write')?.textContent).toContain('Your role does not hold it');
@@ -66,7 +68,7 @@ it('offers only what a key may hold and the member may grant, with the reason fo
 
 it('waits for the first call, says how it ended, and is not dismissed by accident', async () => {
   let operations: unknown[] = [];
-  fetched.mockImplementation(async () => json({ days: [{ date: '2026-11-24', operations }], total: 0 }));
+  fetched.mockImplementation(() => Promise.resolve(json({ days: [{ date: '2026-11-24', operations }], total: 0 })));
   const closed = vi.fn();
   const made = { id: 'key_1', name: 'first', secret: 'flowyte_sk_live_x', scopes: ['chat:write'], lastUsedAt: null } as unknown as ApiKey;
   within(<SecretDialog made={made} onClose={closed} />);
@@ -83,13 +85,13 @@ it('waits for the first call, says how it ended, and is not dismissed by acciden
 });
 
 it('does what can’t be undone only when the name was typed', async () => {
-  const [act, done, closed] = [vi.fn(async () => 'gone'), vi.fn(), vi.fn()];
+  const [act, done, closed] = [vi.fn(() => Promise.resolve('gone')), vi.fn(), vi.fn()];
   within(
     <Confirm title="Revoke" action="Revoke for good" type="first" act={act} onDone={done} onClose={closed}>
       Really?
     </Confirm>,
   );
-  const button = screen.getByRole('button', { name: 'Revoke for good' }) as HTMLButtonElement;
+  const button = screen.getByRole<HTMLButtonElement>('button', { name: 'Revoke for good' });
   expect(button.disabled).toBe(true);
   fireEvent.change(screen.getByLabelText('Type first to go on'), { target: { value: 'First' } });
   expect(button.disabled).toBe(true);

@@ -1,7 +1,8 @@
 // The ways in: set-up, sign-in, sign-up, accepting an invite.
 import { useMutation } from '@tanstack/react-query';
-import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { Link, useNavigate } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
+import { useQueryField } from '../address';
 import { Refusal, api, ask } from '../api';
 import { ownPath } from '../format';
 import { queries } from '../queries';
@@ -22,7 +23,7 @@ function Alone({ title, children }: { title: string; children: ReactNode }) {
 function useField() {
   const [values, setValues] = useState<Record<string, string>>({});
   const value = (name: string) => values[name] ?? '';
-  const set = (name: string) => (text: string) => setValues((old) => ({ ...old, [name]: text }));
+  const set = (name: string) => (text: string): void => { setValues((old) => ({ ...old, [name]: text })); };
   return { value, set };
 }
 
@@ -84,15 +85,16 @@ export function SetUp() {
 }
 
 export function SignIn() {
-  const search = useSearch({ strict: false }) as { next?: string; ended?: boolean };
+  const next = useQueryField('next');
+  const ended = useQueryField('ended') !== '';
   const { value, set } = useField();
   const entry = useEntry(
     () => ask(api.POST('/auth/login', { body: { email: value('email'), password: value('password') } })),
-    ownPath(search.next),
+    ownPath(next),
   );
   return (
     <Alone title="Sign in">
-      {search.ended && <p className="quiet">Your session has ended. Sign in to go on where you were.</p>}
+      {ended && <p className="quiet">Your session has ended. Sign in to go on where you were.</p>}
       <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
         <Text label="E-mail" type="email" value={value('email')} onChange={set('email')} required autoFocus autoComplete="username" />
         <Text label="Password" type="password" value={value('password')} onChange={set('password')} required autoComplete="current-password" />

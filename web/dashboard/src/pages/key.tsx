@@ -1,12 +1,14 @@
 // One secret key: what it grants, what it is used for, and its end.
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { Link, useParams } from '@tanstack/react-router';
+import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
+import { useParam } from '../address';
 import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
 import { isNear, lastDays } from '../format';
 import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
+import { Failed } from './missing';
 
 const GRACES: [string, number][] = [
   ['End the old secret now', 0],
@@ -21,14 +23,20 @@ function changed(id: string): void {
 }
 
 export function KeyPage() {
-  const { keyId } = useParams({ strict: false }) as { keyId: string };
+  const keyId = useParam('keyId');
   const { data: me } = useQuery(session);
   const found = useQuery({ ...keyQuery(keyId), refetchInterval: 5_000 });
   const [open, setOpen] = useState<'' | 'rotate' | 'revoke' | 'edit'>('');
   const [minted, setMinted] = useState<ApiKey>();
   const [effective, setEffective] = useState<Schemas['Effective']>();
   const it = found.data;
-  if (found.error) return <Trouble error={found.error} />;
+  if (found.error) {
+    return (
+      <Failed what="key" error={found.error} again={() => void found.refetch()}>
+        <Link to="/developer">← Secret keys</Link>
+      </Failed>
+    );
+  }
   if (!it) return <Loading rows={6} />;
   const may = holds(me, 'keys:write') && it.status === 'active';
   const lacking = it.scopes.filter((scope) => !holds(me, scope));
@@ -137,7 +145,7 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
   const use = usage.data?.oldSecret;
   const cut = useMutation({
     mutationFn: () => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } })),
-    onSuccess: () => changed(of.id),
+    onSuccess: () => { changed(of.id); },
   });
   if (!old) return null;
   return (
@@ -179,7 +187,7 @@ function Advice({ of, may }: { of: ApiKey; may: boolean }) {
   const advice = useQuery(adviceQuery(of.id));
   const narrow = useMutation({
     mutationFn: (scopes: string[]) => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { scopes } })),
-    onSuccess: () => changed(of.id),
+    onSuccess: () => { changed(of.id); },
   });
   const it = advice.data;
   return (

@@ -1,11 +1,11 @@
 // What surrounds every page of a member: where one is, in which organization, and as whom.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate } from '@tanstack/react-router';
-import { useState } from 'react';
+import { useState, type ReactNode } from 'react';
 import { Refusal, api, ask } from '../api';
 import { holds, queries, session } from '../queries';
 import { choose, theme } from '../theme';
-import { Actions, Dialog, Form, Heading, Text, Trouble } from '../ui';
+import { Actions, Dialog, Form, Text, Trouble } from '../ui';
 
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
@@ -20,7 +20,8 @@ const PAGES = [
   ['/reference', 'API reference', ''],
 ] as const;
 
-export function Shell() {
+/** `children`: what stands in place of the routed page. */
+export function Shell({ children }: { children?: ReactNode }) {
   const { data } = useQuery(session);
   const navigate = useNavigate();
   const [shown, setShown] = useState(theme);
@@ -101,7 +102,7 @@ export function Shell() {
         </div>
       </aside>
       <main id="main" tabIndex={-1}>
-        <Outlet />
+        {children ?? <Outlet />}
       </main>
       {password && <ChangePassword onClose={() => setPassword(false)} />}
       {making && <NewOrganization onClose={() => setMaking(false)} onMade={(id) => change.mutate(id)} />}
@@ -151,19 +152,5 @@ function NewOrganization({ onClose, onMade }: { onClose: () => void; onMade: (id
         <Actions action="Make it and go there" busy={make.isPending} onClose={onClose} />
       </Form>
     </Dialog>
-  );
-}
-
-export function NotFound() {
-  return (
-    <main className="alone" id="main">
-      <div>
-        <Heading title="There is nothing here" />
-        <div className="card">
-          <p>The address may be mistyped, or what it named is gone.</p>
-          <Link to="/developer">Go to the Developer page</Link>
-        </div>
-      </div>
-    </main>
   );
 }

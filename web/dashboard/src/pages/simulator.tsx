@@ -17,7 +17,9 @@ export function Simulator({ of }: { of: Agent }) {
   const list = useRef<HTMLOListElement>(null);
 
   // What happens last is in view.
-  useEffect(() => list.current?.scrollTo({ top: list.current.scrollHeight }), [steps]);
+  useEffect(() => {
+    list.current?.scrollTo({ top: list.current.scrollHeight });
+  }, [steps]);
   const anew = () => {
     setSaid([]);
     setSteps([]);

@@ -72,8 +72,8 @@ class Draft implements Channel {
     readonly report: (error: unknown) => void,
   ) {}
 
-  async history(): Promise<Said[]> {
-    return this.said;
+  history(): Promise<Said[]> {
+    return Promise.resolve(this.said);
   }
 
   async *send(text: string): AsyncGenerator<string> {
@@ -97,18 +97,24 @@ function Preview({ agent, looks, mayTalk }: { agent: Agent; looks: Pick<Schemas[
   const [trouble, setTrouble] = useState<unknown>();
   const settings: Bootstrap = { agentMeta: { name: agent.name, greeting: agent.greeting }, ...looks };
   const latest = useRef(settings);
-  latest.current = settings;
+  useEffect(() => {
+    latest.current = settings;
+  });
   const shown = useRef<Widget>(undefined);
   useEffect(() => {
-    const widget = new Widget(new Draft(agent.id, async () => latest.current, setTrouble));
+    const widget = new Widget(new Draft(agent.id, () => Promise.resolve(latest.current), setTrouble));
     widget.setAttribute('inline', '');
     place.current?.append(widget);
     widget.show(true);
     shown.current = widget;
-    return () => widget.remove();
+    return () => {
+      widget.remove();
+    };
   }, [agent.id]);
   const wanted = JSON.stringify(settings);
-  useEffect(() => shown.current?.dress(latest.current), [wanted]);
+  useEffect(() => {
+    shown.current?.dress(latest.current);
+  }, [wanted]);
   return (
     <div>
       <h3>Preview</h3>
