@@ -5,7 +5,7 @@ use crate::contract::Matched;
 use crate::facts::Field;
 use crate::id::{AgentId, Id};
 use crate::time::HOUR;
-use crate::verify::verify;
+use crate::verify::{stands, verify};
 use crate::{CredentialKind, Denial, Fence, Presented, Principal, Record, RequestFacts, Timestamp};
 use std::sync::atomic::Ordering;
 
@@ -34,6 +34,15 @@ impl Permit {
     pub const fn caller(&self) -> Option<&Principal> {
         self.caller.as_ref()
     }
+
+    /// Whether it lets its caller do all that `earlier` let them do: the same caller in the same role, with no scope less.
+    pub fn covers(&self, earlier: &Self) -> bool {
+        match (&self.caller, &earlier.caller) {
+            (None, None) => true,
+            (Some(now), Some(then)) => now.covers(then),
+            _ => false,
+        }
+    }
 }
 
 /// Decides one request. `record` is what the replica knows of `presented`'s digest; it is not asked when nothing was
@@ -59,12 +68,39 @@ pub fn decide(
         same_site_if_it_says(facts)?;
         return Ok(Permit { caller: None });
     };
-    let record = match record {
-        Lookup::Unavailable => return Err(Denial::VerificationUnavailable),
-        Lookup::Unknown => return Err(Denial::InvalidCredential),
-        Lookup::Found(record) => record,
-    };
-    let principal = verify(presented, record, now)?;
+    let record = found(record)?;
+    permit(matched, verify(presented, record, now)?, record, facts, now)
+}
+
+/// Decides a request anew that was permitted before, in the same order: `record` is what the replica knows now of the
+/// digest that was found then.
+pub fn decide_again(
+    matched: &Matched<'_, '_>,
+    record: Lookup<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let record = found(record)?;
+    permit(matched, stands(record, now)?, record, facts, now)
+}
+
+fn found<'r>(record: Lookup<'r>) -> Result<&'r Record<'r>, Denial> {
+    match record {
+        Lookup::Unavailable => Err(Denial::VerificationUnavailable),
+        Lookup::Unknown => Err(Denial::InvalidCredential),
+        Lookup::Found(record) => Ok(record),
+    }
+}
+
+/// Everything that comes after the credential was verified.
+fn permit(
+    matched: &Matched<'_, '_>,
+    principal: Principal,
+    record: &Record<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let operation = matched.operation;
     if operation.is_public() {
         if operation.reserved {
             return Err(Denial::OperationReserved);

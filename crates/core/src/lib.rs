@@ -33,7 +33,7 @@ pub mod verify;
 
 pub use contract::{Contract, Operation, OperationIndex, Requirement};
 pub use credential::{Brand, CredentialKind, Environment, Presented};
-pub use decide::{Lookup, Permit, decide};
+pub use decide::{Lookup, Permit, decide, decide_again};
 pub use denial::Denial;
 pub use digest::{Digest, Pepper};
 pub use facts::RequestFacts;

@@ -32,6 +32,12 @@ impl Principal {
         }
     }
 
+    /// Whether this is who `earlier` was, in the same role and with no scope less.
+    pub fn covers(&self, earlier: &Self) -> bool {
+        let who = |it: &Self| (it.kind, it.environment, it.organization, it.credential, it.user, it.agent);
+        who(self) == who(earlier) && self.scopes.covers(earlier.scopes)
+    }
+
     /// What was presented.
     pub const fn kind(&self) -> CredentialKind {
         self.kind

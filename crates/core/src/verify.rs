@@ -5,12 +5,19 @@ use crate::{CredentialKind, Denial, Presented, Principal, Record, Timestamp};
 /// Makes a [`Principal`] of a credential whose digest found `record`.
 ///
 /// The kind and, where its kind says one, the environment the secret claims must be the record's: a secret body under another prefix is unknown, not
-/// merely wrong. Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
+/// merely wrong.
 pub fn verify(presented: &Presented<'_>, record: &Record<'_>, now: Timestamp) -> Result<Principal, Denial> {
     let other_environment = record.kind.has_environment() && presented.environment() != record.environment;
     if presented.kind() != record.kind || other_environment {
         return Err(Denial::InvalidCredential);
     }
+    stands(record, now)
+}
+
+/// The same for a credential that was found by what was presented before.
+///
+/// Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
+pub fn stands(record: &Record<'_>, now: Timestamp) -> Result<Principal, Denial> {
     if matches!(record.kind, CredentialKind::OneTime) {
         return Err(Denial::InvalidCredential);
     }

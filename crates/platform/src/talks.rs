@@ -25,6 +25,8 @@ pub struct Talk {
     pub environment: Environment,
     /// The secret that asked for it, with which it ends.
     pub minted_by: Digest,
+    /// What the request for it was permitted by, as the server wrote it down to ask again.
+    pub asked: String,
 }
 
 /// Why a token opens nothing.
@@ -52,6 +54,7 @@ fn talk(row: &Row) -> Result<Talk, StoreError> {
         draft: row.flag("draft")?,
         environment: row.environment()?,
         minted_by: Digest::from_bytes(row.bytes("minted_by")?),
+        asked: row.get("asked")?,
     })
 }
 
@@ -63,10 +66,16 @@ impl Talks<'_> {
     pub async fn mint(&self, new: &Talk, digest: Digest, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
         tx.agent_is_there(new.organization, new.agent).await?;
-        tx.exec("DELETE FROM talk_tokens WHERE expires_at <= $1", vec![now.into()]).await?;
+        // So many at once that those of a flood are not left to one of its neighbours.
+        tx.exec(
+            "DELETE FROM talk_tokens WHERE digest IN \
+             (SELECT digest FROM talk_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT 20)",
+            vec![now.into()],
+        )
+        .await?;
         tx.exec(
             "INSERT INTO talk_tokens (digest, organization_id, agent_id, conversation_id, draft, environment, minted_by, \
-             expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             expires_at, asked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![
                 digest.into(),
                 id(new.organization),
@@ -76,6 +85,7 @@ impl Talks<'_> {
                 new.environment.as_str().into(),
                 new.minted_by.into(),
                 now.plus(LIFE).into(),
+                new.asked.clone().into(),
             ],
         )
         .await?;

@@ -9,7 +9,7 @@ use crate::skills::Skills;
 use crate::skills::toolbox::{Called, Effect, Reach, Toolbox};
 use flowyte_core::id::{AgentId, ConversationId, Id, MessageId, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
-use flowyte_store::{Mode, Store, StoreError};
+use flowyte_store::{InLane, Lane, Mode, Store, StoreError};
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -55,8 +55,10 @@ pub struct Turn {
 
 /// What a turn needs to run.
 pub struct Means<'m> {
-    /// Where it is kept.
+    /// Where it is kept, while its caller may still be answered.
     pub store: &'m dyn Store,
+    /// Where what became of it is noted in any case.
+    pub house: &'m dyn Store,
     /// Finds what the agent knows.
     pub retriever: &'m dyn Retriever,
     /// Answer.
@@ -288,13 +290,12 @@ impl Turn {
         tracing::error!(%error, agent = %self.agent, "a question could not be answered");
         happened.push(("error", json!({"code": "dependency_unavailable"})));
         let now = (means.now)();
+        let house = &InLane(means.house, Lane::product(self.organization));
         let noted = match self.keep {
             Keep::Nothing => return,
-            Keep::Charge => self.give_back(means.store, now).await,
+            Keep::Charge => self.give_back(house, now).await,
             Keep::Conversation(conversation) => {
-                Conversations(means.store)
-                    .fail(self.organization, conversation, self.message, &happened, now)
-                    .await
+                Conversations(house).fail(self.organization, conversation, self.message, &happened, now).await
             }
         };
         if let Err(error) = noted {

@@ -160,8 +160,14 @@ async fn run(store: &Arc<dyn Store>, turn: Turn, broken: bool) -> Vec<Event> {
         open: Box::new(|_| None),
     };
     let answerers = Answerers::new(Box::new(Embedded));
-    let means =
-        Means { store: &**store, retriever: &retriever, answerers: &answerers, reach: &reach, now: &now };
+    let means = Means {
+        store: &**store,
+        house: &**store,
+        retriever: &retriever,
+        answerers: &answerers,
+        reach: &reach,
+        now: &now,
+    };
     let listen = async {
         let mut all = Vec::new();
         while let Some(event) = received.recv().await {

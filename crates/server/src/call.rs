@@ -5,6 +5,7 @@ use crate::app::{App, or_internal};
 use crate::cursor;
 use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal, keyed};
+use crate::warrant::Warrant;
 use bytes::Bytes;
 use flowyte_contract::Parameters;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
@@ -33,6 +34,8 @@ pub struct Call {
     pub operation: OperationIndex,
     /// Leave to run it.
     pub permit: Permit,
+    /// The same, so that it can be made anew.
+    pub warrant: Warrant,
     /// The digest of the credential that got the permit.
     pub digest: Option<Digest>,
     /// Path parameters, decoded.
@@ -117,9 +120,9 @@ impl Repeat {
 }
 
 impl Call {
-    /// The database.
+    /// The database. What it changes is changed only while the permit holds.
     pub fn store(&self) -> &dyn Store {
-        &*self.app.store
+        &self.warrant
     }
 
     /// Who is calling. On a public operation there is nobody, which is the contract's fault, not the caller's.

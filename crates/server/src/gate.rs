@@ -8,8 +8,10 @@ use crate::hooks;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
 use crate::realtime;
+use crate::replica::boot_time;
 use crate::site;
 use crate::usage::{ALLOWED, Whose};
+use crate::warrant::{Asked, Warrant};
 use crate::wire::{BodyRefusal, HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, read_body};
 use bytes::Bytes;
 use flowyte_contract::{BodyError, Checks};
@@ -20,8 +22,8 @@ use flowyte_core::limit::{Limited, Quota};
 use flowyte_core::{
     CredentialKind, Denial, Digest, Lookup, Permit, Presented, Record, RequestFacts, Timestamp, decide, path,
 };
-use flowyte_store::Actor;
 use flowyte_store::audit::Deed;
+use flowyte_store::{Actor, InLane, Lane, Store};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -183,7 +185,7 @@ async fn answer(
     };
     trace.operation = Some(matched.index);
     let refused = |denial: &Denial| Problem::denied(denial, contract, Some(matched.operation));
-    let now = app.now();
+    let (now, decided) = (app.now(), boot_time());
     let presented = match present(&app.config.brand, matched.operation, &facts) {
         Ok(presented) => presented,
         Err(denial) => return Err(stranger(app, &denial, address, now, refused(&denial))),
@@ -232,6 +234,14 @@ async fn answer(
         app: app.clone(),
         operation: matched.index,
         permit,
+        warrant: Warrant::new(
+            app.clone(),
+            matched.index,
+            Asked::of(parts, address),
+            verdict.digest,
+            permit,
+            decided,
+        ),
         digest: verdict.digest,
         params,
         query,
@@ -249,11 +259,16 @@ async fn answer(
         repeat,
     };
     // In a task of its own: what a handler began is not dropped half-way because its caller went.
-    tokio::spawn(handler(call)).await.unwrap_or_else(|_| {
+    let outcome = tokio::spawn(handler(call)).await.unwrap_or_else(|_| {
         Err(Problem::new(
             Code::InternalError,
             "Something went wrong here; the operator finds it under the request id.",
         ))
+    });
+    outcome.map_err(|problem| match problem.denial() {
+        // What the store says of a permit that ended meanwhile lacks the names that only the contract knows.
+        Some(denial) => refused(&denial),
+        None => problem,
     })
 }
 
@@ -372,7 +387,7 @@ fn lists(record: &Record<'_>, facts: &RequestFacts<'_>) -> bool {
 }
 
 /// Takes one request from the key's limit and the organization's, and moves a session's idle clock.
-fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota, Limited> {
+pub(crate) fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota, Limited> {
     let fence = record.fence;
     if let Some(idle) = fence.and_then(|it| it.idle.as_ref()) {
         idle.touch(now);
@@ -407,7 +422,8 @@ fn note_browser_key(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, addres
         let by = flowyte_store::By { actor, address: address.to_string(), now };
         let deed =
             Deed { action: "api_key.used_in_browser", kind: "api_key", id, name: "", details: json!({}) };
-        if let Err(error) = app.store.audit_only(organization, &by, deed).await {
+        let store: &dyn Store = &InLane(&*app.store, Lane::product(organization));
+        if let Err(error) = store.audit_only(organization, &by, deed).await {
             tracing::warn!(%error, "a secret key in a browser could not be recorded");
         }
     });

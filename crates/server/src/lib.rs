@@ -27,4 +27,5 @@ pub mod site;
 pub mod table;
 pub mod upkeep;
 pub mod usage;
+pub mod warrant;
 pub mod wire;

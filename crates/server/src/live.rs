@@ -3,8 +3,8 @@
 use crate::answer::Answer;
 use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::warrant::Warrant;
 use bytes::Bytes;
-use flowyte_core::Digest;
 use flowyte_platform::turn::Event;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
@@ -31,27 +31,27 @@ pub trait Speech: Send + 'static {
 
 /// An answer that is a stream of events. It ends within two seconds of the moment its caller may no longer be answered,
 /// whoever makes the events; what was waiting to be sent then is not sent.
-pub fn answer(app: Arc<App>, digest: Digest, events: Receiver<Event>, speech: impl Speech) -> Answer {
+pub fn answer(warrant: Arc<Warrant>, events: Receiver<Event>, speech: impl Speech) -> Answer {
     let mut ticks = interval(WATCH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let next = stream::unfold(Some((app, events, ticks, 0, speech)), move |state| async move {
-        let (app, mut events, mut ticks, mut quiet, mut speech) = state?;
+    let next = stream::unfold(Some((warrant, events, ticks, 0, speech)), move |state| async move {
+        let (warrant, mut events, mut ticks, mut quiet, mut speech) = state?;
         loop {
             tokio::select! {
                 biased;
                 _ = ticks.tick() => {
-                    if !app.replica.stands(&digest, app.now()) {
-                        return Some((speech.failure(&app, &ended()), None));
+                    if let Err(problem) = warrant.stands() {
+                        return Some((speech.failure(warrant.app(), &problem), None));
                     }
                     quiet += 1;
                     if quiet % QUIET_TICKS == 0 {
                         let comment = Bytes::from_static(b": still there\n\n");
-                        return Some((comment, Some((app, events, ticks, quiet, speech))));
+                        return Some((comment, Some((warrant, events, ticks, quiet, speech))));
                     }
                 }
                 event = events.recv() => {
-                    if let Some(said) = speech.event(&app, event?) {
-                        return Some((said, Some((app, events, ticks, 0, speech))));
+                    if let Some(said) = speech.event(warrant.app(), event?) {
+                        return Some((said, Some((warrant, events, ticks, 0, speech))));
                     }
                 }
             }

@@ -126,6 +126,8 @@ pub struct Problem {
     retry_after: Option<u32>,
     allow: Option<String>,
     challenge: Option<String>,
+    /// A denial that came without the contract's names.
+    denial: Option<Box<Denial>>,
 }
 
 /// The answer of a handler or of a step before one.
@@ -143,7 +145,28 @@ impl Problem {
         };
         let retry_after =
             matches!(code, Code::VerificationUnavailable | Code::DependencyUnavailable).then_some(1);
-        Self { code, detail: detail.into(), more: Vec::new(), retry_after, allow: None, challenge }
+        Self {
+            code,
+            detail: detail.into(),
+            more: Vec::new(),
+            retry_after,
+            allow: None,
+            challenge,
+            denial: None,
+        }
+    }
+
+    /// A permit that no longer held when it was asked for again.
+    fn ended(denial: Denial) -> Self {
+        let code = Code::ALL.iter().copied().find(|it| it.as_str() == denial.code());
+        let detail = "The caller may not do this any more; the request was permitted when it came.";
+        let problem = Self::new(code.unwrap_or(Code::CredentialRevoked), detail);
+        Self { denial: Some(Box::new(denial)), ..problem }
+    }
+
+    /// The denial behind it, where whoever noticed it did not know the contract.
+    pub fn denial(&self) -> Option<Denial> {
+        self.denial.as_deref().copied()
     }
 
     /// What is wrong with the request's fields.
@@ -339,6 +362,11 @@ impl From<StoreError> for Problem {
             StoreError::IdempotencyKeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key came before with another request.",
+            ),
+            StoreError::Denied(denial) => Self::ended(denial),
+            StoreError::Busy => Self::new(
+                Code::DependencyUnavailable,
+                "Too many changes of this organization wait for the database already; nothing was done. Try again shortly.",
             ),
             StoreError::Inconsistent(what) => {
                 tracing::error!(what, "a stored row can't be read");

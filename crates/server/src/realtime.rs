@@ -5,11 +5,13 @@
 
 use crate::accept::Draining;
 use crate::answer::Answer;
-use crate::app::App;
+use crate::app::{App, or_internal};
+use crate::gate::charge_limits;
 use crate::handlers::chat::run;
 use crate::live;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
+use crate::warrant::{Asked, Warrant};
 use flowyte_core::{CredentialKind, Denial, Digest, Lookup};
 use flowyte_platform::agents::Agents;
 use flowyte_platform::conversations::{Line, Speaker};
@@ -140,14 +142,24 @@ pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: Ip
     }
     let digests: Vec<Digest> = app.peppers.digests(presented.body()).collect();
     let talk = match Talks(&*app.store).take(&digests, origin, app.now()).await {
-        Ok(talk) if app.replica.stands(&talk.minted_by, app.now()) => talk,
-        Ok(_) => return Err(live::ended()),
+        Ok(talk) => talk,
         Err(NotTaken::Unknown) => return Err(unknown()),
         Err(NotTaken::Origin) => return Err(not_from_there()),
         Err(NotTaken::Store(error)) => return Err(error.into()),
     };
     let draining = parts.extensions.get::<Draining>().cloned();
-    let room = Room { app: app.clone(), keep: keep(&talk), talk, history: Vec::new(), since: Instant::now() };
+    let asked =
+        or_internal(Asked::from_text(&talk.asked), "what a talk token was permitted by can't be read")?;
+    let room = Room {
+        app: app.clone(),
+        keep: keep(&talk),
+        warrant: Arc::new(Warrant::resumed(app.clone(), asked, talk.minted_by)?),
+        page: origin.map(str::to_owned),
+        talk,
+        history: Vec::new(),
+        since: Instant::now(),
+    };
+    room.stands()?;
     tokio::spawn(async move {
         match upgrade.await {
             Ok(connection) => room.talk(connection, draining).await,
@@ -175,6 +187,10 @@ struct Room {
     app: Arc<App>,
     talk: Talk,
     keep: Keep,
+    /// The permit of whoever asked for the token.
+    warrant: Arc<Warrant>,
+    /// The page that the connection comes from, where it is another's.
+    page: Option<String>,
     history: Vec<Line>,
     since: Instant,
 }
@@ -216,8 +232,8 @@ impl Room {
                 biased;
                 _ = ticks.tick() => {
                     frames = 0;
-                    if !self.app.replica.stands(&self.talk.minted_by, self.app.now()) {
-                        break Some((CloseCode::Policy, "the credential that asked for this has ended"));
+                    if let Err(problem) = self.stands() {
+                        break Some((CloseCode::Policy, problem.code().as_str()));
                     }
                     if last.elapsed() > IDLE || self.since.elapsed() > LONGEST {
                         break Some((CloseCode::Normal, "nothing was said for too long"));
@@ -248,7 +264,7 @@ impl Room {
                         None => self.hear(&text).await,
                     };
                     match begun {
-                        Ok(begun) => events = Some(run(&self.app, begun)),
+                        Ok(begun) => events = Some(run(self.warrant.clone(), begun)),
                         Err(problem) => {
                             if !send(&mut sink, self.failure(&problem)).await {
                                 break None;
@@ -289,11 +305,12 @@ impl Room {
         }
         let (app, talk) = (&self.app, &self.talk);
         let now = app.now();
+        self.stands()?;
         app.replica.with(&talk.minted_by, |lookup| match lookup {
-            Lookup::Found(record) => record.organization.limit.take(now).map(drop).map_err(Problem::limited),
+            Lookup::Found(record) => charge_limits(record, now).map(drop).map_err(Problem::limited),
             Lookup::Unknown | Lookup::Unavailable => Err(live::ended()),
         })?;
-        let (agent, published) = Agents(&*app.store).live(talk.organization, talk.agent).await?;
+        let (agent, published) = Agents(&*self.warrant).live(talk.organization, talk.agent).await?;
         let config = match talk.draft {
             true => agent.config(),
             false => published.map(|it| it.config).ok_or_else(|| {
@@ -312,7 +329,14 @@ impl Room {
             random: app.random()?,
             at: now,
         };
-        Ok(turn.begin(&*app.store).await?)
+        Ok(turn.begin(&*self.warrant).await?)
+    }
+
+    /// Whether the conversation may go on: whoever asked for it may still do so, and the page may still talk to the agent.
+    fn stands(&self) -> Outcome<()> {
+        self.warrant.stands()?;
+        let listed = |page: &str| self.app.replica.agent_lists(self.talk.agent, page);
+        if self.page.as_deref().is_none_or(listed) { Ok(()) } else { Err(not_from_there()) }
     }
 
     /// What happened, as it is said here; nothing where it is not.

@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Every secret this node knows, with what is needed to make entries of states.
 pub struct Known {
     secrets: Table,
-    /// How many working publishable keys list an origin.
+    /// How many working publishable keys list an origin, and how many of one agent do.
     origins: papaya::HashMap<Box<str>, usize>,
     scopes: ScopeTable,
     organization_rpm: u32,
@@ -125,18 +125,6 @@ impl Replica {
         self.table.is_empty()
     }
 
-    /// Whether the secret with this digest still works, for streams that outlive their decision.
-    pub fn stands(&self, digest: &Digest, now: Timestamp) -> bool {
-        self.with(digest, |lookup| match lookup {
-            Lookup::Found(record) => {
-                !record.revoked
-                    && now < record.expires_at
-                    && !record.organization.suspended.load(Ordering::Relaxed)
-            }
-            Lookup::Unknown | Lookup::Unavailable => false,
-        })
-    }
-
     /// Reads what others changed, and may be trusted for another [`LEASE`] from when the read began. Where it fails the
     /// lease runs out by itself.
     pub async fn renew(&self) {
@@ -172,7 +160,7 @@ impl Replica {
 }
 
 /// Nanoseconds since boot, sleep included.
-fn boot_time() -> i64 {
+pub fn boot_time() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
@@ -181,6 +169,11 @@ impl Replica {
     /// Whether some publishable key that works lists this origin: what a preflight, which carries no key, may know.
     pub fn lists_origin(&self, origin: &str) -> bool {
         self.fresh.load(Ordering::Acquire) && self.table.lists_origin(origin)
+    }
+
+    /// Whether some publishable key of this agent that works lists this origin.
+    pub fn agent_lists(&self, agent: AgentId, origin: &str) -> bool {
+        self.is_fresh() && self.table.lists_origin(&of_agent(agent, origin))
     }
 }
 
@@ -319,9 +312,9 @@ impl Known {
                     allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
                 let listed = if revoked { Vec::new() } else { origins.clone() };
                 let key = PublishableKey { agent, environment, origins: listed, limit: limit.clone() };
-                self.count_origins(&key.origins, 1);
+                self.count_origins(&key, 1);
                 if let Some(old) = writer.keys.insert(id, key) {
-                    self.count_origins(&old.origins, -1);
+                    self.count_origins(&old, -1);
                 }
                 for (digest, secret_ends) in secrets {
                     let entry = Entry {
@@ -382,13 +375,15 @@ impl Known {
     }
 
     /// One writer, so reading and writing back is enough.
-    fn count_origins(&self, origins: &[Origin], by: isize) {
+    fn count_origins(&self, key: &PublishableKey, by: isize) {
         let counts = self.origins.pin();
-        for origin in origins {
-            let count = counts.get(origin.as_str()).copied().unwrap_or(0).saturating_add_signed(by);
+        let names =
+            key.origins.iter().flat_map(|it| [it.as_str().to_owned(), of_agent(key.agent, it.as_str())]);
+        for name in names {
+            let count = counts.get(name.as_str()).copied().unwrap_or(0).saturating_add_signed(by);
             match count {
-                0 => counts.remove(origin.as_str()).map(drop),
-                _ => counts.insert(origin.as_str().into(), count).map(drop),
+                0 => counts.remove(name.as_str()).map(drop),
+                _ => counts.insert(name.into(), count).map(drop),
             };
         }
     }
@@ -433,6 +428,11 @@ impl Known {
             Lookup::Unknown | Lookup::Unavailable => None,
         })
     }
+}
+
+/// The name of an origin among those of one agent. No origin has a space in it.
+fn of_agent(agent: AgentId, origin: &str) -> String {
+    format!("{agent} {origin}")
 }
 
 /// The key's limit. A change of something else does not begin it anew.

@@ -30,6 +30,8 @@ mod model;
 mod numbers;
 #[path = "binary/operations.rs"]
 mod operations;
+#[path = "binary/permits.rs"]
+mod permits;
 #[path = "binary/realtime.rs"]
 mod realtime;
 #[path = "binary/scenarios.rs"]

@@ -1,5 +1,6 @@
 //! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
 
+use crate::lanes::{Class, Lane, NoTurn, Queue, Turn};
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
@@ -21,8 +22,13 @@ use std::time::Duration;
 /// when `commit` returns; a read transaction sees one state throughout.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Opens a transaction.
-    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError>;
+    /// Opens a transaction of the server's own work.
+    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+        self.begin_in(Lane::HOUSE, mode).await
+    }
+
+    /// Opens a transaction of whoever `lane` says. One that writes waits for its turn there.
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError>;
 
     /// Whoever must have seen a change before the call that made it returns.
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>>;
@@ -44,11 +50,43 @@ pub trait Follower: Send + Sync {
     async fn reach(&self, revision: Revision);
 }
 
+/// A store whose transactions wait in one lane.
+pub struct InLane<'s>(pub &'s dyn Store, pub Lane);
+
+#[async_trait]
+impl Store for InLane<'_> {
+    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+        self.0.begin_in(self.1, mode).await
+    }
+
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
+        self.0.begin_in(lane, mode).await
+    }
+
+    fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
+        self.0.follower()
+    }
+
+    async fn claim(&self) -> Result<(), StoreError> {
+        self.0.claim().await
+    }
+
+    async fn woken(&self) {
+        self.0.woken().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await
+    }
+}
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// One consistent state, unchanged.
     Read,
+    /// The same for replicas, over a connection that nobody else takes.
+    Feed,
     /// The one writer. Begins by holding the revision counter.
     Write,
     /// Counters and last-used marks: no change log, no revision.
@@ -178,6 +216,8 @@ pub struct Tx {
     inner: Inner<Transaction<'static, Lite>, Transaction<'static, Pg>>,
     follower: Option<Arc<dyn Follower>>,
     revision: Option<Revision>,
+    /// Given back after the connection, since it is declared after it.
+    turn: Option<Turn>,
 }
 
 impl Tx {
@@ -243,10 +283,17 @@ impl Tx {
             Inner::Lite(tx) => tx.commit().await?,
             Inner::Pg(tx) => tx.commit().await?,
         }
+        drop(self.turn);
         if let (Some(revision), Some(follower)) = (self.revision, self.follower) {
             follower.reach(revision).await;
         }
         Ok(())
+    }
+}
+
+impl From<NoTurn> for StoreError {
+    fn from(_: NoTurn) -> Self {
+        Self::Busy
     }
 }
 
@@ -283,13 +330,38 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_skills.sql"),
     include_str!("../migrations/0009_bounds.sql"),
     include_str!("../migrations/0010_last_calls.sql"),
+    include_str!("../migrations/0011_asked.sql"),
 ];
 
 /// The embedded database: one file, one process.
 pub struct Sqlite {
     writer: SqlitePool,
-    readers: SqlitePool,
+    readers: Readers<Lite>,
+    queue: Arc<Queue>,
     follower: OnceLock<Arc<dyn Follower>>,
+}
+
+/// Connections that read. Reports and chats can't take those that credentials and replicas need.
+struct Readers<D: sqlx::Database> {
+    feed: sqlx::Pool<D>,
+    credentials: sqlx::Pool<D>,
+    product: sqlx::Pool<D>,
+}
+
+impl<D: sqlx::Database> Readers<D> {
+    fn of(&self, lane: Lane, mode: Mode) -> &sqlx::Pool<D> {
+        match (mode, lane.class) {
+            (Mode::Feed, _) => &self.feed,
+            (_, Class::Narrowing | Class::Credentials) => &self.credentials,
+            (_, Class::Product) => &self.product,
+        }
+    }
+
+    async fn close(&self) {
+        self.feed.close().await;
+        self.credentials.close().await;
+        self.product.close().await;
+    }
 }
 
 impl Sqlite {
@@ -307,7 +379,8 @@ impl Sqlite {
                 "the database was written by an earlier release; start the server once to bring it up to date".into(),
             ));
         }
-        Ok(Arc::new(Self { writer: pool.clone(), readers: pool, follower: OnceLock::new() }))
+        let readers = Readers { feed: pool.clone(), credentials: pool.clone(), product: pool.clone() };
+        Ok(Arc::new(Self { writer: pool, readers, queue: Queue::new(1), follower: OnceLock::new() }))
     }
 
     /// Opens or makes the file and brings its tables up to date.
@@ -357,8 +430,13 @@ impl Sqlite {
                 .await?;
         }
         tx.commit().await?;
-        let readers = pool(4).connect_with(options.read_only(true)).await?;
-        Ok(Arc::new(Self { writer, readers, follower: OnceLock::new() }))
+        let options = options.read_only(true);
+        let readers = Readers {
+            feed: pool(1).connect_with(options.clone()).await?,
+            credentials: pool(2).connect_with(options.clone()).await?,
+            product: pool(4).connect_with(options).await?,
+        };
+        Ok(Arc::new(Self { writer, readers, queue: Queue::new(1), follower: OnceLock::new() }))
     }
 }
 
@@ -381,12 +459,15 @@ fn pending(have: i64) -> Result<impl Iterator<Item = (i64, &'static str)>, Store
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
-        let inner = match mode {
-            Mode::Read => self.readers.begin().await?,
-            Mode::Write | Mode::Batch => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
+        let (inner, turn) = match mode {
+            Mode::Read | Mode::Feed => (self.readers.of(lane, mode).begin().await?, None),
+            Mode::Write | Mode::Batch => {
+                let turn = self.queue.enter(lane).await?;
+                (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
+            }
         };
-        Ok(Tx { inner: Inner::Lite(inner), follower: self.follower.get().cloned(), revision: None })
+        Ok(Tx { inner: Inner::Lite(inner), follower: self.follower.get().cloned(), revision: None, turn })
     }
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
@@ -409,12 +490,19 @@ impl Store for Sqlite {
 
 /// PostgreSQL, or what speaks its protocol.
 pub struct Postgres {
-    pool: PgPool,
+    writers: PgPool,
+    readers: Readers<Pg>,
+    /// Those that hold the revision counter would only wait for one another over connections.
+    changes: Arc<Queue>,
+    batches: Arc<Queue>,
     options: PgConnectOptions,
     follower: OnceLock<Arc<dyn Follower>>,
     sole: tokio::sync::Mutex<Option<sqlx::PgConnection>>,
     listener: tokio::sync::Mutex<Option<sqlx::postgres::PgListener>>,
 }
+
+/// Transactions that write without the revision counter at once.
+const BATCHES: usize = 4;
 
 /// One process serves from one database for now; this number is the advisory lock that says so.
 const SOLE_NODE: i64 = 0x0066_6c6f_7779_7465;
@@ -432,12 +520,9 @@ impl Postgres {
                 ("idle_in_transaction_session_timeout", "5000"),
                 ("statement_timeout", "10000"),
             ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(3))
-            .connect_with(options.clone())
-            .await?;
-        let mut tx = pool.begin().await?;
+        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(3));
+        let writers = pool(BATCHES as u32 + 1).connect_with(options.clone()).await?;
+        let mut tx = writers.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SOLE_NODE + 1).execute(&mut *tx).await?;
         tx.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)").await?;
         let have: i64 =
@@ -452,8 +537,16 @@ impl Postgres {
                 .await?;
         }
         tx.commit().await?;
+        let readers = Readers {
+            feed: pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
+            credentials: pool(2).connect_lazy_with(options.clone()),
+            product: pool(5).connect_lazy_with(options.clone()),
+        };
         Ok(Arc::new(Self {
-            pool,
+            writers,
+            readers,
+            changes: Queue::new(1),
+            batches: Queue::new(BATCHES),
             options,
             follower: OnceLock::new(),
             sole: tokio::sync::Mutex::new(None),
@@ -464,12 +557,21 @@ impl Postgres {
 
 #[async_trait]
 impl Store for Postgres {
-    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
-        let inner = match mode {
-            Mode::Read => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
-            Mode::Write | Mode::Batch => self.pool.begin().await?,
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
+        let turn = match mode {
+            Mode::Read | Mode::Feed => None,
+            Mode::Write => Some(self.changes.enter(lane).await?),
+            Mode::Batch => Some(self.batches.enter(lane).await?),
         };
-        let mut tx = Tx { inner: Inner::Pg(inner), follower: self.follower.get().cloned(), revision: None };
+        let inner = match turn {
+            Some(_) => self.writers.begin().await?,
+            None => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                self.readers.of(lane, mode).begin_with(begin).await?
+            }
+        };
+        let follower = self.follower.get().cloned();
+        let mut tx = Tx { inner: Inner::Pg(inner), follower, revision: None, turn };
         if mode == Mode::Write {
             tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
         }
@@ -509,7 +611,7 @@ impl Store for Postgres {
     async fn woken(&self) {
         let mut slot = self.listener.lock().await;
         if slot.is_none()
-            && let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&self.pool).await
+            && let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&self.readers.feed).await
             && listener.listen("flowyte_changes").await.is_ok()
         {
             *slot = Some(listener);
@@ -525,6 +627,7 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writers.close().await;
     }
 }

@@ -174,7 +174,7 @@ impl dyn Store + '_ {
 
     /// Everything decisions need, from one read transaction. Sessions that ended long ago are left out.
     pub async fn snapshot(&self, now: Timestamp) -> Result<Batch, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.begin(Mode::Feed).await?;
         let revision = tx.revision().await?;
         let mut states = Vec::new();
         for row in tx.all("SELECT id, suspended FROM organizations", vec![]).await? {
@@ -216,7 +216,7 @@ impl dyn Store + '_ {
 
     /// What changed after `since`, each entity once, in its newest state.
     pub async fn changes(&self, since: Revision) -> Result<Batch, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.begin(Mode::Feed).await?;
         let revision = tx.revision().await?;
         let rows = tx
             .all(
@@ -254,7 +254,8 @@ impl dyn Store + '_ {
 }
 
 impl Tx {
-    async fn revision(&mut self) -> Result<Revision, StoreError> {
+    /// The newest revision that this transaction sees.
+    pub async fn revision(&mut self) -> Result<Revision, StoreError> {
         self.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")
     }
 

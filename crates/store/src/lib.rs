@@ -10,14 +10,18 @@ pub mod db;
 pub mod feed;
 pub mod idempotency;
 pub mod keys;
+pub mod lanes;
 pub mod publishable;
 pub mod restore;
 pub mod usage;
 
 pub use audit::{Actor, AuditEvent, By};
-pub use db::{Follower, Mode, Postgres, Row, Sqlite, Store, Tx, Value};
+pub use db::{Follower, InLane, Mode, Postgres, Row, Sqlite, Store, Tx, Value};
 pub use feed::{Entity, State};
 pub use idempotency::{Claim, Once};
+pub use lanes::{Class, Lane};
+
+use flowyte_core::Denial;
 
 /// A position in the change log: gapless, in commit order.
 pub type Revision = i64;
@@ -48,6 +52,12 @@ pub enum StoreError {
     /// The Idempotency-Key was used for another request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,
+    /// Whoever asked may not do it any more.
+    #[error("the permit no longer holds: {}", .0.code())]
+    Denied(Denial),
+    /// Too many transactions of the same lane wait already, or one waited too long for its turn.
+    #[error("too many writes wait")]
+    Busy,
     /// A row does not mean anything; never the caller's fault.
     #[error("inconsistent row: {0}")]
     Inconsistent(String),

@@ -8,6 +8,7 @@ use crate::handlers::skills;
 use crate::identity_token;
 use crate::live::{self, Speech, event};
 use crate::problem::{Code, Outcome, Problem};
+use crate::warrant::Warrant;
 use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::{CredentialKind, Environment};
@@ -99,8 +100,8 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let keep = Keep::Conversation(conversation);
     let begun =
         turn(&call, agent, version.config, keep, Vec::new(), body.content)?.begin(call.store()).await?;
-    let digest = or_internal(call.digest, "a visitor has no digest")?;
-    Ok(live::answer(call.app.clone(), digest, run(&call.app, begun), Messages))
+    let warrant = Arc::new(call.warrant);
+    Ok(live::answer(warrant.clone(), run(warrant, begun), Messages))
 }
 
 /// A turn of this caller.
@@ -127,14 +128,15 @@ pub(super) fn turn(
 }
 
 /// Runs a turn in a task of its own: an answer that was begun is kept, whether or not somebody still listens.
-pub(crate) fn run(app: &Arc<App>, begun: Begun) -> Receiver<Event> {
+pub(crate) fn run(warrant: Arc<Warrant>, begun: Begun) -> Receiver<Event> {
     let (events, received) = mpsc::channel(EVENTS);
-    let app = app.clone();
     tokio::spawn(async move {
+        let app = warrant.app();
         let now = || app.now();
-        let reach = |organization, agent| skills::reach(&app, organization, agent);
+        let reach = |organization, agent| skills::reach(app, organization, agent);
         let means = Means {
-            store: &*app.store,
+            store: &*warrant,
+            house: &*app.store,
             retriever: &*app.retriever,
             answerers: &app.answerers,
             reach: &reach,

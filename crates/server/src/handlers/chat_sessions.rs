@@ -13,6 +13,7 @@ use flowyte_platform::conversations::{
 use flowyte_platform::turn::{Event, Keep};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
 fn render(session: &Conversation) -> Value {
@@ -78,15 +79,14 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let version = published(&call, call.organization()?, session.agent).await?;
     let keep = Keep::Conversation(session.id);
     let turn = turn(&call, session.agent, version.config, keep, Vec::new(), body.content)?;
-    let events = run(&call.app, turn.begin(call.store()).await?);
-    let digest = or_internal(call.digest, "a caller has no digest")?;
+    let begun = turn.begin(call.store()).await?;
+    let warrant = Arc::new(call.warrant);
+    let events = run(warrant.clone(), begun);
     if body.stream {
-        return Ok(live::answer(call.app.clone(), digest, events, Messages));
+        return Ok(live::answer(warrant, events, Messages));
     }
     let done = finished(events).await?;
-    if !call.app.replica.stands(&digest, call.app.now()) {
-        return Err(live::ended());
-    }
+    warrant.stands()?;
     Ok(Answer::data(json!({
         "id": done.id.to_string(),
         "role": "assistant",

@@ -1,7 +1,7 @@
 //! Chat in the shape of OpenAI, so that clients made for it talk to an agent: the model is the agent's id.
 
 use crate::answer::Answer;
-use crate::app::{App, or_internal};
+use crate::app::App;
 use crate::call::Call;
 use crate::handlers::chat::{published, run, turn};
 use crate::handlers::chat_sessions::finished;
@@ -13,6 +13,7 @@ use flowyte_platform::conversations::{Line, Speaker};
 use flowyte_platform::turn::{Event, Keep};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The one operation whose clients look for refusals where OpenAI puts them.
 pub const OPERATION: &str = "createChatCompletion";
@@ -68,15 +69,14 @@ pub async fn complete(call: Call) -> Outcome<Answer> {
     let id: String = turn.message.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let head =
         Head { id: format!("chatcmpl-{id}"), created: call.now.as_millis() / 1_000, model: body.model };
-    let events = run(&call.app, turn.begin(call.store()).await?);
-    let digest = or_internal(call.digest, "a caller has no digest")?;
+    let begun = turn.begin(call.store()).await?;
+    let warrant = Arc::new(call.warrant);
+    let events = run(warrant.clone(), begun);
     if body.stream {
-        return Ok(live::answer(call.app.clone(), digest, events, Chunks { head, begun: false }));
+        return Ok(live::answer(warrant, events, Chunks { head, begun: false }));
     }
     let done = finished(events).await?;
-    if !call.app.replica.stands(&digest, call.app.now()) {
-        return Err(live::ended());
-    }
+    warrant.stands()?;
     let message = json!({"role": "assistant", "content": done.text});
     let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
     Ok(Answer::json(head.object("chat.completion", choice).to_string().into()))

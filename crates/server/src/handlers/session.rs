@@ -11,7 +11,7 @@ use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
 use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{Joining, NewOwner, NewSession, SESSION_LIFE, UserRow};
 use flowyte_store::audit::Deed;
-use flowyte_store::{By, StoreError};
+use flowyte_store::{By, InLane, Lane, Store, StoreError};
 use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -161,6 +161,7 @@ fn record_failure(call: &Call, user: UserRow) {
                 name: &user.name,
                 details: json!({}),
             };
+            let store: &dyn Store = &InLane(&*store, Lane::product(home.organization));
             store.audit_only(home.organization, &by, deed).await
         };
         if let Err(error) = record.await {

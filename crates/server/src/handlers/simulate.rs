@@ -1,7 +1,7 @@
 //! Trying an agent out: what it would say, with nothing kept and nothing counted.
 
 use crate::answer::Answer;
-use crate::app::{App, or_internal};
+use crate::app::App;
 use crate::call::Call;
 use crate::handlers::chat::{published, run, turn};
 use crate::live::{self, Speech, event};
@@ -13,6 +13,7 @@ use flowyte_platform::conversations::{Line, Speaker};
 use flowyte_platform::turn::{Event, Keep};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,8 +57,8 @@ pub async fn simulate(call: Call) -> Outcome<Answer> {
         Problem::field("transcript", "must end with a line of the user, which is what is answered")
     })?;
     let begun = turn(&call, agent, config, Keep::Nothing, history, last.text)?.begin(call.store()).await?;
-    let digest = or_internal(call.digest, "a caller has no digest")?;
-    Ok(live::answer(call.app.clone(), digest, run(&call.app, begun), Audit))
+    let warrant = Arc::new(call.warrant);
+    Ok(live::answer(warrant.clone(), run(warrant, begun), Audit))
 }
 
 /// Everything that a receipt would say.

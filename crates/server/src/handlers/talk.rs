@@ -30,6 +30,7 @@ pub async fn mint(call: Call) -> Outcome<Answer> {
         draft: body.draft_mode,
         environment: call.caller()?.environment(),
         minted_by: or_internal(call.digest, "a caller has no digest")?,
+        asked: call.warrant.asked().to_text(),
     };
     let (secret, stored) = call.app.secret(CredentialKind::OneTime, Environment::Live)?;
     Talks(call.store()).mint(&talk, stored.digest, call.now).await?;
