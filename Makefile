@@ -1,7 +1,7 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test lint run web demo screenshots browser bench fuzz compiler postgres
+.PHONY: test lint run web demo screenshots browser bench fuzz compiler postgres proxies
 
-test: compiler postgres browser web lint
+test: compiler postgres proxies browser web lint
 	cargo test --workspace --locked
 	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
@@ -60,3 +60,10 @@ postgres:
 	@tools/install pgrep procps
 	@tools/install curl curl
 	@tools/install python3 python3
+
+# The proxies that docs/guides/operating.md configures, which the tests put in front of the binary.
+proxies:
+	@tools/install /usr/sbin/nginx nginx-light
+	@tools/install /usr/bin/caddy caddy
+	@tools/install /usr/sbin/haproxy haproxy
+	@tools/install openssl openssl

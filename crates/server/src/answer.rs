@@ -30,6 +30,8 @@ enum Payload {
 }
 
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `{"success":true,"data":…}` as bytes.
 pub fn envelope(data: &Value) -> Bytes {
@@ -97,7 +99,7 @@ impl Answer {
             Payload::Bytes(content_type, bytes) => (content_type, full(bytes)),
             Payload::Events(events) => {
                 let frames = events.map(|event| Ok(Frame::data(event)));
-                ("text/event-stream", BodyExt::boxed_unsync(StreamBody::new(frames)))
+                (EVENTS, BodyExt::boxed_unsync(StreamBody::new(frames)))
             }
         };
         let mut response = Response::new(body);
@@ -108,6 +110,10 @@ impl Answer {
         }
         for (name, value) in self.headers {
             headers.append(name, value);
+        }
+        if content_type == EVENTS {
+            // Proxies such as nginx hold back what they could collect first; a stream is of use while it comes.
+            headers.insert(BUFFERING, HeaderValue::from_static("no"));
         }
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -12,6 +12,7 @@ use crate::live;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
 use crate::warrant::{Asked, Warrant};
+use bytes::Bytes;
 use flowyte_core::{CredentialKind, Denial, Digest, Lookup};
 use flowyte_platform::agents::Agents;
 use flowyte_platform::conversations::{Line, Speaker};
@@ -57,6 +58,10 @@ const MOST_FRAMES: u32 = 50;
 const IDLE: Duration = Duration::from_secs(5 * 60);
 /// Altogether.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// How often a peer is asked whether it is there. Proxies end what is silent for a minute, some after half of one.
+const PING: Duration = Duration::from_secs(20);
+/// Without a frame of a peer, answers to pings among them, it is taken to be gone.
+const GONE: Duration = Duration::from_secs(45);
 /// For one frame to be taken; what a peer does not read by then it is not sent after its credential ended.
 const SEND: Duration = Duration::from_secs(1);
 /// For a peer to take the last frame, and then to go.
@@ -69,8 +74,10 @@ pub fn url(public_url: &str) -> String {
     format!("ws{}{PATH}", public_url.strip_prefix("http").unwrap_or(public_url))
 }
 
-fn refused(detail: &'static str) -> Problem {
-    Problem::new(Code::MalformedRequest, detail)
+/// Says of a header field that it is missing or wrong, and what it must be.
+fn wrong(headers: &HeaderMap, name: &str, must: &str) -> Problem {
+    let state = if headers.contains_key(name) { "wrong" } else { "missing" };
+    Problem::new(Code::MalformedRequest, format!("The header {name} is {state}: {must}."))
 }
 
 /// The comma-separated words of every field of this name.
@@ -85,28 +92,38 @@ fn handshake(parts: &Parts) -> Outcome<(String, &str)> {
         let problem = Problem::new(Code::MethodNotAllowed, "This path takes GET.");
         return Err(problem.allow("GET".into()));
     }
-    let headers = &parts.headers;
-    let asks = words(headers, &UPGRADE).any(|it| it.eq_ignore_ascii_case("websocket"))
-        && words(headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case("upgrade"));
-    if parts.version != Version::HTTP_11 || !asks {
-        return Err(refused("A WebSocket is opened here, over HTTP/1.1."));
+    if parts.version != Version::HTTP_11 {
+        let detail = format!(
+            "A WebSocket is opened over HTTP/1.1, and this request came over {:?}. A proxy in between must use HTTP/1.1.",
+            parts.version
+        );
+        return Err(Problem::new(Code::MalformedRequest, detail));
     }
     if parts.uri.query().is_some() {
-        return Err(refused("Nothing is taken from the query; the token comes in Sec-WebSocket-Protocol."));
+        let detail = "This path takes no query parameters. The token belongs into Sec-WebSocket-Protocol.";
+        return Err(Problem::new(Code::MalformedRequest, detail));
+    }
+    let headers = &parts.headers;
+    let has = |name: &HeaderName, word: &str| words(headers, name).any(|it| it.eq_ignore_ascii_case(word));
+    if !has(&UPGRADE, "websocket") {
+        return Err(wrong(headers, "Upgrade", "send websocket; proxies in between must pass it on"));
+    }
+    if !has(&CONNECTION, "upgrade") {
+        return Err(wrong(headers, "Connection", "send Upgrade; proxies in between must pass it on"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) if key.len() == 24 => key.as_bytes(),
-        _ => return Err(refused("One Sec-WebSocket-Key of 16 bytes in base64 is needed.")),
+        _ => return Err(wrong(headers, "Sec-WebSocket-Key", "send 16 random bytes in base64, once")),
     };
     if words(headers, &SEC_WEBSOCKET_VERSION).ne(["13"]) {
-        return Err(refused("Version 13 of the WebSocket protocol is spoken here."));
+        return Err(wrong(headers, "Sec-WebSocket-Version", "send 13"));
     }
     let mut offered = words(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|it| *it != PROTOCOL);
     let speaks = words(headers, &SEC_WEBSOCKET_PROTOCOL).any(|it| it == PROTOCOL);
     match (speaks, offered.next(), offered.next()) {
         (true, Some(token), None) => Ok((derive_accept_key(key), token)),
-        _ => Err(refused("Offer two protocols: flowyte.talk.v1 and the talk token.")),
+        _ => Err(wrong(headers, "Sec-WebSocket-Protocol", "send flowyte.talk.v1 and the talk token")),
     }
 }
 
@@ -204,6 +221,33 @@ enum Said {
 
 type Sink = SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>;
 
+/// When a peer was heard last, and when it was asked for a sign of life.
+struct Pulse {
+    heard: Instant,
+    asked: Option<Instant>,
+}
+
+/// What is due.
+#[derive(Debug, PartialEq, Eq)]
+enum Beat {
+    Rest,
+    Ping,
+    Gone,
+}
+
+impl Pulse {
+    fn beat(&mut self, now: Instant) -> Beat {
+        if now.duration_since(self.heard) >= GONE {
+            return Beat::Gone;
+        }
+        if self.asked.is_some_and(|at| now.duration_since(at) < PING) {
+            return Beat::Rest;
+        }
+        self.asked = Some(now);
+        Beat::Ping
+    }
+}
+
 /// Why a conversation ends: the code and what goes with it.
 type End = (CloseCode, &'static str);
 
@@ -220,6 +264,7 @@ impl Room {
         let mut ticks = interval(WATCH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut frames, mut last) = (0, Instant::now());
+        let mut pulse = Pulse { heard: last, asked: None };
         let mut events: Option<Receiver<Event>> = None;
         let mut drained = std::pin::pin!(async {
             match draining {
@@ -238,21 +283,28 @@ impl Room {
                     if last.elapsed() > IDLE || self.since.elapsed() > LONGEST {
                         break Some((CloseCode::Normal, "nothing was said for too long"));
                     }
+                    match pulse.beat(Instant::now()) {
+                        Beat::Rest => {}
+                        Beat::Ping if send(&mut sink, Message::Ping(Bytes::new())).await => {}
+                        Beat::Ping => break None,
+                        Beat::Gone => break Some((CloseCode::Away, "no answer to a ping")),
+                    }
                 }
                 () = &mut drained => break Some((CloseCode::Away, "the server stops")),
                 event = next(&mut events) => {
                     let Some(event) = event else { events = None; continue };
                     if let Some(frame) = self.frame(event)
-                        && !send(&mut sink, frame).await
+                        && !send(&mut sink, text(&frame)).await
                     {
                         break None;
                     }
                 }
                 message = stream.next() => {
                     frames += 1;
-                    let text = match message {
+                    pulse.heard = Instant::now();
+                    let said = match message {
                         _ if frames > MOST_FRAMES => break Some((CloseCode::Policy, "too many frames")),
-                        Some(Ok(Message::Text(text))) => text,
+                        Some(Ok(Message::Text(said))) => said,
                         Some(Ok(Message::Binary(_))) => break Some((CloseCode::Unsupported, "text only")),
                         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
                         Some(Err(error)) => break fault(&error),
@@ -261,12 +313,12 @@ impl Room {
                     last = Instant::now();
                     let begun = match events {
                         Some(_) => Err(Problem::new(Code::Conflict, "Wait for the answer; one question at a time.")),
-                        None => self.hear(&text).await,
+                        None => self.hear(&said).await,
                     };
                     match begun {
                         Ok(begun) => events = Some(run(self.warrant.clone(), begun)),
                         Err(problem) => {
-                            if !send(&mut sink, self.failure(&problem)).await {
+                            if !send(&mut sink, text(&self.failure(&problem))).await {
                                 break None;
                             }
                         }
@@ -389,7 +441,46 @@ async fn next(events: &mut Option<Receiver<Event>>) -> Option<Event> {
     }
 }
 
+fn text(frame: &Value) -> Message {
+    Message::text(frame.to_string())
+}
+
 /// Whether a peer took it.
-async fn send(sink: &mut Sink, frame: Value) -> bool {
-    matches!(timeout(SEND, sink.send(Message::text(frame.to_string()))).await, Ok(Ok(())))
+async fn send(sink: &mut Sink, message: Message) -> bool {
+    matches!(timeout(SEND, sink.send(message)).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_asked_before_half_a_minute_is_over_and_dropped_when_it_does_not_answer() {
+        assert!(PING < Duration::from_secs(30) && PING * 2 < GONE);
+        let begun = Instant::now();
+        let beats = |answers: bool| {
+            let mut pulse = Pulse { heard: begun, asked: None };
+            let mut beats = Vec::new();
+            for second in 0..=60 {
+                let now = begun + WATCH * second;
+                match pulse.beat(now) {
+                    Beat::Rest => {}
+                    Beat::Gone => {
+                        beats.push((second, Beat::Gone));
+                        break;
+                    }
+                    Beat::Ping => {
+                        beats.push((second, Beat::Ping));
+                        pulse.heard = if answers { now } else { pulse.heard };
+                    }
+                }
+            }
+            beats
+        };
+        let pings = |seconds: &[u32]| seconds.iter().map(|it| (*it, Beat::Ping)).collect::<Vec<_>>();
+        assert_eq!(beats(true), pings(&[0, 20, 40, 60]));
+        let mut silent = pings(&[0, 20, 40]);
+        silent.push((45, Beat::Gone));
+        assert_eq!(beats(false), silent);
+    }
 }

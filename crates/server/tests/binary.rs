@@ -32,6 +32,8 @@ mod numbers;
 mod operations;
 #[path = "binary/permits.rs"]
 mod permits;
+#[path = "binary/proxies.rs"]
+mod proxies;
 #[path = "binary/realtime.rs"]
 mod realtime;
 #[path = "binary/scenarios.rs"]

@@ -5,11 +5,21 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 pub const KEY: &str = "sk-of-the-tests";
 pub const NAME: &str = "test-model-1";
+
+/// A file with [`KEY`], as the configuration wants it.
+pub fn key_file(folder: &Path) -> String {
+    let file = folder.join("model-key");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    file.to_str().unwrap().to_owned()
+}
 
 /// What it does for one request.
 #[derive(Clone, Debug)]
@@ -26,6 +36,8 @@ pub enum Reply {
     Hang(Duration),
     /// Says this, then that something went wrong.
     BreakOff(String),
+    /// Says the first, waits until it is told to go on, and says the second.
+    Halves(String, Arc<Mutex<mpsc::Receiver<()>>>, String),
     /// Says this, finishes, and neither counts nor says `[DONE]`.
     Bare(String),
 }
@@ -107,6 +119,7 @@ fn answer(state: &Mutex<State>, request: &Request, out: &mut TcpStream) -> bool 
             events.push(event(&json!({}), Some("stop")));
         }
         Reply::Cut(text) => events.extend(said(text)),
+        Reply::Halves(first, ..) => events.extend(said(first)),
         Reply::BreakOff(text) => {
             events.extend(said(text));
             events.push(format!("data: {}\n\n", json!({"error": {"message": "overloaded"}})));
@@ -129,10 +142,13 @@ fn answer(state: &Mutex<State>, request: &Request, out: &mut TcpStream) -> bool 
         let usage = json!({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120});
         events.push(format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage})));
     }
-    // Cut wherever it comes: in the middle of a line, of a character.
-    for piece in events.concat().as_bytes().chunks(11) {
-        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        if out.write_all(&chunk).is_err() {
+    if !pieces(out, &events) {
+        return false;
+    }
+    if let Reply::Halves(_, gate, second) = &reply {
+        let told = gate.lock().unwrap().recv();
+        let rest: Vec<String> = said(second).chain([event(&json!({}), Some("stop"))]).collect();
+        if told.is_err() || !pieces(out, &rest) {
             return false;
         }
     }
@@ -144,6 +160,14 @@ fn answer(state: &Mutex<State>, request: &Request, out: &mut TcpStream) -> bool 
         }
         _ => out.write_all(b"0\r\n\r\n").is_ok(),
     }
+}
+
+/// Writes events, cut wherever it comes: in the middle of a line, of a character.
+fn pieces(out: &mut TcpStream, events: &[String]) -> bool {
+    events.concat().as_bytes().chunks(11).all(|piece| {
+        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        out.write_all(&chunk).is_ok()
+    })
 }
 
 fn event(delta: &Value, finish: Option<&str>) -> String {

@@ -60,6 +60,7 @@ fn until(socket: &mut Socket, name: &str) -> Vec<Value> {
     loop {
         match socket.read().unwrap() {
             Message::Text(text) => events.push(serde_json::from_str::<Value>(&text).unwrap()),
+            Message::Ping(_) => continue,
             other => panic!("{other:?} after {events:?}"),
         }
         if events.last().unwrap()["eventType"] == name {
@@ -86,6 +87,8 @@ fn a_token_opens_one_conversation_that_is_kept_unless_it_is_a_drafts() {
         let token = mint(server, key, &world.agent, false);
         assert_eq!(token["realtimeUrl"], format!("ws://localhost:{}/realtime", server.port));
         let mut socket = talk(server, &token);
+        // A sign of life is asked for at once, and from then on before a proxy takes the connection for dead.
+        assert_eq!(socket.read().unwrap(), Message::Ping(Bytes::new()));
         say(&mut socket, "Do you sell fish?");
         let events = until(&mut socket, "done");
         let kinds: Vec<&str> = events
@@ -158,6 +161,32 @@ fn a_token_is_good_once_and_from_where_it_may_be_used() {
         assert_eq!(status("/realtime", &format!("flowyte.talk.v1, {token}x"), None), invalid);
         let bearer = format!("Authorization: Bearer {token}");
         assert_eq!(server.send("GET", "/api/v1/whoami", &[&bearer], None).status, 401);
+        // A refusal names the header field that is missing or wrong.
+        let good = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Protocol", offer.as_str()),
+        ];
+        for (at, (name, _)) in good.iter().enumerate() {
+            for (value, state) in [(None, "missing"), (Some("8"), "wrong")] {
+                let lines: Vec<String> = std::iter::once(format!("Host: localhost:{}", server.port))
+                    .chain(good.iter().enumerate().filter_map(|(other, (name, good))| {
+                        let value = if other == at { value? } else { good };
+                        Some(format!("{name}: {value}"))
+                    }))
+                    .collect();
+                let request = format!("GET /realtime HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"));
+                let got = server.raw(request.as_bytes()).unwrap();
+                assert_eq!((got.status, got.code().as_str()), (400, "malformed_request"), "{got:?}");
+                let detail = text(&got.json()["detail"]);
+                assert!(detail.starts_with(&format!("The header {name} is {state}: send ")), "{detail}");
+            }
+        }
+        let old = format!("GET /realtime HTTP/1.0\r\nHost: localhost:{}\r\n\r\n", server.port);
+        let got = server.raw(old.as_bytes()).unwrap();
+        assert!(text(&got.json()["detail"]).contains("came over HTTP/1.0"), "{got:?}");
         assert_eq!(server.send("GET", "/realtime", &[], None).status, 400);
         assert_eq!(server.send("POST", "/realtime", &[], None).status, 405);
         // Of many at once one gets it.
