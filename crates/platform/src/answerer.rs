@@ -31,6 +31,12 @@ impl Question<'_> {
     pub fn is_first(&self) -> bool {
         self.history.iter().all(|it| it.speaker != Speaker::Assistant)
     }
+
+    /// Whether the visitor was greeted and has got no answer since.
+    fn just_greeted(&self) -> bool {
+        let mut said = self.history.iter().filter(|it| it.speaker == Speaker::Assistant);
+        said.next().is_some_and(|it| it.text == greeting(self.config)) && said.next().is_none()
+    }
 }
 
 /// What an answer leans on.
@@ -118,7 +124,7 @@ impl Answerer for Embedded {
         }
         let mut pieces = Vec::new();
         let greets = is_greeting(question.text);
-        if question.is_first() || greets {
+        if question.is_first() || greets && !question.just_greeted() {
             pieces.extend(words(&format!("{} ", greeting(question.config))));
         }
         match question.passages.first().filter(|it| it.similarity >= RELATED) {
@@ -218,11 +224,12 @@ mod tests {
         }
     }
 
-    async fn ask(text: &str, first: bool, passages: Vec<Passage>) -> (String, bool, Vec<Source>) {
+    async fn ask(text: &str, said_before: usize, passages: Vec<Passage>) -> (String, bool, Vec<Source>) {
         let config = json!({"name": "Front desk", "greeting": "Good day!"});
         let config = config.as_object().cloned().unwrap_or_default();
-        let line = Line { speaker: Speaker::Assistant, text: "Good day!".into() };
-        let history = if first { &[][..] } else { &[line][..] };
+        let line = |text: &str| Line { speaker: Speaker::Assistant, text: text.into() };
+        let history = [line("Good day!"), line("At nine.")];
+        let history = &history[..said_before];
         let pieces: Vec<Piece> = Embedded
             .answer(&Question { config: &config, text, history, passages, toolbox: Arc::default() })
             .collect()
@@ -241,25 +248,30 @@ mod tests {
 
     #[tokio::test]
     async fn greets_once_and_claims_nothing() {
-        let (said, unknown, _) = ask("When do you open?", true, vec![]).await;
+        let (said, unknown, _) = ask("When do you open?", 0, vec![]).await;
         assert!(said.starts_with("Good day! I don't know") && unknown, "{said}");
-        let (said, unknown, _) = ask("When do you open?", false, vec![passage("We sell tea.", 0.2)]).await;
+        let (said, unknown, _) = ask("When do you open?", 2, vec![passage("We sell tea.", 0.2)]).await;
         assert!(said.starts_with("I don't know") && unknown, "{said}");
-        let (said, unknown, _) = ask("Hello!", false, vec![]).await;
+        let (said, unknown, _) = ask("Hello!", 2, vec![]).await;
         assert!(said.starts_with("Good day!") && !unknown, "{said}");
+        // A channel that shows the greeting itself says so; it is not said twice.
+        let (said, ..) = ask("When do you open?", 1, vec![]).await;
+        assert!(said.starts_with("I don't know"), "{said}");
+        let (said, ..) = ask("Hello!", 1, vec![]).await;
+        assert_eq!(said, "What would you like to know?");
     }
 
     #[tokio::test]
     async fn says_what_the_passage_says_and_names_its_source() {
         let close = vec![passage("We open at nine.", 0.4)];
-        let (said, unknown, sources) = ask("Are you open for groups?", false, close).await;
+        let (said, unknown, sources) = ask("Are you open for groups?", 2, close).await;
         assert_eq!(
             (said.as_str(), unknown),
             ("I don't know that. What comes closest, from “Opening hours”: We open at nine.", true)
         );
         assert_eq!(sources.len(), 1);
         let known = vec![passage("We open at nine.", 0.9)];
-        let (said, unknown, sources) = ask("When do you open?", false, known).await;
+        let (said, unknown, sources) = ask("When do you open?", 2, known).await;
         assert_eq!((said.as_str(), unknown), ("We open at nine.", false));
         assert_eq!(sources[0].label, "Opening hours");
     }

@@ -41,7 +41,7 @@ pub struct Turn {
     pub config: Map<String, Value>,
     /// What becomes of it.
     pub keep: Keep,
-    /// What was said before, oldest first. A kept conversation knows it itself.
+    /// What was said before, oldest first. A kept conversation adds what it remembers.
     pub history: Vec<Line>,
     /// The question.
     pub text: String,
@@ -172,7 +172,8 @@ impl Turn {
             Keep::Conversation(conversation) => {
                 let language = self.config.get("primaryLanguage").and_then(Value::as_str).unwrap_or_default();
                 let heard = Heard { id: self.message, text: &self.text, language, at: self.at };
-                self.history = Conversations(store).hear(self.organization, conversation, &heard).await?;
+                let before = Conversations(store).hear(self.organization, conversation, &heard).await?;
+                self.history.extend(before);
             }
             Keep::Charge => {
                 let mut tx = store.begin(Mode::Batch).await?;

@@ -1,5 +1,6 @@
 // The widget on somebody else's page, which is served from another port than the API.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
@@ -14,10 +15,12 @@ let agent = '';
 let key = { id: '', keyPublic: '' };
 const sites: Server[] = [];
 
-/** Serves one page to whoever asks; its origin. */
-function serve(page: () => string): Promise<string> {
+/** Serves one page to whoever asks; its origin. `policy`: the page's Content-Security-Policy. */
+function serve(page: () => string, policy?: string): Promise<string> {
   return new Promise((done) => {
-    const server = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end(page()));
+    const server = createServer((_, answer) =>
+      answer.writeHead(200, { 'content-type': 'text/html', ...(policy ? { 'content-security-policy': policy } : {}) }).end(page()),
+    );
     sites.push(server);
     server.listen(0, '127.0.0.1', () => done(`http://localhost:${(server.address() as AddressInfo).port}`));
   });
@@ -34,10 +37,37 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
   return ((await answer.json()) as { data: T }).data;
 }
 
-const embedded = () =>
-  `<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1><script src="${product.url}/widget/loader.js" data-flowyte-key="${key.keyPublic}" async></script>`;
+const tag = (publicKey: string) => `<script src="${product.url}/widget/loader.js" data-flowyte-key="${publicKey}" async></script>`;
+const embedded = (publicKey = key.keyPublic) => `<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1>${tag(publicKey)}`;
 
 const bubble = (page: Page) => page.locator('flowyte-widget');
+const open = (page: Page) => page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+const mint = (allowedOrigins: string[], more: object = {}, of = agent) =>
+  call<{ id: string; keyPublic: string; identitySecret?: string }>('POST', `/agents/${of}/publishable-keys`, { name: 'one more', env: 'test', allowedOrigins, ...more });
+
+/** How often the page shows this text, once it is there. */
+async function times(page: Page, text: string): Promise<number> {
+  return (await until(page, text, 'StaticText')).split(text).length - 1;
+}
+
+/** Waits for what the widget tells the site's owner in the console. */
+async function told(page: Page, wrong: string[], part: string): Promise<void> {
+  const there = () => wrong.some((it) => it.startsWith('Flowyte widget: ') && it.includes(part));
+  for (let tries = 0; tries < 100 && !there(); tries += 1) await page.waitForTimeout(100);
+  assert.ok(there(), `${part}: ${JSON.stringify(wrong)}`);
+}
+
+/** Visits a page whose widget can't work: visitors see nothing of it, and the console names one cause, this one. */
+async function broken(address: string, cause: string): Promise<void> {
+  const { page, wrong, context } = await visit(browser);
+  await page.goto(address);
+  await told(page, wrong, cause);
+  assert.equal(wrong.filter((it) => it.startsWith('Flowyte')).length, 1, JSON.stringify(wrong));
+  assert.equal(await bubble(page).isVisible(), false);
+  await open(page);
+  assert.equal(await bubble(page).isVisible(), false, 'nor when the page opens it');
+  await context.close();
+}
 
 let shop = '';
 let elsewhere = '';
@@ -45,8 +75,8 @@ let elsewhere = '';
 before(async () => {
   browser = await launch();
   product = await Product.start();
-  shop = await serve(embedded);
-  elsewhere = await serve(embedded);
+  shop = await serve(() => embedded());
+  elsewhere = await serve(() => embedded());
   const token = new URL(product.setUpLink).hash.slice('#token='.length);
   await call('POST', '/auth/setup', { token, organizationName: 'Alpha', name: 'Ada', email: 'ada@alpha.example', password: PASSWORD });
   agent = (await call<{ id: string }>('POST', '/agents', { name: 'Front desk', greeting: 'Good day!' })).id;
@@ -67,7 +97,7 @@ describe('the widget', { concurrency: false }, () => {
     await page.goto(shop);
     await until(page, 'Open the chat');
     assert.deepEqual(await page.evaluate(() => Object.keys(window).filter((it) => /flowyte/i.test(it))), ['flowyte']);
-    await bubble(page).evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await open(page);
     await until(page, 'Good day!');
     await until(page, 'Ask the shop');
     await say(page, 'When do you open?');
@@ -79,7 +109,7 @@ describe('the widget', { concurrency: false }, () => {
     await until(page, 'Open the chat');
     // The key turns; the visitor's conversation is not the key's text, so it goes on.
     key = { ...key, ...(await call<{ keyPublic: string }>('POST', `/agents/${agent}/publishable-keys/${key.id}/rotate`, { graceSeconds: 3600 })) };
-    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await open(page);
     await page.waitForTimeout(200);
     const answered = page.waitForResponse((it) => it.url().endsWith('/chat/widget/messages') && it.request().method() === 'POST');
     await say(page, 'And on Sundays?');
@@ -102,7 +132,7 @@ describe('the widget', { concurrency: false }, () => {
       route.fulfill({ status: 401, contentType: 'application/problem+json', headers: { 'access-control-allow-origin': shop }, body: JSON.stringify({ code: 'credential_expired', status: 401 }) }),
       { times: 1 },
     );
-    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await open(page);
     await until(page, 'Good day!');
     await say(page, 'Are you still there?');
     await until(page, 'ask the people behind this site');
@@ -115,7 +145,7 @@ describe('the widget', { concurrency: false }, () => {
     const { page, context } = await visit(browser);
     await page.goto(shop);
     await until(page, 'Open the chat');
-    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
+    await open(page);
     await until(page, 'Good day!');
     await say(page, '/goodbye');
     await until(page, 'Goodbye.');
@@ -127,15 +157,14 @@ describe('the widget', { concurrency: false }, () => {
   it('keeps the conversation of a tab through a reload', async () => {
     const { page, context } = await visit(browser);
     await page.goto(shop);
-    const open = () => page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
     await until(page, 'Open the chat');
-    await open();
+    await open(page);
     await until(page, 'Good day!');
     await say(page, 'Remember me');
     await until(page, 'ask the people behind this site');
     await page.reload();
     await until(page, 'Open the chat');
-    await open();
+    await open(page);
     await until(page, 'Remember me');
     await context.close();
   });
@@ -174,13 +203,157 @@ describe('the widget', { concurrency: false }, () => {
     await context.close();
   });
 
-  it('tells the owner of a page that is not listed how to allow it', async () => {
+  it('greets once and names the source of an answer, after a reload too', async () => {
+    await call('POST', `/agents/${agent}/knowledge/sources`, { kind: 'text', label: 'Opening hours', text: 'We are open from nine to five, Monday to Friday.' });
+    for (let tries = 0; tries < 100; tries += 1) {
+      const [source] = await call<{ status: string }[]>('GET', `/agents/${agent}/knowledge/sources`);
+      if (source?.status === 'indexed') break;
+      await new Promise((done) => setTimeout(done, 100));
+    }
     const { page, wrong, context } = await visit(browser);
-    await page.goto(elsewhere);
+    await page.goto(shop);
     await until(page, 'Open the chat');
-    await page.evaluate(() => (window as unknown as { flowyte: { open(): void } }).flowyte.open());
-    await until(page, 'not available on this page');
-    assert.ok(wrong.some((it) => it.includes(elsewhere) && it.includes('add it exactly so')), JSON.stringify(wrong));
+    await open(page);
+    await until(page, 'Good day!');
+    await say(page, 'When are you open?');
+    await until(page, 'We are open from nine');
+    assert.equal(await times(page, 'Source: '), 1);
+    assert.equal(await times(page, 'Opening hours'), 1);
+    assert.equal(await times(page, 'Good day!'), 1);
+    await page.reload();
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'We are open from nine');
+    assert.equal(await times(page, 'Source: '), 1);
+    assert.equal(await times(page, 'Opening hours'), 1);
+    assert.equal(await times(page, 'Good day!'), 1);
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+
+  it('shows a question once, however often it had to be sent', async () => {
+    const { page, context } = await visit(browser);
+    await page.goto(shop);
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'Good day!');
+    const events = 'event: message_delta\ndata: {"text":"Half an ans"}\n\nevent: error\ndata: {"code":"dependency_unavailable","detail":"The model gives no answer."}\n\n';
+    const failures: Parameters<Page['route']>[1][] = [
+      (route) => route.abort(),
+      (route) => route.fulfill({ status: 503, body: '' }),
+      (route) => route.fulfill({ status: 200, contentType: 'text/event-stream', headers: { 'access-control-allow-origin': shop }, body: events }),
+    ];
+    await say(page, 'Where is my parcel?');
+    await until(page, 'ask the people behind this site');
+    for (const failure of failures) {
+      await page.route('**/chat/widget/messages', failure, { times: 1 });
+      if (failure === failures[0]) await say(page, 'Do you sell lamps?');
+      else await page.keyboard.press('Enter');
+      await until(page, 'That did not get through');
+      assert.equal(await times(page, 'Where is my parcel?'), 1);
+      assert.ok(!(await until(page, 'Good day!', 'StaticText')).includes('Half an ans'));
+    }
+    const answered = page.waitForResponse((it) => it.url().endsWith('/chat/widget/messages') && it.status() === 200);
+    await page.keyboard.press('Enter');
+    await answered;
+    for (const again of [false, true]) {
+      if (again) await page.reload();
+      if (again) await until(page, 'Open the chat');
+      if (again) await open(page);
+      assert.equal(await times(page, 'Do you sell lamps?'), 1, again ? 'after a reload' : 'at once');
+    }
+    await context.close();
+  });
+
+  it('is not seen where it can’t work, and the console names the cause', async () => {
+    const policy = `default-src 'none'; script-src ${product.url}; connect-src 'self'`;
+    const [strict, revoked, fresh] = [await serve(() => embedded(), policy), await serve(() => embedded(gone.keyPublic)), await serve(() => embedded(early.keyPublic))];
+    const gone = await mint([revoked]);
+    await call('DELETE', `/agents/${agent}/publishable-keys/${gone.id}`);
+    const draft = (await call<{ id: string }>('POST', '/agents', { name: 'Not yet' })).id;
+    const early = await mint([fresh], {}, draft);
+    await broken(elsewhere, `this page's origin, ${elsewhere}, is not on the list of the publishable key …${key.keyPublic.slice(-6)}`);
+    await broken(strict, `Content-Security-Policy keeps the chat from its server. Add ${product.url} to connect-src`);
+    await broken(revoked, `the publishable key …${gone.keyPublic.slice(-6)} was revoked`);
+    await broken(fresh, 'the agent was never published');
+  });
+
+  it('comes when the server can be reached again', async () => {
+    const { page, wrong, context } = await visit(browser);
+    await page.route((url) => url.origin === product.url, (route) => (route.request().resourceType() === 'script' ? route.continue() : route.abort()));
+    await page.goto(shop);
+    await told(page, wrong, `${product.url} can't be reached from here`);
+    assert.equal(await bubble(page).isVisible(), false);
+    await page.unrouteAll();
+    await page.evaluate(() => dispatchEvent(new Event('online')));
+    await until(page, 'Open the chat');
+    await context.close();
+  });
+
+  it('closes a chat whose key is revoked meanwhile, and goes with the panel', async () => {
+    const here = await serve(() => embedded(short.keyPublic));
+    const short = await mint([here]);
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(here);
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'Good day!');
+    await say(page, 'When are you open?');
+    await until(page, 'Opening hours');
+    await call('DELETE', `/agents/${agent}/publishable-keys/${short.id}`);
+    await say(page, 'And on Sundays?');
+    await until(page, 'This chat is closed.');
+    await until(page, 'Opening hours');
+    await told(page, wrong, 'was revoked');
+    await page.evaluate(() => (window as unknown as { flowyte: { close(): void } }).flowyte.close());
+    assert.equal(await bubble(page).isVisible(), false);
+    await context.close();
+  });
+
+  it('waits for the visitor’s identity where the key asks for one', async () => {
+    const here = await serve(() => embedded(strict.keyPublic));
+    const strict = await mint([here], { requireIdentityVerification: true });
+    const { page, context } = await visit(browser);
+    const warned = page.waitForEvent('console', (it) => it.type() === 'warning' && it.text().includes('window.flowyte.identify(token)'));
+    await page.goto(here);
+    await warned;
+    assert.equal(await bubble(page).isVisible(), false);
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const claims = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: 'visitor-7', aud: agent, exp: Math.floor(Date.now() / 1000) + 300 })}`;
+    const token = `${claims}.${createHmac('sha256', strict.identitySecret ?? '').update(claims).digest('base64url')}`;
+    await page.evaluate((it) => (window as unknown as { flowyte: { identify(token: string): void } }).flowyte.identify(it), token);
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'Good day!');
+    await say(page, 'When are you open?');
+    await until(page, 'Opening hours');
+    await context.close();
+  });
+
+  it('works where the page forbids HTML and scripts from strings', async () => {
+    const policy = `default-src 'none'; script-src ${product.url}; connect-src ${product.url}; require-trusted-types-for 'script'; trusted-types 'none'`;
+    const here = await serve(() => embedded(typed.keyPublic), policy);
+    const typed = await mint([here]);
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(here);
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'Good day!');
+    await say(page, 'When are you open?');
+    await until(page, 'Opening hours');
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+
+  it('refuses a second script with another key, and says so', async () => {
+    const two = await serve(() => `${embedded(first.keyPublic)}${tag(first.keyPublic)}${tag(other.keyPublic)}`.replaceAll(' async', ''));
+    const [first, other] = [await mint([two]), await mint([two])];
+    const { page, wrong, context } = await visit(browser);
+    await page.goto(two);
+    await until(page, 'Open the chat');
+    await told(page, wrong, `it is on this page already, under the publishable key …${first.keyPublic.slice(-6)}. The second script tag, with the publishable key …${other.keyPublic.slice(-6)}, is ignored`);
+    assert.equal(wrong.length, 1, 'the same script twice is no mistake');
+    assert.equal(await bubble(page).count(), 1);
     await context.close();
   });
 
@@ -194,7 +367,7 @@ describe('the widget', { concurrency: false }, () => {
     await page.goto(host);
     for (let tries = 0; tries < 50 && !(answers.includes(200) && wrong.some((it) => it.startsWith('Flowyte'))); tries += 1) await page.waitForTimeout(100);
     assert.ok(answers.includes(200), 'the frame of a listed page');
-    assert.ok(wrong.some((it) => it.includes('no origin (null)')), `the sandboxed frame: ${JSON.stringify(wrong)}`);
+    assert.ok(wrong.some((it) => it.includes('without an origin (null)')), `the sandboxed frame: ${JSON.stringify(wrong)}`);
     await context.close();
   });
 });

@@ -9,9 +9,15 @@ export interface Bootstrap {
   copy: Settings;
   behavior: Settings;
 }
+/** What an answer rests on. */
+export interface Source {
+  label: string;
+  url?: string | null;
+}
 export interface Said {
   role: 'user' | 'assistant';
   text: string;
+  sources?: Source[];
 }
 export interface Problem {
   code?: string;
@@ -31,10 +37,10 @@ export interface Channel {
   settings(): Promise<Bootstrap>;
   /** What was said before the page was loaded, oldest first. */
   history(): Promise<Said[]>;
-  /** The answer so far, longer each time. */
-  send(text: string): AsyncIterable<string>;
-  /** Says to the site's owner, not to the visitor, what is wrong. */
-  report(error: unknown): void;
+  /** The answer so far, longer each time; the last one names its sources. */
+  send(text: string): AsyncIterable<Omit<Said, 'role'>>;
+  /** Tells the site's owner, not the visitor, what is wrong. Whether the chat can't go on until the owner repairs it. */
+  report(error: unknown): Promise<boolean>;
 }
 
 const STYLE = `
@@ -43,6 +49,7 @@ const STYLE = `
 @media (prefers-color-scheme: dark) { :host { --paper: #1b1d22; --ink: #e8e9ec; --quiet: #a3a9b6; --line: #3a3f49; --mine: #1d3357; --bad: #ffb4ab; } }
 /* Within a page of ours, beside what it previews. */
 :host([inline]) { position: static; display: block; width: fit-content; margin: 8px 0; } :host([inline]) .panel { height: 440px; box-shadow: none; }
+:host([hidden]) { display: none; }
 * { box-sizing: border-box; font: inherit; }
 button { cursor: pointer; border: 0; color: inherit; background: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -54,6 +61,7 @@ header button { padding: 4px 8px; } header button:focus-visible { outline-color:
 .log { flex: 1; overflow-y: auto; padding: 16px; display: flex; flex-direction: column; gap: 10px; }
 .said { max-width: 85%; padding: 8px 12px; border-radius: 12px; background: color-mix(in srgb, var(--line) 45%, transparent); white-space: pre-wrap; overflow-wrap: anywhere; }
 .user { align-self: flex-end; background: var(--mine); }
+.sources { margin-top: 6px; color: var(--quiet); font-size: 13px; } .sources a { color: inherit; }
 .state { color: var(--quiet); font-size: 13px; } .state.bad { color: var(--bad); }
 form { display: flex; gap: 8px; padding: 12px; border-top: 1px solid var(--line); }
 input { flex: 1; min-width: 0; padding: 8px 12px; border: 1px solid var(--quiet); border-radius: 10px; background: var(--paper); color: var(--ink); }
@@ -82,8 +90,7 @@ export class Widget extends HTMLElement {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     this.root.adoptedStyleSheets = [sheet];
-    this.bubble.innerHTML =
-      '<svg width="26" height="26" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" aria-hidden="true"><path d="M4 5h16v11H9l-5 4z"/></svg>';
+    this.bubble.append(icon());
     this.bubble.setAttribute('aria-expanded', 'false');
     this.bubble.onclick = () => {
       this.toggle();
@@ -115,6 +122,7 @@ export class Widget extends HTMLElement {
   }
 
   connectedCallback(): void {
+    this.hidden = !this.settings; // Nobody sees it before it is known to work.
     addEventListener('offline', this.offline);
     addEventListener('online', this.online);
     void this.begin();
@@ -130,6 +138,7 @@ export class Widget extends HTMLElement {
   };
   private readonly online = (): void => {
     this.tell('');
+    void this.begin();
   };
 
   toggle(open = this.panel.hidden): void {
@@ -142,6 +151,7 @@ export class Widget extends HTMLElement {
     this.panel.hidden = !open;
     this.bubble.setAttribute('aria-expanded', String(open));
     if (open) void this.resume();
+    else if (this.form.hidden) this.hidden = true;
   }
 
   /** Takes on how the agent's owner wants it to look and to speak. */
@@ -154,10 +164,14 @@ export class Widget extends HTMLElement {
     this.words();
   }
 
-  /** Texts, from what the agent's owner set, else ours. */
+  /** A text, from what the agent's owner set, else ours. */
+  private word(name: string, otherwise: string): string {
+    const own = this.settings?.copy[name];
+    return typeof own === 'string' ? own : otherwise;
+  }
+
   private words(): void {
-    const copy = this.settings?.copy ?? {};
-    const word = (name: string, otherwise: string) => (typeof copy[name] === 'string' ? copy[name] : otherwise);
+    const word = (name: string, otherwise: string) => this.word(name, otherwise);
     const title = word('title', this.settings?.agentMeta.name ?? 'Chat');
     this.heading.textContent = title;
     this.shut.setAttribute('aria-label', word('close', 'Close the chat'));
@@ -170,64 +184,109 @@ export class Widget extends HTMLElement {
     this.form.setAttribute('aria-label', title);
   }
 
-  private async begin(): Promise<void> {
+  /** Appears when the channel is known to work; until then there is nothing to see. */
+  async begin(): Promise<void> {
+    if (this.settings && !this.hidden && !this.form.hidden) return;
     try {
       this.dress(await this.channel.settings());
     } catch (error) {
-      this.channel.report(error);
-      this.tell('The chat is not available on this page right now.', true);
+      await this.channel.report(error);
       return;
     }
+    this.hidden = this.form.hidden = false;
     if (this.settings?.behavior['openOnLoad'] === true) this.show(true);
     else if (!this.panel.hidden) void this.resume();
   }
 
-  /** Shows what was said before a reload, or the greeting. */
+  /** Shows the greeting, and what was said before a reload. */
   private async resume(): Promise<void> {
     if (this.started || !this.settings) return;
     this.started = true;
     if (this.settings.agentMeta.greeting) this.put('assistant', this.settings.agentMeta.greeting);
-    for (const said of await this.channel.history()) this.put(said.role, said.text);
+    let last: Said | undefined;
+    for (const said of await this.channel.history()) {
+      // A question that got no answer and was sent again was asked once, for whoever asked it.
+      if (said.role === 'assistant' || said.role !== last?.role || said.text !== last.text) this.fill(this.put(said.role), said);
+      last = said;
+    }
   }
 
   private async say(): Promise<void> {
     const text = this.input.value.trim();
     if (!text || this.busy || !this.settings) return;
     this.busy = this.submit.disabled = true;
-    this.put('user', text);
+    const question = this.put('user', text);
+    let answer: HTMLElement | undefined;
     this.input.value = '';
     this.tell('…');
     try {
-      let place: HTMLElement | undefined;
-      for await (const answer of this.channel.send(text)) {
-        place ??= this.put('assistant', '');
-        place.textContent = answer;
-        this.log.scrollTop = this.log.scrollHeight;
-      }
+      for await (const said of this.channel.send(text)) this.fill((answer ??= this.put('assistant')), said);
       this.tell('');
     } catch (error) {
-      this.input.value = text; // Nothing that was written is lost.
-      this.channel.report(error);
+      // Nothing that was written is lost, and what is sent again stands there once.
+      question.remove();
+      answer?.remove();
+      this.input.value = `${text} ${this.input.value}`.trimEnd();
       const wait = error instanceof Refused && error.problem.code === 'rate_limited';
       this.tell(wait ? 'Too many messages at once; try again in a moment.' : 'That did not get through. Try again.', true);
+      if (await this.channel.report(error)) this.end();
     } finally {
       this.busy = this.submit.disabled = false;
       this.input.focus();
     }
   }
 
-  private put(role: Said['role'], text: string): HTMLElement {
+  /** What was said stays to be read until the panel is closed. */
+  private end(): void {
+    this.form.hidden = true;
+    this.tell('This chat is closed.', true);
+    if (this.panel.hidden) this.hidden = true;
+  }
+
+  private put(role: Said['role'], text = ''): HTMLElement {
     const said = make('div', `said ${role}`);
-    said.textContent = text;
     this.state.before(said);
-    this.log.scrollTop = this.log.scrollHeight;
+    this.fill(said, { text });
     return said;
+  }
+
+  private fill(place: HTMLElement, { text, sources = [] }: Omit<Said, 'role'>): void {
+    place.textContent = text;
+    if (sources.length > 0) {
+      const named = make('div', 'sources');
+      named.append(this.word('sources', 'Source: '), ...sources.flatMap((it, index) => [index ? ', ' : '', name(it)]));
+      place.append(named);
+    }
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   private tell(text: string, bad = false): void {
     this.state.textContent = text;
     this.state.className = bad ? 'state bad' : 'state';
   }
+}
+
+/** The bubble's picture; element by element, since pages may forbid HTML from strings (Trusted Types). */
+function icon(): SVGElement {
+  const within = (tag: string, attributes: Record<string, string>) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const svg = within('svg', { width: '26', height: '26', viewBox: '0 0 24 24', fill: 'none', stroke: 'currentColor', 'stroke-width': '2', 'stroke-linejoin': 'round', 'aria-hidden': 'true' });
+  svg.append(within('path', { d: 'M4 5h16v11H9l-5 4z' }));
+  return svg;
+}
+
+/** A source, as a link where it is a page. */
+function name({ label, url }: Source): Node | string {
+  if (!url || !/^https?:/.test(url)) return label;
+  const link = make('a');
+  link.textContent = label;
+  link.href = url;
+  link.target = '_blank';
+  link.rel = 'noopener noreferrer';
+  return link;
 }
 
 function make<K extends keyof HTMLElementTagNameMap>(tag: K, name = ''): HTMLElementTagNameMap[K] {

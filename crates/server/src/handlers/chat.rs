@@ -13,7 +13,8 @@ use bytes::Bytes;
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::{CredentialKind, Environment};
 use flowyte_platform::agents::{Agents, Version};
-use flowyte_platform::conversations::{Conversations, Line, Message, sources_json};
+use flowyte_platform::answerer::greeting;
+use flowyte_platform::conversations::{Conversations, Line, Message, Speaker, sources_json};
 use flowyte_platform::turn::{Begun, Event, Keep, Means, Turn};
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
 use serde::Deserialize;
@@ -98,8 +99,9 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let (organization, agent, conversation) = place(&call).await?;
     let version = published(&call, organization, agent).await?;
     let keep = Keep::Conversation(conversation);
-    let begun =
-        turn(&call, agent, version.config, keep, Vec::new(), body.content)?.begin(call.store()).await?;
+    // Its page has greeted the visitor, with what the bootstrap says.
+    let greeted = vec![Line { speaker: Speaker::Assistant, text: greeting(&version.config) }];
+    let begun = turn(&call, agent, version.config, keep, greeted, body.content)?.begin(call.store()).await?;
     let warrant = Arc::new(call.warrant);
     Ok(live::answer(warrant.clone(), run(warrant, begun), Messages))
 }
@@ -173,6 +175,7 @@ pub(super) fn message(message: &Message) -> Value {
         "role": message.speaker.as_str(),
         "text": message.text,
         "at": instant(message.at),
+        "sources": sources_json(&message.sources),
     })
 }
 

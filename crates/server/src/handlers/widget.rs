@@ -59,6 +59,8 @@ pub async fn embed(call: Call) -> Outcome<Answer> {
 pub async fn bootstrap(call: Call) -> Outcome<Answer> {
     let organization = call.organization()?;
     let agent = or_internal(call.caller()?.agent(), "a publishable key has no agent")?;
+    let key = PublishableKeyId::from_bytes(call.caller()?.credential());
+    let key = call.store().publishable_key_of(organization, key).await?;
     let (row, published) = Agents(call.store()).live(organization, agent).await?;
     let widget = Widgets(call.store()).find(organization, agent).await?;
     // A draft is nobody's business but its authors', so an agent that was never published shows its name alone.
@@ -66,7 +68,12 @@ pub async fn bootstrap(call: Call) -> Outcome<Answer> {
         Some(version) => json!({"name": version.config["name"], "greeting": greeting(&version.config)}),
         None => json!({"name": row.name, "greeting": ""}),
     };
-    Ok(Answer::data(
-        json!({"agentMeta": meta, "theme": widget.theme, "copy": widget.copy, "behavior": widget.behavior}),
-    ))
+    Ok(Answer::data(json!({
+        "agentMeta": meta,
+        "theme": widget.theme,
+        "copy": widget.copy,
+        "behavior": widget.behavior,
+        "published": published.is_some(),
+        "identityRequired": key.require_identity,
+    })))
 }

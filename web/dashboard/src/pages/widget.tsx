@@ -69,24 +69,32 @@ class Draft implements Channel {
   constructor(
     private readonly agentId: string,
     readonly settings: () => Promise<Bootstrap>,
-    readonly report: (error: unknown) => void,
+    private readonly trouble: (error: unknown) => void,
   ) {}
+
+  report(error: unknown): Promise<boolean> {
+    this.trouble(error);
+    return Promise.resolve(false);
+  }
 
   history(): Promise<Said[]> {
     return Promise.resolve(this.said);
   }
 
-  async *send(text: string): AsyncGenerator<string> {
-    const transcript = [...this.said, { role: 'user' as const, text }];
+  async *send(text: string): AsyncGenerator<Omit<Said, 'role'>> {
+    // The panel greets, so the answers need not.
+    const { greeting } = (await this.settings()).agentMeta;
+    const greeted = greeting ? [{ role: 'assistant' as const, text: greeting }] : [];
+    const transcript = [...greeted, ...this.said, { role: 'user' as const, text }];
     const answer = await stream(
       api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: this.agentId } }, body: { mode: 'text', draftMode: true, transcript }, parseAs: 'stream' }),
     );
     for await (const { name, data } of events(answer)) {
       if (name === 'error') throw new Refusal(data as Schemas['Problem']);
       if (name === 'agent_message') {
-        const reply = data as { text: string };
+        const reply = data as Omit<Said, 'role'>;
         this.said.push({ role: 'user', text }, { role: 'assistant', text: reply.text });
-        yield reply.text;
+        yield reply;
       }
     }
   }
