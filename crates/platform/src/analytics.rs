@@ -42,6 +42,10 @@ pub struct Counts {
     pub outcomes: [i64; 4],
     /// In the order of [`Sentiment::ALL`].
     pub sentiments: [i64; 4],
+    /// Questions that were asked in them.
+    pub questions: i64,
+    /// Those to which the agent said that it does not know.
+    pub unanswered: i64,
     /// What was charged while they went on, in credits.
     pub spent: i64,
 }
@@ -58,6 +62,8 @@ impl Counts {
 
     fn add(&mut self, cell: &Cell) {
         self.total += cell.many;
+        self.questions += cell.questions;
+        self.unanswered += cell.unanswered;
         self.answered += if cell.answered { cell.many } else { 0 };
         if let Some(outcome) = &cell.outcome {
             self.ended += cell.many;
@@ -88,15 +94,13 @@ pub struct Figures {
     pub topics: Vec<(String, i64)>,
 }
 
-/// How long answers took and what was not answered.
+/// How long answers took, and what nobody looked at yet.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// Milliseconds by language: the median, and what 95 of 100 stayed within.
     pub latency: BTreeMap<String, (i64, i64)>,
     /// Knowledge gaps that are open.
     pub open_gaps: i64,
-    /// Questions in the window that were not answered.
-    pub unanswered: i64,
 }
 
 struct Cell {
@@ -107,6 +111,8 @@ struct Cell {
     sentiment: Option<String>,
     answered: bool,
     many: i64,
+    questions: i64,
+    unanswered: i64,
 }
 
 fn day(row: &Row) -> Result<String, StoreError> {
@@ -122,6 +128,8 @@ fn cell(row: &Row) -> Result<Cell, StoreError> {
         sentiment: row.get("sentiment")?,
         answered: row.flag("answered")?,
         many: row.get("many")?,
+        questions: row.get("questions")?,
+        unanswered: row.get("unanswered")?,
     })
 }
 
@@ -186,8 +194,8 @@ impl Analytics<'_> {
         let rows = tx
             .all(
                 "SELECT agent_id, started_at / 86400000000 AS day, channel, outcome, sentiment, \
-                 CAST(CASE WHEN agent_turns > 0 THEN 1 ELSE 0 END AS BIGINT) AS answered, COUNT(*) AS many \
-                 FROM conversations WHERE organization_id = $1 AND agent_id = COALESCE($2, agent_id) \
+                 CAST(CASE WHEN agent_turns > 0 THEN 1 ELSE 0 END AS BIGINT) AS answered, COUNT(*) AS many, \
+                 CAST(SUM(user_turns) AS BIGINT) AS questions, CAST(SUM(unanswered) AS BIGINT) AS unanswered FROM conversations WHERE organization_id = $1 AND agent_id = COALESCE($2, agent_id) \
                  AND started_at >= $3 AND started_at < $4 AND (CAST($5 AS TEXT) IS NULL OR channel = $5) \
                  AND environment = $6 AND user_turns > 0 GROUP BY agent_id, started_at / 86400000000, channel, outcome, \
                  sentiment, CAST(CASE WHEN agent_turns > 0 THEN 1 ELSE 0 END AS BIGINT)",
@@ -238,7 +246,7 @@ impl Analytics<'_> {
         args.push(MOST_ANSWERS.into());
         let rows = tx
             .all(
-                "SELECT m.language, m.latency_ms, m.unknown FROM messages m \
+                "SELECT m.language, m.latency_ms FROM messages m \
                  JOIN conversations c ON c.id = m.conversation_id WHERE m.organization_id = $1 AND c.organization_id = $1 \
                  AND c.agent_id = $2 AND c.started_at >= $3 AND c.started_at < $4 \
                  AND (CAST($5 AS TEXT) IS NULL OR c.channel = $5) AND c.environment = $6 AND m.latency_ms IS NOT NULL \
@@ -250,7 +258,6 @@ impl Analytics<'_> {
         let mut answers = Answers::default();
         for row in &rows {
             times.entry(row.get("language")?).or_default().push(row.get("latency_ms")?);
-            answers.unanswered += row.get::<i64>("unknown")?;
         }
         for (language, mut all) in times.into_iter().filter(|(language, _)| !language.is_empty()) {
             all.sort_unstable();
@@ -258,8 +265,9 @@ impl Analytics<'_> {
         }
         answers.open_gaps = tx
             .one(
-                "SELECT COUNT(*) AS many FROM knowledge_gaps WHERE organization_id = $1 AND agent_id = $2 AND status = 'open'",
-                vec![id(organization), id(agent)],
+                "SELECT COUNT(*) AS many FROM knowledge_gaps g WHERE g.organization_id = $1 AND g.agent_id = $2 \
+                 AND g.status = 'open' AND EXISTS (SELECT 1 FROM knowledge_gap_hits h WHERE h.gap_id = g.id AND h.environment = $3)",
+                vec![id(organization), id(agent), window.environment.as_str().into()],
             )
             .await?
             .get("many")?;

@@ -2,8 +2,8 @@
 
 use crate::knowledge::analysis::terms;
 use crate::words::words;
-use flowyte_core::Timestamp;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeGapId, OrganizationId};
+use flowyte_core::{Environment, Timestamp};
 use flowyte_store::audit::Deed;
 use flowyte_store::db::id;
 use flowyte_store::{By, Mode, Row, Store, StoreError, Tx};
@@ -55,14 +55,20 @@ impl Gap {
     }
 }
 
+/// Whether a text asks anything: one without a word (`???`, an emoji) is no question that an answer could be missing for.
+pub(crate) fn is_question(text: &str) -> bool {
+    !terms(text, "").is_empty()
+}
+
 /// A question to note.
 pub(crate) struct Miss<'m> {
     pub question: &'m str,
+    pub environment: Environment,
     pub top_score: Option<f64>,
     pub at: Timestamp,
 }
 
-/// Notes a question that was not answered. One without a word is no question.
+/// Notes a question that was not answered.
 pub(crate) async fn note(
     tx: &mut Tx,
     organization: OrganizationId,
@@ -71,9 +77,6 @@ pub(crate) async fn note(
     miss: &Miss<'_>,
 ) -> Result<(), StoreError> {
     let asked: String = terms(miss.question, "").join(" ").chars().take(TOLD_APART).collect();
-    if asked.is_empty() {
-        return Ok(());
-    }
     // Organization, agent and words are unique, so a hash of them is as good as randomness.
     let hash = Sha256::new_with_prefix(organization.as_bytes())
         .chain_update(agent.as_bytes())
@@ -101,9 +104,14 @@ pub(crate) async fn note(
         )
         .await?;
     tx.exec(
-        "INSERT INTO knowledge_gap_hits (gap_id, organization_id, conversation_id, hits) VALUES ($1, $2, $3, 1) \
+        "INSERT INTO knowledge_gap_hits (gap_id, organization_id, conversation_id, environment, hits) VALUES ($1, $2, $3, $4, 1) \
          ON CONFLICT (gap_id, conversation_id) DO UPDATE SET hits = knowledge_gap_hits.hits + 1",
-        vec![id(row.id::<KnowledgeGapId>("id")?), id(organization), id(conversation)],
+        vec![
+            id(row.id::<KnowledgeGapId>("id")?),
+            id(organization),
+            id(conversation),
+            miss.environment.as_str().into(),
+        ],
     )
     .await
     .map(drop)
@@ -121,12 +129,18 @@ fn gap(row: &Row) -> Result<Gap, StoreError> {
     })
 }
 
-/// How many questions an agent left unanswered.
-async fn asked(tx: &mut Tx, organization: OrganizationId, agent: AgentId) -> Result<i64, StoreError> {
+/// How many questions an agent left unanswered; in one environment, or in both.
+async fn asked(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    agent: AgentId,
+    environment: Option<Environment>,
+) -> Result<i64, StoreError> {
     tx.one(
         "SELECT CAST(COALESCE(SUM(h.hits), 0) AS BIGINT) AS total FROM knowledge_gaps g \
-         JOIN knowledge_gap_hits h ON h.gap_id = g.id WHERE g.organization_id = $1 AND g.agent_id = $2",
-        vec![id(organization), id(agent)],
+         JOIN knowledge_gap_hits h ON h.gap_id = g.id WHERE g.organization_id = $1 AND g.agent_id = $2 \
+         AND (CAST($3 AS TEXT) IS NULL OR h.environment = $3)",
+        vec![id(organization), id(agent), environment.map(Environment::as_str).into()],
     )
     .await?
     .get("total")
@@ -146,11 +160,12 @@ pub struct Found {
 }
 
 impl Gaps<'_> {
-    /// The most frequent gaps of an agent. `status`: only those.
+    /// The most frequent gaps of an agent in an environment. `status`: only those.
     pub async fn list(
         &self,
         organization: OrganizationId,
         agent: AgentId,
+        environment: Environment,
         status: Option<Status>,
         limit: u32,
     ) -> Result<Found, StoreError> {
@@ -158,9 +173,9 @@ impl Gaps<'_> {
         tx.agent_is_there(organization, agent).await?;
         let talked = tx
             .opt(
-                "SELECT id FROM conversations WHERE organization_id = $1 AND agent_id = $2 AND environment = 'live' \
+                "SELECT id FROM conversations WHERE organization_id = $1 AND agent_id = $2 AND environment = $3 \
                  AND user_turns > 0 LIMIT 1",
-                vec![id(organization), id(agent)],
+                vec![id(organization), id(agent), environment.as_str().into()],
             )
             .await?;
         let rows = tx
@@ -168,12 +183,18 @@ impl Gaps<'_> {
                 "SELECT g.id, g.query_text, g.status, g.top_score, g.last_at, CAST(SUM(h.hits) AS BIGINT) AS hits, \
                  COUNT(*) AS conversations FROM knowledge_gaps g JOIN knowledge_gap_hits h ON h.gap_id = g.id \
                  WHERE g.organization_id = $1 AND g.agent_id = $2 AND (CAST($3 AS TEXT) IS NULL OR g.status = $3) \
-                 GROUP BY g.id, g.query_text, g.status, g.top_score, g.last_at \
+                 AND h.environment = $5 GROUP BY g.id, g.query_text, g.status, g.top_score, g.last_at \
                  ORDER BY COUNT(*) DESC, SUM(h.hits) DESC, g.last_at DESC, g.id LIMIT $4",
-                vec![id(organization), id(agent), status.map(Status::as_str).into(), limit.into()],
+                vec![
+                    id(organization),
+                    id(agent),
+                    status.map(Status::as_str).into(),
+                    limit.into(),
+                    environment.as_str().into(),
+                ],
             )
             .await?;
-        let total = asked(&mut tx, organization, agent).await?;
+        let total = asked(&mut tx, organization, agent, Some(environment)).await?;
         let gaps = rows.iter().map(gap).collect::<Result<_, _>>()?;
         Ok(Found { ready: talked.is_some(), gaps, total })
     }
@@ -204,7 +225,7 @@ impl Gaps<'_> {
             )
             .await?;
         let row = gap(&row)?;
-        let total = asked(&mut tx, organization, agent).await?;
+        let total = asked(&mut tx, organization, agent, None).await?;
         let details = json!({"status": status.as_str()});
         let deed = Deed {
             action: "knowledge_gap.changed",

@@ -331,6 +331,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0009_bounds.sql"),
     include_str!("../migrations/0010_last_calls.sql"),
     include_str!("../migrations/0011_asked.sql"),
+    include_str!("../migrations/0012_unanswered.sql"),
 ];
 
 /// The embedded database: one file, one process.

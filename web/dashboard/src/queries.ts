@@ -128,8 +128,11 @@ export const analyticsByAgent = (environment: Environment) =>
     queryFn: () => all((cursor) => page(api.GET('/analytics/by-agent', { params: { query: { environment, limit: 100, ...(cursor ? { cursor } : {}) } } }))),
   });
 
-export const gaps = (agentId: string) =>
-  queryOptions({ queryKey: ['gaps', agentId], queryFn: () => ask(api.GET('/agents/{agentId}/knowledge-gaps', { params: { path: { agentId } } })) });
+export const gaps = (agentId: string, environment: Environment) =>
+  queryOptions({
+    queryKey: ['gaps', agentId, environment],
+    queryFn: () => ask(api.GET('/agents/{agentId}/knowledge-gaps', { params: { path: { agentId }, query: { environment } } })),
+  });
 
 /** What a member holds, so that pages offer what would be permitted. The server decides. */
 export function holds(of: { scopes: string[] } | undefined, scope: string): boolean {

@@ -33,6 +33,7 @@ fn render(it: &Conversation) -> Value {
         "durationS": it.last_at.since(it.started_at) / 1_000_000,
         "outcome": it.outcome.map(CameTo::as_str),
         "userTurnCount": it.user_turns,
+        "unansweredCount": it.unanswered,
     });
     let mood = sentiment(it);
     let known = [
@@ -181,6 +182,8 @@ fn stats(it: &Counts) -> Value {
         "transferredCalls": it.came_to(CameTo::Transferred),
         "abandonedCalls": it.came_to(CameTo::Abandoned),
         "failedCalls": it.came_to(CameTo::Error),
+        "questions": it.questions,
+        "unansweredQuestions": it.unanswered,
     });
     for (name, value) in rates {
         stats[name] = value;
@@ -238,7 +241,7 @@ pub async fn agent(call: Call) -> Outcome<Answer> {
     card["p50ByLang"] = latency(|it| it.0).into();
     card["p95ByLang"] = latency(|it| it.1).into();
     card["knowledgeGapsSummary"] =
-        json!({"open": answers.open_gaps, "unansweredQuestions": answers.unanswered});
+        json!({"open": answers.open_gaps, "unansweredQuestions": figures.all.unanswered});
     Ok(Answer::data(card))
 }
 
@@ -277,7 +280,14 @@ async fn days(call: &Call, agent: Option<AgentId>) -> Outcome<Answer> {
         .by_day
         .iter()
         .map(|(date, it)| {
-            json!({"date": date, "calls": it.total, "answeredCalls": it.answered, "spendUsd": usd(it.spent)})
+            json!({
+                "date": date,
+                "calls": it.total,
+                "answeredCalls": it.answered,
+                "questions": it.questions,
+                "unansweredQuestions": it.unanswered,
+                "spendUsd": usd(it.spent),
+            })
         })
         .collect();
     Ok(Answer::data(json!({"days": days})))
@@ -315,7 +325,10 @@ fn render_gap(gap: &Gap, total: i64) -> Value {
 pub async fn gaps(call: Call) -> Outcome<Answer> {
     let status = call.query.get("status").and_then(Status::parse);
     let limit = call.query.get_u32("limit").unwrap_or(20);
-    let found = Gaps(call.store()).list(call.organization()?, call.id("agentId")?, status, limit).await?;
+    let environment = environment(&call).unwrap_or(Environment::Live);
+    let found = Gaps(call.store())
+        .list(call.organization()?, call.id("agentId")?, environment, status, limit)
+        .await?;
     let gaps: Vec<Value> = found.gaps.iter().map(|gap| render_gap(gap, found.total)).collect();
     let state = if found.ready { "ready" } else { "collecting" };
     Ok(Answer::data(json!({"dataState": state, "ranked": true, "gaps": gaps})))

@@ -158,6 +158,63 @@ fn visit(world: &World, words: &[&str]) -> String {
     text(&opened["conversationId"])
 }
 
+/// Whether a question was answered is said in five places, which must say the same, in both environments.
+#[test]
+fn what_was_not_answered_is_the_same_everywhere() {
+    for world in worlds(&[]) {
+        let (server, key) = (&world.server, &world.all);
+        teach(&world, &world.agent);
+        let (_, test) = server
+            .mint(&world.owner, json!({"name": "t", "env": "test", "scopes": ["chat:write", "chat:read"]}));
+        let get = |path: &str| server.as_key(key, "GET", &format!("/api/v1{path}"), None).data();
+        let ask = |key: &str, words: &[&str]| {
+            let session = open(&world, key);
+            for one in words {
+                send(&world, key, &session, one);
+            }
+            session
+        };
+        // A text without a word gets the same answer and is no question.
+        let live = ask(key, &["When do you open?", "Do you sell fish?", "???", "Do you repair bicycles?"]);
+        let tried = ask(&test, &["Do you sell fish?"]);
+        for (environment, session, questions, unanswered) in [("live", live, 4, 2), ("test", tried, 1, 1)] {
+            let row = get(&format!("/conversations/{session}"));
+            assert_eq!(
+                (&row["userTurnCount"], &row["unansweredCount"]),
+                (&json!(questions), &json!(unanswered)),
+                "{row}"
+            );
+            let said = match unanswered {
+                1 => "One question was not answered.",
+                _ => "2 questions were not answered.",
+            };
+            assert!(text(&row["summary"]).contains(said), "{row}");
+            let counted = |stats: &Value| {
+                assert_eq!(
+                    (&stats["questions"], &stats["unansweredQuestions"]),
+                    (&json!(questions), &json!(unanswered)),
+                    "{environment}: {stats}"
+                );
+            };
+            counted(&get(&format!("/analytics/overview?environment={environment}"))["answerStats"]);
+            counted(&get(&format!("/analytics/by-agent?environment={environment}"))[0]["answerStats"]);
+            let days = get(&format!("/analytics/timeseries?environment={environment}"));
+            counted(days["days"].as_array().unwrap().last().unwrap());
+            let card = get(&format!("/agents/{}/analytics?environment={environment}", world.agent));
+            counted(&card["answerStats"]);
+            assert_eq!(
+                card["knowledgeGapsSummary"],
+                json!({"open": unanswered, "unansweredQuestions": unanswered}),
+                "{environment}"
+            );
+            let found = get(&format!("/agents/{}/knowledge-gaps?environment={environment}", world.agent));
+            let gaps = found["gaps"].as_array().unwrap();
+            assert_eq!(gaps.iter().map(|it| it["count"].as_i64().unwrap()).sum::<i64>(), unanswered);
+            assert_eq!(found["dataState"], "ready");
+        }
+    }
+}
+
 #[test]
 fn what_was_said_is_seen_searched_and_counted() {
     for world in worlds(&[]) {

@@ -33,7 +33,8 @@ export function AnalyticsPage() {
           ) : (
             <div className="figures">
               <Figure name="Conversations" value={it.answerStats.totalCalls.toLocaleString()} />
-              <Figure name="Answered" value={percent(it.answerStats.answerRate)} />
+              <Figure name="Questions" value={it.answerStats.questions.toLocaleString()} />
+              <Figure name="Not answered" value={it.answerStats.unansweredQuestions.toLocaleString()} />
               <Figure name="Handled alone" value={percent(it.answerStats.containmentRate)} />
               <Figure name="Unhappy visitors" value={(it.sentimentTriage.negative + it.sentimentTriage.frustrated).toLocaleString()} />
               <Figure name="Spent" value={usd(it.costBreakdown.totalUsd)} />
@@ -44,7 +45,7 @@ export function AnalyticsPage() {
       )}
       <Days environment={environment} />
       <ByAgent environment={environment} />
-      <Gaps />
+      <Gaps environment={environment} />
     </>
   );
 }
@@ -80,14 +81,15 @@ function Days({ environment }: { environment: Environment }) {
               </g>
             ))}
           </svg>
-          <Table label="Conversations by day" columns={['Day', 'Conversations', 'Answered', 'Spent']}>
+          <Table label="Conversations by day" columns={['Day', 'Conversations', 'Questions', 'Not answered', 'Spent']}>
             {rows
               .filter((it) => it.calls > 0)
               .map((it) => (
                 <tr key={it.date}>
                   <td>{it.date}</td>
                   <td>{it.calls}</td>
-                  <td>{it.answeredCalls}</td>
+                  <td>{it.questions}</td>
+                  <td>{it.unansweredQuestions}</td>
                   <td>{usd(it.spendUsd)}</td>
                 </tr>
               ))}
@@ -107,7 +109,7 @@ function ByAgent({ environment }: { environment: Environment }) {
       <Trouble error={found.error} />
       {found.isPending && <Loading />}
       {found.data && (
-        <Table label="Figures by agent" columns={['Agent', 'Conversations', 'Answered', 'Handled alone', 'Transferred']}>
+        <Table label="Figures by agent" columns={['Agent', 'Conversations', 'Questions', 'Not answered', 'Handled alone', 'Transferred']}>
           {found.data.map((it) => (
             <tr key={it.agentId}>
               <td className="name">
@@ -116,7 +118,8 @@ function ByAgent({ environment }: { environment: Environment }) {
                 </Link>
               </td>
               <td>{it.answerStats.totalCalls}</td>
-              <td>{percent(it.answerStats.answerRate)}</td>
+              <td>{it.answerStats.questions}</td>
+              <td>{it.answerStats.unansweredQuestions}</td>
               <td>{percent(it.answerStats.containmentRate)}</td>
               <td>{percent(it.answerStats.transferRate)}</td>
             </tr>
@@ -135,12 +138,12 @@ const STATUSES: [Status, string][] = [
   ['dismissed', 'dismissed'],
 ];
 
-function Gaps() {
+function Gaps({ environment }: { environment: Environment }) {
   const { data: me } = useQuery(session);
   const known = useQuery({ ...agents, enabled: holds(me, 'agents:read') });
   const [chosen, setChosen] = useState('');
   const agentId = chosen || known.data?.[0]?.id;
-  const found = useQuery({ ...gaps(agentId ?? ''), enabled: agentId !== undefined });
+  const found = useQuery({ ...gaps(agentId ?? '', environment), enabled: agentId !== undefined });
   const mark = useMutation({
     mutationFn: ({ gapId, status }: { gapId: string; status: Status }) =>
       ask(api.PATCH('/agents/{agentId}/knowledge-gaps/{gapId}', { params: { path: { agentId: agentId ?? '', gapId } }, body: { status } })),
@@ -166,7 +169,7 @@ function Gaps() {
       </div>
       <Trouble error={found.error ?? mark.error} />
       {found.isPending && <Loading />}
-      {found.data?.gaps.length === 0 && <Empty title="Every question was answered so far" />}
+      {found.data?.gaps.length === 0 && <Empty title={found.data.dataState === 'collecting' ? 'Nobody has asked it anything yet' : 'Nothing was asked that it did not know'} />}
       {found.data && found.data.gaps.length > 0 && (
         <Table label="Questions that were not answered" columns={['Question', 'Asked', 'Last', 'Why', 'Status']}>
           {found.data.gaps.map((it) => (

@@ -168,7 +168,7 @@ export function ConversationPage() {
               <dt>Lasted</dt>
               <dd>{duration(it.durationS)}</dd>
               <dt>Questions</dt>
-              <dd>{it.userTurnCount}</dd>
+              <dd>{it.unansweredCount > 0 ? `${it.userTurnCount}, ${it.unansweredCount} not answered` : it.userTurnCount}</dd>
               <dt>Topic</dt>
               <dd>{it.primaryTopic ?? <span className="quiet">unknown</span>}</dd>
               <dt>Mood</dt>
