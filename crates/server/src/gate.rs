@@ -201,7 +201,7 @@ async fn answer(
         return Err(Problem::limited(limited));
     }
     trace.permitted = true;
-    note_browser_key(app, &permit, &parts.headers, address, now);
+    note_browser_key(app, &permit, &facts, now);
 
     let checks = &app.api.checks[matched.index];
     let params = matched.decoded_params();
@@ -408,14 +408,18 @@ fn stranger(app: &App, denial: &Denial, address: IpAddr, now: Timestamp, problem
     }
 }
 
-/// A secret key that comes from a web page is in every visitor's hands: its owner should know.
-fn note_browser_key(app: &Arc<App>, permit: &Permit, headers: &HeaderMap, address: IpAddr, now: Timestamp) {
+/// A secret key that comes from a web page is in every visitor's hands: its owner should know. Our own pages are another matter: there a
+/// member pastes a key of theirs, and the page says what that means.
+fn note_browser_key(app: &Arc<App>, permit: &Permit, facts: &RequestFacts<'_>, now: Timestamp) {
     let Some(caller) = permit.caller().filter(|it| it.kind() == CredentialKind::SecretKey) else { return };
     // Some backends' fetch sends Sec-Fetch-Mode as well; only browsers say from which site.
-    let from_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
-    if !from_browser || app.browser_keys.take(caller.credential(), now).is_err() {
+    let own =
+        facts.fetch_site.one() == Some("same-origin") || facts.origin.one() == Some(facts.public_origin);
+    let from_browser = facts.origin != Field::None || facts.fetch_site != Field::None;
+    if own || !from_browser || app.browser_keys.take(caller.credential(), now).is_err() {
         return;
     }
+    let address = facts.address;
     let (app, organization, id) = (app.clone(), caller.organization(), caller.credential_id());
     tokio::spawn(async move {
         let actor = Actor { kind: "secret_key", id: id.clone(), name: String::new() };

@@ -21,6 +21,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("site/style.css");
 const DOCS_SCRIPT: &str = include_str!("site/docs.js");
+const LLMS: &str = include_str!("site/llms.md");
 
 /// The dashboard as `make run` built it. Without Node it is not there, and plain pages say what to call instead.
 #[derive(rust_embed::Embed)]
@@ -212,7 +213,8 @@ fn invite(app: &App) -> String {
 
 fn docs() -> String {
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-     <title>API reference · Flowyte</title><link rel=\"stylesheet\" href=\"/docs/swagger-ui.css\"></head>\n<body><div id=\"docs\">\
+     <title>API reference · Flowyte</title><link rel=\"stylesheet\" href=\"/docs/swagger-ui.css\"></head>\n<body><div class=\"swagger-ui\"><div class=\"wrapper\">\
+     <div class=\"info\" id=\"who\" role=\"status\"></div></div></div><div id=\"docs\">\
      <noscript>The reference needs JavaScript; <a href=\"/api/v1/openapi.json\">the OpenAPI document</a> does not.</noscript></div>\
      <script src=\"/docs/swagger-ui-bundle.js\"></script><script src=\"/docs/init.js\"></script></body></html>\n"
         .to_owned()
@@ -270,21 +272,18 @@ fn swagger() -> Option<&'static (Bytes, Bytes)> {
 
 /// The API for language models (llmstxt.org): what it is, how to get in, what can be called.
 fn llms(app: &App) -> String {
-    let url = &app.config.public_url;
-    let mut text = format!(
-        "# Flowyte\n\n> An API for AI chat and voice agents. Base URL {url}/api/v1.\n\n\
-         Send `Authorization: Bearer flowyte_sk_…`. A member mints the key in the dashboard; its scopes say what it opens. \
-         `GET {url}/api/v1/whoami` tells what a credential may do. Success is {{\"success\": true, \"data\": …}}; refusals are \
-         application/problem+json with a stable `code`, and a 403 names what would have been enough. Lists take `limit` and \
-         `cursor`. Send an `Idempotency-Key` to repeat a creation safely.\n\n\
-         - [OpenAPI document]({url}/api/v1/openapi.json)\n- [What each refusal means]({url}/errors)\n\n## Operations for a secret key\n\n"
-    );
-    let live = |it: &&Operation| !it.reserved && it.takes(CredentialKind::SecretKey);
-    for operation in app.api.contract().operations().iter().filter(live) {
-        let summary = summary(app, operation);
-        let scopes = scopes(app, operation);
+    let mut text = LLMS.replace("{url}", &app.config.public_url);
+    for (kind, title) in [
+        (CredentialKind::SecretKey, "Operations for a secret key"),
+        (CredentialKind::PublishableKey, "Operations for a publishable key"),
+        (CredentialKind::Visitor, "Operations for a visitor session"),
+    ] {
         // Writing to a String can't fail.
-        let _ = writeln!(text, "- `{} {}`: {summary}{scopes}", operation.method, operation.template);
+        let _ = writeln!(text, "\n## {title}\n");
+        for operation in app.api.contract().operations().iter().filter(|it| !it.reserved && it.takes(kind)) {
+            let (summary, scopes) = (summary(app, operation), scopes(app, operation, kind));
+            let _ = writeln!(text, "- `{} {}`: {summary}{scopes}", operation.method, operation.template);
+        }
     }
     text
 }
@@ -294,11 +293,11 @@ fn summary<'a>(app: &'a App, operation: &Operation) -> &'a str {
     app.api.document["paths"][path][operation.method.to_ascii_lowercase()]["summary"].as_str().unwrap_or("")
 }
 
-fn scopes(app: &App, operation: &Operation) -> String {
+fn scopes(app: &App, operation: &Operation, kind: CredentialKind) -> String {
     let Requirement::Credential(alternatives) = operation.requirement() else { return String::new() };
     let sets: Vec<String> = alternatives
         .iter()
-        .filter(|it| it.kind == CredentialKind::SecretKey && !it.scopes.is_empty())
+        .filter(|it| it.kind == kind && !it.scopes.is_empty())
         .map(|it| app.api.contract().scopes().names(it.scopes).join(" and "))
         .collect();
     if sets.is_empty() { String::new() } else { format!(" (scope {})", sets.join(" or ")) }

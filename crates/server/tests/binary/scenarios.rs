@@ -908,6 +908,13 @@ fn each_refusal_is_counted_once_for_the_keys_owner() {
             .mint(&world.owner, json!({"name": "counted", "scopes": ["agents:read"], "rateLimitRpm": 5}));
         let origin = format!("Authorization: Bearer {key}");
         server.send("GET", "/api/v1/agents", &[&origin, "Origin: https://shop.example"], None).data();
+        // What a member tries on our own reference page is no accident, and is not told as one.
+        let (_, tried) = server.mint(&world.owner, json!({"name": "tried", "scopes": ["agents:read"]}));
+        let tried = format!("Authorization: Bearer {tried}");
+        let home = format!("Origin: {}", server.url());
+        for own in [&["Sec-Fetch-Site: same-origin"][..], &[&home], &["Sec-Fetch-Site: same-origin", &home]] {
+            server.send("GET", "/api/v1/agents", &[&[tried.as_str()], own].concat(), None).data();
+        }
         for (method, path, status) in [
             ("POST", "/api/v1/agents", 403),
             ("GET", "/api/v1/webhooks", 403),
