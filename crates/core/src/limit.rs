@@ -32,9 +32,16 @@ pub struct Limited {
 }
 
 impl RateLimit {
-    /// A limit that has not been used. Zero is read as one.
+    /// The highest limit: one request a microsecond, which is as fine as the clock.
+    pub const MOST: u32 = MINUTE as u32;
+
+    /// A limit that has not been used. Zero is read as one, and what is above [`Self::MOST`] as that.
     pub const fn per_minute(per_minute: u32) -> Self {
-        let per_minute = if per_minute == 0 { 1 } else { per_minute };
+        let per_minute = match per_minute {
+            0 => 1,
+            Self::MOST.. => Self::MOST,
+            within => within,
+        };
         Self { per_minute, arrival: AtomicI64::new(i64::MIN) }
     }
 
@@ -61,6 +68,18 @@ impl RateLimit {
                 Err(seen) => arrival = seen,
             }
         }
+    }
+
+    /// Takes one request from both limits or from neither; answers the tighter of the two.
+    pub fn take_both(&self, other: &Self, now: Timestamp) -> Result<Quota, Limited> {
+        let mine = self.take(now)?;
+        let theirs = other.take(now).inspect_err(|_| self.give_back())?;
+        Ok(if mine.remaining <= theirs.remaining { mine } else { theirs })
+    }
+
+    /// Undoes a [`take`](Self::take), whatever else was taken meanwhile.
+    fn give_back(&self) {
+        self.arrival.fetch_sub(self.interval(), Ordering::Relaxed);
     }
 
     /// What is left at `now`, without taking anything.
@@ -116,6 +135,32 @@ mod tests {
             workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
         assert_eq!(taken, 1_000);
+    }
+
+    #[test]
+    fn what_one_limit_refuses_the_other_does_not_lose() {
+        let (key, organization) = (RateLimit::per_minute(10), RateLimit::per_minute(3));
+        let now = Timestamp::from_micros(10 * MINUTE);
+        for left in (0..3).rev() {
+            assert_eq!(key.take_both(&organization, now).unwrap().remaining, left);
+        }
+        for _ in 0..100 {
+            assert_eq!(key.take_both(&organization, now).unwrap_err().quota.limit, 3);
+        }
+        assert_eq!((key.peek(now).remaining, organization.peek(now).remaining), (7, 0));
+        // The other way round.
+        for _ in 0..100 {
+            assert_eq!(organization.take_both(&key, now).unwrap_err().quota.limit, 3);
+        }
+        assert_eq!(key.peek(now).remaining, 7);
+    }
+
+    #[test]
+    fn the_highest_limit_is_as_fine_as_the_clock() {
+        for asked in [RateLimit::MOST, RateLimit::MOST + 1, u32::MAX] {
+            let limit = RateLimit::per_minute(asked);
+            assert_eq!(limit.take(Timestamp::from_micros(5)).unwrap().remaining, RateLimit::MOST - 1);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The running server, apart from its sockets.
 pub struct App {
@@ -48,6 +49,8 @@ pub struct App {
     pub failures_by_address: Meter,
     /// Secret keys met in browsers: one audit event a day each.
     pub browser_keys: Meter,
+    /// A stop has begun: nothing new is to be sent here.
+    pub draining: AtomicBool,
     /// Counts calls.
     pub usage: Usage,
     /// Finds what an agent knows.
@@ -98,6 +101,7 @@ impl App {
             failures_by_account: Meter::new(config.login_failures_per_account, LOGIN_WINDOW),
             failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
             browser_keys: Meter::new(1, DAY),
+            draining: AtomicBool::new(false),
             usage: Usage::default(),
             retriever: Arc::new(Library::new(store.clone())),
             due: tokio::sync::Notify::new(),

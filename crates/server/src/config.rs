@@ -2,8 +2,10 @@
 
 use flowyte_core::Brand;
 use flowyte_core::address::AddressBlock;
+use flowyte_core::limit::RateLimit;
 use flowyte_platform::outbound::Allowed;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +60,7 @@ settings! {
     model_key_file "FILE" "holds the key of the model's service [default: none is sent]";
     model_timeout_seconds "NUMBER" "the longest that one of its answers may take [default: 120]";
     model_idle_seconds "NUMBER" "the longest that it may say nothing [default: 30]";
+    drain_delay "SECONDS" "how long a stop by SIGTERM says that it is not ready before it takes no more connections [default: 5]";
     drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
 }
 
@@ -164,8 +167,12 @@ pub struct Config {
     pub carrier: Carrier,
     /// The model that answers live conversations.
     pub model: Option<Model>,
+    /// Seconds between the beginning of a stop and the close of the listener.
+    pub drain_delay: u32,
     /// Seconds that a stop waits.
     pub drain_seconds: u32,
+    /// Variables that Kubernetes injects for a Service, which are no settings.
+    pub passed_over: Vec<String>,
 }
 
 /// What was given: name, value and where it stood.
@@ -173,6 +180,7 @@ pub struct Config {
 pub struct Given {
     values: BTreeMap<&'static str, (String, String)>,
     problems: Vec<String>,
+    passed_over: Vec<String>,
 }
 
 fn known(name: &str) -> Option<&'static Setting> {
@@ -211,14 +219,20 @@ impl Given {
     }
 
     /// Adds `FLOWYTE_…` variables; what was added before wins.
-    pub fn variables(&mut self, all: impl Iterator<Item = (String, String)>) {
+    pub fn variables(&mut self, all: impl Iterator<Item = (OsString, OsString)>) {
         for (variable, value) in all {
+            let Ok(variable) = variable.into_string() else { continue };
             let Some(name) = variable.strip_prefix("FLOWYTE_").map(str::to_ascii_lowercase) else { continue };
+            let Ok(value) = value.into_string() else {
+                self.problems.push(format!("{variable} is not valid UTF-8"));
+                continue;
+            };
             match known(&name) {
                 _ if name == "config" => {}
                 Some(setting) => {
                     self.values.entry(setting.name).or_insert((value, variable));
                 }
+                None if is_service_variable(&name, &value) => self.passed_over.push(variable),
                 None => self.problems.push(format!("unknown variable {variable}{}", nearest(&name))),
             }
         }
@@ -332,8 +346,8 @@ impl Given {
                     .ok_or("must be 2 to 16 lower-case letters and digits, beginning with a letter".into())
             }),
             trusted_proxies: self.take("trusted_proxies", Vec::new(), blocks),
-            organization_rpm: self.take("organization_rpm", 60_000, |it| number(it, 1, 100_000_000)),
-            stranger_rpm: self.take("stranger_rpm", 1_200, |it| number(it, 1, 100_000_000)),
+            organization_rpm: self.take("organization_rpm", 60_000, |it| number(it, 1, RateLimit::MOST)),
+            stranger_rpm: self.take("stranger_rpm", 1_200, |it| number(it, 1, RateLimit::MOST)),
             login_failures_per_account: self
                 .take("login_failures_per_account", 10, |it| number(it, 1, 1_000_000)),
             login_failures_per_address: self
@@ -348,7 +362,9 @@ impl Given {
             outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             model: self.model(),
             carrier: self.carrier(),
+            drain_delay: self.take("drain_delay", 5, |it| number(it, 0, 3_600)),
             drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
+            passed_over: std::mem::take(&mut self.passed_over),
             listen,
             ops_listen,
             data,
@@ -471,6 +487,36 @@ fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     read.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
+/// Whether Kubernetes injects a variable like this for a Service (`FLOWYTE_` and `name`, in small letters): it does so in every pod of a
+/// namespace, for each Service in it, so that one called `flowyte` or `flowyte-…` would otherwise stop the start. The value must fit
+/// as well: `FLOWYTE_PORT=8080` is somebody's mistake.
+fn is_service_variable(name: &str, value: &str) -> bool {
+    let is_number = |text: &str| text.parse::<u16>().is_ok();
+    let is_protocol = |text: &str| matches!(text, "tcp" | "udp" | "sctp");
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let is_url = |text: &str| {
+        let (protocol, rest) = text.split_once("://").unwrap_or_default();
+        let (host, port) = rest.rsplit_once(':').unwrap_or_default();
+        is_protocol(protocol) && is_address(host.trim_matches(['[', ']'])) && is_number(port)
+    };
+    let words: Vec<&str> = name.split('_').collect();
+    match words.as_slice() {
+        [.., "port", number, protocol, "proto"] if is_number(number) => value == *protocol,
+        [.., "port", number, protocol, "port"] if is_number(number) && is_protocol(protocol) => {
+            value == *number
+        }
+        [.., "port", number, protocol, "addr"] if is_number(number) && is_protocol(protocol) => {
+            is_address(value)
+        }
+        [.., "port", number, protocol] if is_number(number) && is_protocol(protocol) => is_url(value),
+        [.., "service", "host"] => is_address(value),
+        // The name of one of its ports may follow.
+        words if words.windows(2).any(|pair| pair == ["service", "port"]) => is_number(value),
+        [.., "port"] => is_url(value),
+        _ => false,
+    }
+}
+
 /// Says which setting may have been meant.
 fn nearest(name: &str) -> String {
     let alike = |setting: &&Setting| {
@@ -490,9 +536,60 @@ mod tests {
     fn read(variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let mut given = Given::default();
         given.variables(
-            variables.iter().map(|(name, value)| (format!("FLOWYTE_{name}"), (*value).to_owned())),
+            variables.iter().map(|(name, value)| (format!("FLOWYTE_{name}").into(), (*value).into())),
         );
         given.finish()
+    }
+
+    #[test]
+    fn variables_of_a_kubernetes_service_are_passed_over_and_mistakes_are_not() {
+        let injected = [
+            ("SERVICE_HOST", "10.96.0.1"),
+            ("SERVICE_PORT", "8080"),
+            ("SERVICE_PORT_HTTP", "8080"),
+            ("PORT", "tcp://10.96.0.1:8080"),
+            ("PORT_8080_TCP", "tcp://10.96.0.1:8080"),
+            ("PORT_8080_TCP_PROTO", "tcp"),
+            ("PORT_8080_TCP_PORT", "8080"),
+            ("PORT_8080_TCP_ADDR", "10.96.0.1"),
+            // Of a second Service, flowyte-ops, and on IPv6.
+            ("OPS_SERVICE_HOST", "fd00::1"),
+            ("OPS_SERVICE_PORT_OPS_METRICS", "8081"),
+            ("OPS_PORT", "tcp://[fd00::1]:8081"),
+            ("OPS_PORT_53_UDP_ADDR", "fd00::1"),
+        ];
+        let config = read(&injected).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(config.passed_over.len(), injected.len());
+        assert_eq!(config.listen.port(), 8080);
+        for mistake in [
+            ("PORT", "8080"),
+            ("PORT", "tcp://"),
+            ("SERVICE_HOST", "api.example"),
+            ("LISTEN_PORT", "8080"),
+            ("PORT_8080_TCP_PORT", "1"),
+            ("SERVICE", "10.96.0.1"),
+            ("PUBLIC_URI", "https://api.example"),
+        ] {
+            assert!(read(&[mistake]).is_err(), "{mistake:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut given = Given::default();
+        let bad = || OsString::from_vec(vec![0xff]);
+        given.variables([(OsString::from("FLOWYTE_DATA"), bad()), (bad(), bad())].into_iter());
+        assert_eq!(given.finish().err().unwrap(), ["FLOWYTE_DATA is not valid UTF-8"]);
+    }
+
+    #[test]
+    fn a_limit_is_never_finer_than_the_clock() {
+        assert!(read(&[("ORGANIZATION_RPM", "60000000"), ("STRANGER_RPM", "60000000")]).is_ok());
+        assert_eq!(
+            read(&[("ORGANIZATION_RPM", "60000001"), ("STRANGER_RPM", "60000001")]).err().unwrap().len(),
+            2
+        );
     }
 
     #[test]

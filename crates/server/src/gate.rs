@@ -24,6 +24,7 @@ use flowyte_core::{
 };
 use flowyte_store::audit::Deed;
 use flowyte_store::{Actor, InLane, Lane, Store};
+use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -61,22 +63,48 @@ struct Trace {
     origin: Option<String>,
 }
 
-/// Answers one request.
+/// Answers one request, whatever happens: a panic on the way is a fault of ours and answers 500.
 pub async fn serve(
     app: Arc<App>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response<Body>, Infallible> {
+    let request_id = request_id(&app);
+    // What a request changes is changed by the database or in one go, so nothing half-changed is left behind.
+    let response = AssertUnwindSafe(respond(&app, request, peer, &request_id)).catch_unwind().await;
+    Ok(response.unwrap_or_else(|_| {
+        let problem = panicked();
+        tracing::error!(request_id, status = problem.code().status(), address = %peer.ip(), "answering panicked");
+        let mut response = problem.response(&app.config.public_url, &request_id).map(full);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        dress(&mut response, &Trace::default(), &request_id);
+        response
+    }))
+}
+
+/// What is answered where code of ours panicked; the log says where.
+fn panicked() -> Problem {
+    Problem::new(
+        Code::InternalError,
+        "Something went wrong here; the operator finds it under the request id.",
+    )
+}
+
+async fn respond(
+    app: &Arc<App>,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    request_id: &str,
+) -> Response<Body> {
     let begun = Instant::now();
     let upgrade = (request.uri().path() == realtime::PATH).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let request_id = request_id(&app);
     let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(|it| it.to_str().unwrap_or_default());
     let address = app.config.client(peer.ip(), forwarded);
     let mut trace = Trace::default();
     let outcome = match upgrade {
-        Some(upgrade) => realtime::open(&app, &parts, upgrade, address).await,
-        None => answer(&app, &parts, body, address, &mut trace).await,
+        Some(upgrade) => realtime::open(app, &parts, upgrade, address).await,
+        None => answer(app, &parts, body, address, &mut trace).await,
     };
 
     let operation = trace.operation.map_or("-", |index| app.api.contract().operations()[index].id.as_str());
@@ -99,12 +127,12 @@ pub async fn serve(
                 let error = problem.openai();
                 problem = problem.with("error", error);
             }
-            let mut response = problem.response(&app.config.public_url, &request_id).map(full);
+            let mut response = problem.response(&app.config.public_url, request_id).map(full);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
     };
-    dress(&mut response, &trace, &request_id);
+    dress(&mut response, &trace, request_id);
     if parts.method == Method::HEAD {
         bare(&mut response);
     }
@@ -119,7 +147,7 @@ pub async fn serve(
         micros = begun.elapsed().as_micros() as u64,
         "answered"
     );
-    Ok(response)
+    response
 }
 
 /// The answer to a head that never became a request.
@@ -259,12 +287,7 @@ async fn answer(
         repeat,
     };
     // In a task of its own: what a handler began is not dropped half-way because its caller went.
-    let outcome = tokio::spawn(handler(call)).await.unwrap_or_else(|_| {
-        Err(Problem::new(
-            Code::InternalError,
-            "Something went wrong here; the operator finds it under the request id.",
-        ))
-    });
+    let outcome = tokio::spawn(handler(call)).await.unwrap_or_else(|_| Err(panicked()));
     outcome.map_err(|problem| match problem.denial() {
         // What the store says of a permit that ended meanwhile lacks the names that only the contract knows.
         Some(denial) => refused(&denial),
@@ -392,9 +415,11 @@ pub(crate) fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota
     if let Some(idle) = fence.and_then(|it| it.idle.as_ref()) {
         idle.touch(now);
     }
-    let own = fence.and_then(|it| it.limit.as_ref()).map(|limit| limit.take(now)).transpose()?;
-    let shared = record.organization.limit.take(now)?;
-    Ok(own.filter(|own| own.remaining <= shared.remaining).unwrap_or(shared))
+    let shared = &record.organization.limit;
+    match fence.and_then(|it| it.limit.as_ref()) {
+        Some(own) => own.take_both(shared, now),
+        None => shared.take(now),
+    }
 }
 
 /// An invalid credential is charged to the address it came from; above the limit the answer says so.

@@ -168,6 +168,17 @@ pub fn bind(contract: &Contract) -> Result<Vec<Option<Handler>>, Vec<String>> {
     if wrong.is_empty() { Ok(bound) } else { Err(wrong) }
 }
 
+/// A key after a change that no node can miss any more.
+pub(crate) fn enforced(
+    mut key: serde_json::Value,
+    revision: flowyte_store::Revision,
+    begun: std::time::Instant,
+) -> Answer {
+    key["revision"] = revision.into();
+    key["effective"] = effective(begun);
+    Answer::data(key)
+}
+
 /// What `effective` says: how many nodes had to confirm, and how long that took.
 pub(crate) fn effective(begun: std::time::Instant) -> serde_json::Value {
     serde_json::json!({"nodes": 1, "waitedMs": begun.elapsed().as_millis() as u64})

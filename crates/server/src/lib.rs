@@ -29,3 +29,9 @@ pub mod upkeep;
 pub mod usage;
 pub mod warrant;
 pub mod wire;
+
+/// Release and commit, as `flowyte --version` says them.
+pub const VERSION: &str = env!("FLOWYTE_VERSION");
+
+/// The commit that this was built from; `unknown` where there was none.
+pub const COMMIT: &str = env!("FLOWYTE_COMMIT");

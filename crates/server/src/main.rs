@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// Issues, verifies and manages the credentials of a multi-tenant API.
 #[derive(Parser)]
-#[command(name = "flowyte", version, arg_required_else_help = true)]
+#[command(name = "flowyte", version = flowyte::VERSION, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -146,7 +146,7 @@ impl FromArgMatches for Settings {
                 given.flag(setting, value.clone());
             }
         }
-        given.variables(std::env::vars());
+        given.variables(std::env::vars_os());
         if let Some(file) = matches.get_one::<String>("config") {
             given.file(Path::new(file));
         }

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
@@ -24,16 +25,25 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
     response
 }
 
+/// Why no request should be sent here.
+async fn unready(app: &App) -> Option<&'static str> {
+    match () {
+        () if app.draining.load(Ordering::Acquire) => Some("it stops"),
+        () if !app.replica.is_fresh() => Some("the replica is not fresh"),
+        () if app.store.is_empty().await.is_err() => Some("the database does not answer"),
+        () => None,
+    }
+}
+
 async fn answer(app: &App, metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Bytes> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
     }
     match request.uri().path() {
         "/health/live" => text(StatusCode::OK, "live\n"),
-        "/health/ready" => match (app.replica.is_fresh(), app.store.is_empty().await) {
-            (true, Ok(_)) => text(StatusCode::OK, "ready\n"),
-            (false, _) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the replica is not fresh\n"),
-            (_, Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the database does not answer\n"),
+        "/health/ready" => match unready(app).await {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         "/metrics" => {
             metrics::gauge!("flowyte_replica_secrets").set(app.replica.len() as f64);

@@ -26,12 +26,14 @@ use hyper::service::service_fn;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use zeroize::Zeroizing;
@@ -198,7 +200,14 @@ fn open_answerers(config: &Config) -> anyhow::Result<Answerers> {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
     keep_to_itself()?;
-    outlive_file_limits()?;
+    outlive_signals()?;
+    if !config.passed_over.is_empty() {
+        let variables = config.passed_over.join(", ");
+        tracing::info!(
+            variables,
+            "passed over variables that Kubernetes sets for Services; none is a setting"
+        );
+    }
     let max_connections = raise_descriptors(config.max_connections)?;
     let _lock = open_folder(&config.data)?;
     let store = open_store(&config).await?;
@@ -228,17 +237,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     )
     .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics can't be recorded")?;
-    let listen = |address| async move {
-        TcpListener::bind(address).await.with_context(|| {
-            format!("{address} can't be listened on; choose another with --listen or --ops-listen")
-        })
-    };
-    let public = listen(app.config.listen).await?;
-    let operations = listen(app.config.ops_listen).await?;
+    // Both addresses are taken before the set-up link is printed, and opened when its token is there.
+    let public = Address::take(app.config.listen)?;
+    let operations = Address::take(app.config.ops_listen)?;
     announce(&app).await?;
     // Before anybody can see that it is ready: who stops it then is heard.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stops = Stops::new()?;
+    let (public, operations) = (public.open()?, operations.open()?);
     let (stop, stopping) = watch::channel(false);
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         // An error means that the sender is gone, which is a stop too.
@@ -275,14 +280,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let app = serving.clone();
         service_fn(move |request| gate::serve(app.clone(), request, peer))
     };
-    accept::serve(public, limits, refuse, service_for, async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: no new connections, answers under way are finished");
-    })
-    .await;
+    accept::serve(public, limits, refuse, service_for, told_to_stop(&app, stops)).await;
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
     flush(&app).await;
@@ -299,12 +297,78 @@ fn keep_to_itself() -> anyhow::Result<()> {
         .context("core files can't be switched off")
 }
 
-/// A file that may not grow (`ulimit -f`) is to fail the write as a full disk does. Its signal would end the process, with every
-/// answer under way; once somebody handles it, it no longer does.
-fn outlive_file_limits() -> anyhow::Result<()> {
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
-        .map(drop)
-        .context("the signal of a file's limit can't be handled")
+/// Signals that would end the process, with every answer under way, and that it only has to handle for that not to happen. A file
+/// that may not grow (`ulimit -f`) is to fail the write as a full disk does. A terminal that closes, or somebody who takes SIGHUP
+/// for "read the settings again", stops nothing; settings are read at the start alone.
+fn outlive_signals() -> anyhow::Result<()> {
+    for ignored in [rustix::process::Signal::XFSZ, rustix::process::Signal::HUP] {
+        signal(SignalKind::from_raw(ignored.as_raw()))
+            .map(drop)
+            .with_context(|| format!("signal {} can't be handled", ignored.as_raw()))?;
+    }
+    Ok(())
+}
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// An address that is this process's own, but not open yet: whoever connects is refused.
+struct Address(SocketAddr, TcpSocket);
+
+impl Address {
+    fn take(address: SocketAddr) -> anyhow::Result<Self> {
+        let take = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?; // A restart does not wait for connections of the process before.
+            socket.bind(address)?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        Ok(Self(address, take().with_context(|| Self::refused(address))?))
+    }
+
+    fn open(self) -> anyhow::Result<TcpListener> {
+        self.1.listen(BACKLOG).with_context(|| Self::refused(self.0))
+    }
+
+    fn refused(address: SocketAddr) -> String {
+        format!("{address} can't be listened on; choose another with --listen or --ops-listen")
+    }
+}
+
+/// What tells the process to stop.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Which of them came.
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
+}
+
+/// Returns when the listener is to close. From the signal on it is not ready, and whoever sends requests here has the drain delay to
+/// notice; a person at a terminal, and whoever signals again, does not wait for that.
+async fn told_to_stop(app: &App, mut stops: Stops) {
+    let signal = stops.next().await;
+    app.draining.store(true, Ordering::Release);
+    let seconds = app.config.drain_delay;
+    if signal == SignalKind::terminate() && seconds > 0 {
+        tracing::info!(
+            seconds,
+            "stopping: not ready any more; connections are taken for as long as drain_delay says"
+        );
+        let _ = timeout(Duration::from_secs(seconds.into()), stops.next()).await;
+    }
+    tracing::info!("stopping: no new connections, answers under way are finished");
 }
 
 /// Connections need descriptors; the soft limit is raised as far as the hard one allows.
@@ -357,6 +421,7 @@ async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
         tokio::select! {
             () = &mut stopped => return,
             _ = ticks.tick() => flush(&app).await,
+            () = app.usage.filling() => flush(&app).await,
         }
     }
 }

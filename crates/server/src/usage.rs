@@ -7,9 +7,12 @@ use flowyte_store::{Store, StoreError};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
 
 const SHARDS: usize = 16;
-/// Different counters that one shard holds between two writes; what comes above it is not counted.
+/// Different counters that one shard holds between two writes. Half as many wake the writer; calls that come above it are counted
+/// together, without whose they were.
 const MOST: usize = 20_000;
 
 /// A credential that a decision found, whatever it decided.
@@ -43,6 +46,9 @@ struct Count {
 #[derive(Default)]
 pub struct Usage {
     shards: [Mutex<HashMap<Key, Count>>; SHARDS],
+    /// Calls that found their shard full since the last write.
+    unattributed: AtomicU64,
+    filling: Notify,
 }
 
 impl Usage {
@@ -60,8 +66,12 @@ impl Usage {
         let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let key = (whose, operation, outcome, day, whose.superseded.then_some(address));
         if shard.len() >= MOST && !shard.contains_key(&key) {
-            metrics::counter!("flowyte_usage_dropped_total").increment(1);
+            metrics::counter!("flowyte_usage_unattributed_total").increment(1);
+            self.unattributed.fetch_add(1, Ordering::Relaxed);
             return;
+        }
+        if shard.len() == MOST / 2 {
+            self.filling.notify_one();
         }
         let count = shard.entry(key).or_insert(Count { calls: 0, last_at: now, address });
         count.calls += 1;
@@ -70,12 +80,24 @@ impl Usage {
         }
     }
 
+    /// Returns when a write should not wait for its time.
+    pub async fn filling(&self) {
+        self.filling.notified().await;
+    }
+
     /// Writes what was counted. What can't be written is kept for the next time.
     pub async fn flush(
         &self,
         store: &dyn Store,
         operation: impl Fn(OperationIndex) -> String,
     ) -> Result<(), StoreError> {
+        let calls = self.unattributed.swap(0, Ordering::Relaxed);
+        if calls > 0 {
+            tracing::warn!(
+                calls,
+                "more different credentials and operations were used at once than are counted apart; these calls stand in no key's usage"
+            );
+        }
         for shard in &self.shards {
             let taken = std::mem::take(&mut *shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
             if taken.is_empty() {
@@ -107,5 +129,30 @@ impl Usage {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowyte_core::id::Id;
+
+    #[tokio::test]
+    async fn a_full_shard_wakes_its_writer_and_counts_what_it_can_no_longer_tell_apart() {
+        let usage = Usage::default();
+        let now = Timestamp::from_micros(1_790_000_000_000_000);
+        let count = |number: usize| {
+            let mut id = [0; 16]; // One shard: it goes by the last byte.
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            let organization = OrganizationId::from_bytes([1; 16]);
+            let kind = CredentialKind::SecretKey;
+            let whose = Whose { organization, kind, id, secret: None, superseded: false };
+            usage.count(whose, 0, ALLOWED, now, "192.0.2.1".parse().unwrap());
+        };
+        (0..=MOST / 2).for_each(count);
+        usage.filling().await; // Would wait for ever.
+        (0..MOST + 250).for_each(count);
+        assert_eq!(usage.unattributed.load(Ordering::Relaxed), 250);
+        assert_eq!(usage.shards[0].lock().unwrap().len(), MOST);
     }
 }

@@ -32,6 +32,8 @@ mod numbers;
 mod operations;
 #[path = "binary/permits.rs"]
 mod permits;
+#[path = "binary/process.rs"]
+mod process;
 #[path = "binary/proxies.rs"]
 mod proxies;
 #[path = "binary/realtime.rs"]

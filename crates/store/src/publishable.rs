@@ -265,7 +265,7 @@ impl dyn Store + '_ {
         key: PublishableKeyId,
         change: &PublishableKeyChange,
         by: &By,
-    ) -> Result<PublishableKeyRow, StoreError> {
+    ) -> Result<(PublishableKeyRow, Revision), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let old = tx.active_publishable_key(organization, agent, key).await?;
         tx.exec(
@@ -301,9 +301,9 @@ impl dyn Store + '_ {
             "renamedFrom": (old.name != row.name).then_some(&old.name),
         });
         tx.audit(organization, by, deed("publishable_key.changed", &row, details)).await?;
-        tx.change(organization, Entity::PublishableKey, key, by.now).await?;
+        let revision = tx.change(organization, Entity::PublishableKey, key, by.now).await?;
         tx.commit().await?;
-        Ok(row)
+        Ok((row, revision))
     }
 
     /// A new key text with the same agent and origins; the one before lives until `old_until`.
@@ -340,17 +340,20 @@ impl dyn Store + '_ {
         Ok(Once::Fresh(row))
     }
 
-    /// Revokes a key for good, and with it every visitor session that it opened. Revoking again changes nothing.
+    /// Revokes a key for good, and with it every visitor session that it opened. Revoking again answers the same key and the
+    /// newest revision.
     pub async fn revoke_publishable_key(
         &self,
         organization: OrganizationId,
         agent: AgentId,
         key: PublishableKeyId,
         by: &By,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(PublishableKeyRow, Revision), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
-        if tx.publishable_key(organization, agent, key).await?.revoked_at.is_some() {
-            return Ok(());
+        let old = tx.publishable_key(organization, agent, key).await?;
+        if old.revoked_at.is_some() {
+            let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;
+            return Ok((old, revision));
         }
         tx.exec(
             "UPDATE publishable_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
@@ -359,8 +362,9 @@ impl dyn Store + '_ {
         .await?;
         let row = tx.publishable_key(organization, agent, key).await?;
         tx.audit(organization, by, deed("publishable_key.revoked", &row, json!({}))).await?;
-        tx.change(organization, Entity::PublishableKey, key, by.now).await?;
-        tx.commit().await
+        let revision = tx.change(organization, Entity::PublishableKey, key, by.now).await?;
+        tx.commit().await?;
+        Ok((row, revision))
     }
 
     /// The key behind a credential, whatever its agent.

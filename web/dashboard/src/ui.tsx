@@ -1,7 +1,7 @@
 // The few building blocks of every page. Dialogs are the browser's own: focus, Escape and the page behind come with them.
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState, type ReactNode, type SubmitEvent } from 'react';
-import { Refusal } from './api';
+import { Refusal, type Schemas } from './api';
 import { ago, full } from './format';
 
 export function Time({ at, none = 'never' }: { at: string | null | undefined; none?: string }) {
@@ -297,6 +297,16 @@ export function Confirm<T>({ title, children, action, type, act, onDone, onClose
         <Actions danger action={action} busy={done.isPending} blocked={type !== undefined && typed !== type} onClose={onClose} />
       </Form>
     </Dialog>
+  );
+}
+
+/** What a revocation answered: no node accepts the key any more. */
+export function Revoked({ effective }: { effective: Schemas['Effective'] | undefined }) {
+  if (!effective) return null;
+  return (
+    <Notice tone="good">
+      Revoked. {effective.nodes === 1 ? 'The one node' : `All ${effective.nodes} nodes`} confirmed within {effective.waitedMs} ms; the key is accepted nowhere any more.
+    </Notice>
   );
 }
 

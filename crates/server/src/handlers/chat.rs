@@ -16,9 +16,12 @@ use flowyte_platform::agents::{Agents, Version};
 use flowyte_platform::answerer::greeting;
 use flowyte_platform::conversations::{Conversations, Line, Message, Speaker, sources_json};
 use flowyte_platform::turn::{Begun, Event, Keep, Means, Turn};
+use flowyte_store::StoreError;
 use flowyte_store::publishable::{NewVisitor, VISITOR_LIFE};
+use futures_util::FutureExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -132,6 +135,7 @@ pub(super) fn turn(
 /// Runs a turn in a task of its own: an answer that was begun is kept, whether or not somebody still listens.
 pub(crate) fn run(warrant: Arc<Warrant>, begun: Begun) -> Receiver<Event> {
     let (events, received) = mpsc::channel(EVENTS);
+    let last_word = events.clone();
     tokio::spawn(async move {
         let app = warrant.app();
         let now = || app.now();
@@ -144,7 +148,10 @@ pub(crate) fn run(warrant: Arc<Warrant>, begun: Begun) -> Receiver<Event> {
             reach: &reach,
             now: &now,
         };
-        begun.run(means, events).await;
+        if AssertUnwindSafe(begun.run(means, events)).catch_unwind().await.is_err() {
+            let why = StoreError::Inconsistent("a turn panicked".into());
+            let _ = last_word.send(Event::Failed(why.into())).await; // Nobody listens any more: nobody to tell.
+        }
     });
     received
 }

@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::call::{Call, instant, present};
-use crate::handlers::effective;
+use crate::handlers::enforced;
 use crate::problem::{Code, Outcome, Problem};
 use crate::usage::ALLOWED;
 use flowyte_core::address::AddressBlock;
@@ -177,11 +177,10 @@ pub async fn update(call: Call) -> Outcome<Answer> {
             None => None,
         },
     };
-    let (row, revision) =
-        call.store().change_secret_key(organization, id, &change, &call.by().await?).await?;
-    let mut key = render(&call, &row);
-    key["revision"] = revision.into();
-    Ok(Answer::data(key))
+    let by = call.by().await?;
+    let begun = Instant::now();
+    let (row, revision) = call.store().change_secret_key(organization, id, &change, &by).await?;
+    Ok(enforced(render(&call, &row), revision, begun))
 }
 
 #[derive(Deserialize)]
@@ -231,11 +230,7 @@ pub async fn revoke(call: Call) -> Outcome<Answer> {
     let by = call.by().await?;
     let begun = Instant::now();
     let (row, revision) = call.store().revoke_secret_key(organization, id, &by).await?;
-    let effective = effective(begun);
-    let mut key = render(&call, &row);
-    key["revision"] = revision.into();
-    key["effective"] = effective;
-    Ok(Answer::data(key))
+    Ok(enforced(render(&call, &row), revision, begun))
 }
 
 /// How many calls were allowed, and how many refused by code.

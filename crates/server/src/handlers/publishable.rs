@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::call::{Call, instant, present};
+use crate::handlers::enforced;
 use crate::problem::{Outcome, Problem};
 use crate::seal::Seal;
 use base64::Engine;
@@ -14,6 +15,7 @@ use flowyte_store::publishable::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Instant;
 
 const DEFAULT_GRACE_SECONDS: i64 = 86_400;
 /// What identity secrets are sealed for.
@@ -149,9 +151,10 @@ pub async fn update(call: Call) -> Outcome<Answer> {
         rate_limit_rpm: body.rate_limit_rpm,
         identity,
     };
-    let row =
-        call.store().change_publishable_key(organization, agent, id, &change, &call.by().await?).await?;
-    Ok(Answer::data(with_identity(&row, text.as_deref())))
+    let by = call.by().await?;
+    let begun = Instant::now();
+    let (row, revision) = call.store().change_publishable_key(organization, agent, id, &change, &by).await?;
+    Ok(enforced(with_identity(&row, text.as_deref()), revision, begun))
 }
 
 #[derive(Deserialize)]
@@ -190,6 +193,8 @@ pub async fn rotate(call: Call) -> Outcome<Answer> {
 /// Revokes a key for good, and every visitor session that it opened.
 pub async fn revoke(call: Call) -> Outcome<Answer> {
     let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
-    call.store().revoke_publishable_key(organization, agent, call.id("id")?, &call.by().await?).await?;
-    Ok(Answer::nothing())
+    let (id, by) = (call.id("id")?, call.by().await?);
+    let begun = Instant::now();
+    let (row, revision) = call.store().revoke_publishable_key(organization, agent, id, &by).await?;
+    Ok(enforced(render(&row), revision, begun))
 }

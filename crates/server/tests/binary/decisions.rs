@@ -26,16 +26,19 @@ use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
 use flowyte_store::{Actor, By, Mode, Sqlite, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// The id of the publishable key.
 const WIDGET: [u8; 16] = [0xbb; 16];
 const PEPPER: [u8; 32] = [7; 32];
 
-struct Fixed;
+/// A clock that stands still, and breaks when it is told to.
+#[derive(Clone, Default)]
+struct Fixed(Arc<AtomicBool>);
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
+        assert!(!self.0.load(Ordering::Relaxed), "the clock is broken");
         NOW
     }
 }
@@ -183,6 +186,15 @@ async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static st
 
 /// Serves the store on a port of its own. `shared`: as if others might write and nothing proved that it is fresh.
 async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>) -> (u16, Arc<App>) {
+    serve_by(Fixed::default(), file, shared, answerer).await
+}
+
+async fn serve_by(
+    clock: Fixed,
+    file: &std::path::Path,
+    shared: bool,
+    answerer: Box<dyn Answerer>,
+) -> (u16, Arc<App>) {
     let store = Sqlite::open(file).await.unwrap();
     let api = flowyte::serve::contract().unwrap();
     let replica =
@@ -204,7 +216,7 @@ async fn serve(file: &std::path::Path, shared: bool, answerer: Box<dyn Answerer>
         Answerers::new(answerer),
         payments,
         carriers,
-        Box::new(Fixed),
+        Box::new(clock),
         Box::new(System),
     )
     .ok()
@@ -349,4 +361,49 @@ fn an_open_stream_ends_within_two_seconds_of_the_revocation() {
         said.contains("event: error") && said.contains("credential_revoked") && !said.contains("event: done"),
         "{said}"
     );
+}
+
+/// Panics instead of answering.
+struct Broken;
+
+impl Answerer for Broken {
+    fn answer(&self, _: &Question<'_>) -> futures_util::stream::BoxStream<'static, Piece> {
+        panic!("nobody answers")
+    }
+}
+
+/// In the gate, and in a task that answers a visitor: the caller is told, with a request id, and the connection goes on.
+#[test]
+fn a_panic_answers_500() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flowyte.db");
+    let clock = Fixed::default();
+    let (widget, port, _app) = runtime.block_on(async {
+        let store = Sqlite::open(&file).await.unwrap();
+        let mut callers = callers(&*store, vec![]).await;
+        store.close().await;
+        let (port, app) = serve_by(clock.clone(), &file, false, Box::new(Broken)).await;
+        (callers.remove("widget").unwrap(), port, app)
+    });
+    let ask = |credential: &str, path: &str, body: &str| {
+        let request = format!(
+            "POST /api/v1/chat/widget/{path} HTTP/1.1\r\nHost: flowyte.example\r\nConnection: close\r\nAuthorization: Bearer {credential}\r\n\
+             Origin: https://shop.example\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        raw(port, request.as_bytes()).unwrap_or_else(|| panic!("no answer to {path}"))
+    };
+    let visitor = ask(widget.expose(), "sessions", "{}").data();
+    let visitor = visitor["visitorToken"].as_str().unwrap();
+    let said = ask(visitor, "messages", r#"{"content":"go on"}"#).body;
+    assert!(said.contains("event: error") && said.contains("internal_error"), "{said}");
+    assert!(!said.contains("panic") && !said.contains("nobody answers"), "{said}");
+
+    clock.0.store(true, Ordering::Relaxed);
+    let got = ask(widget.expose(), "sessions", "{}");
+    got.check_invariants("a panic in the gate");
+    assert_eq!((got.status, got.code().as_str()), (500, "internal_error"));
+    clock.0.store(false, Ordering::Relaxed);
+    assert_eq!(ask(widget.expose(), "sessions", "{}").status, 201);
 }

@@ -665,7 +665,7 @@ fn browsers_are_told_what_they_may_read() {
             server.as_widget(&world.pk, "POST", "/api/v1/chat/widget/sessions", Some(&json!({"nothing": 1})));
         assert_eq!((wrong.status, wrong.header("access-control-allow-origin")), (400, Some(SHOP)));
         let path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.pk_id);
-        server.as_key(&world.all, "PATCH", &path, Some(&json!({"rateLimitRpm": 3}))).data();
+        let changed = server.as_key(&world.all, "PATCH", &path, Some(&json!({"rateLimitRpm": 3}))).data();
         let statuses: Vec<u16> = (0..5)
             .map(|_| server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None).status)
             .collect();
@@ -675,7 +675,10 @@ fn browsers_are_told_what_they_may_read() {
         assert!(limited.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
         assert_eq!(limited.header("ratelimit-policy"), Some("\"default\";q=3;w=60"));
         // Revoking it ends its visitors too.
-        server.as_key(&world.all, "DELETE", &path, None).data();
+        let revoked = server.as_key(&world.all, "DELETE", &path, None).data();
+        assert_eq!((&revoked["id"], &revoked["status"]), (&json!(world.pk_id), &json!("revoked")));
+        assert!(revoked["revision"].as_i64() > changed["revision"].as_i64(), "{changed} {revoked}");
+        assert!([&changed, &revoked].iter().all(|it| it["effective"]["nodes"] == 1), "{changed} {revoked}");
         for credential in [&world.pk, &world.visitor] {
             let got = server.as_widget(credential, "GET", "/api/v1/chat/widget/messages", None);
             assert_eq!(answer(&got), refused(401, "credential_revoked"));

@@ -136,6 +136,7 @@ impl Server {
                 "--ops-listen",
                 &format!("127.0.0.1:{ops_port}"),
             ])
+            .env("FLOWYTE_DRAIN_DELAY", "0")
             .envs(settings.iter().map(|(name, value)| (format!("FLOWYTE_{name}"), value.clone())))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -169,7 +170,6 @@ impl Server {
                 std::thread::sleep(Duration::from_millis(50));
                 return Err(format!("{status}: {}", output.lock().unwrap()));
             }
-            // The public listener is bound first, and the token is there before the first request is taken.
             let ready = format!(
                 "GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:{ops_port}\r\nConnection: close\r\n\r\n"
             );

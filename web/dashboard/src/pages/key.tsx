@@ -6,7 +6,7 @@ import { useParam } from '../address';
 import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
 import { isNear, lastDays } from '../format';
 import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
 import { Failed } from './missing';
 
@@ -60,11 +60,7 @@ export function KeyPage() {
           </>
         )}
       </Heading>
-      {effective && (
-        <Notice tone="good">
-          Revoked. {effective.nodes === 1 ? 'The one node' : `All ${effective.nodes} nodes`} confirmed within {effective.waitedMs} ms; the key is accepted nowhere any more.
-        </Notice>
-      )}
+      <Revoked effective={effective} />
       {it.secrets.length > 1 && <Grace of={it} may={may} />}
       <div className="grid">
         <section className="card" aria-label="About this key">

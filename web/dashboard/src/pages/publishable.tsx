@@ -4,13 +4,14 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
 import { originTrouble } from '../format';
 import { publishableKeys, queries } from '../queries';
-import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
   const list = useQuery(publishableKeys(agent.id));
   const [editing, setEditing] = useState<PublishableKey | 'new'>();
   const [embedding, setEmbedding] = useState<PublishableKey>();
   const [revoking, setRevoking] = useState<PublishableKey>();
+  const [revoked, setRevoked] = useState<PublishableKey>();
   const [secret, setSecret] = useState<PublishableKey>();
   const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'publishable-keys'] });
   const rotate = useMutation({
@@ -32,6 +33,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
         )}
       </div>
       <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
+      <Revoked effective={revoked?.effective} />
       <Trouble error={list.error ?? rotate.error} />
       {list.isPending && <Loading />}
       {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
@@ -115,7 +117,10 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
           title={`Revoke ${revoking.name}`}
           action="Revoke for good"
           act={() => ask(api.DELETE('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: revoking.id } } }))}
-          onDone={renew}
+          onDone={(done) => {
+            setRevoked(done);
+            renew();
+          }}
           onClose={() => setRevoking(undefined)}
         >
           <p>Pages that embed it stop working at once, and conversations that it opened end.</p>
