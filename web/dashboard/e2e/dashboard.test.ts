@@ -53,7 +53,7 @@ describe('the dashboard', { concurrency: false }, () => {
     const secret = await mint(ada, 'first');
     await accessible(ada, 'the secret');
     await ada.keyboard.press('Escape');
-    await ada.getByText('Waiting for the first call…').waitFor();
+    await ada.getByText('Waiting for the first call with this secret…').waitFor();
     await ada.getByRole('button', { name: 'Copy' }).first().click();
     assert.equal(await ada.evaluate(() => navigator.clipboard.readText()), secret);
     assert.equal((await product.call('/agents', secret)).status, 200);
@@ -83,6 +83,8 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('region', { name: 'Who still uses the old secret' }).getByRole('cell', { name: '127.0.0.1' }).waitFor();
     await accessible(ada, 'a key in its grace');
     await ada.getByRole('button', { name: 'End it now' }).click();
+    await accessible(ada, 'ending a secret');
+    await ada.getByRole('dialog').getByRole('button', { name: 'End it now' }).click();
     await ada.getByText(/The old secret/).waitFor({ state: 'detached' });
     assert.deepEqual([await status(old), await status(fresh)], [401, 200]);
     await ada.getByRole('button', { name: 'Revoke' }).click();
@@ -305,6 +307,8 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.getByRole('button', { name: /^Buy/ }).first().waitFor();
     await accessible(ada, 'numbers to buy');
     await ada.getByRole('button', { name: /^Buy/ }).first().click();
+    await accessible(ada, 'buying a number');
+    await ada.getByRole('button', { name: /^Buy for/ }).click();
     const bought = (await ada.getByText(/is yours/).textContent())?.split(' ')[0] ?? '';
     await ada.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
     await ada.getByLabel(`Agent of ${bought}`).selectOption('Front desk');
@@ -364,6 +368,7 @@ describe('the dashboard', { concurrency: false }, () => {
     await ada.goto(`${product.url}/sessions`);
     await accessible(ada, 'sessions');
     await ada.getByRole('button', { name: 'End all others' }).click();
+    await ada.getByRole('button', { name: /^End \d+ session/ }).click();
     await ada.getByRole('button', { name: 'End all others' }).waitFor({ state: 'detached' });
     // Whoever was thrown out signs in and is back where they were.
     await second.getByRole('navigation').getByRole('link', { name: 'Agents' }).click();

@@ -34,6 +34,7 @@ await shoot('developer');
 await page.getByRole('button', { name: 'Mint a key' }).click();
 await shoot('mint');
 await page.keyboard.press('Escape');
+await page.getByRole('dialog').waitFor({ state: 'detached' });
 await page.getByRole('link', { name: /Booking/ }).click();
 await page.getByText('listAgents').first().waitFor();
 await shoot('key');
@@ -82,6 +83,8 @@ await page.getByRole('button', { name: 'Search' }).click();
 await page.getByRole('button', { name: /^Buy/ }).first().waitFor();
 await shoot('find-number');
 await page.getByRole('button', { name: /^Buy/ }).first().click();
+await shoot('buy-number');
+await page.getByRole('button', { name: /^Buy for/ }).click();
 await page.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
 for (const name of ['agents', 'conversations', 'analytics', 'numbers', 'wallet', 'members', 'audit', 'sessions', 'reference']) {
   await page.goto(`${product.url}/${name}`);

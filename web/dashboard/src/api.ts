@@ -23,10 +23,15 @@ export class Refusal extends Error {
 
 export const api = createClient<paths>({ baseUrl: `${window.location.origin}/api/v1` });
 
-/** Called when the session is over, wherever that is noticed. */
-let whenSignedOut: () => void = () => {};
-export function onSignedOut(act: () => void): void {
+const nothing = () => {};
+let whenSignedOut = nothing;
+
+/** Has `act` called when the session is over, wherever that is noticed, until what it answers is called. */
+export function onSignedOut(act: () => void): () => void {
   whenSignedOut = act;
+  return () => {
+    whenSignedOut = nothing;
+  };
 }
 
 type Body = { success: boolean; data?: unknown; pagination?: Schemas['Pagination'] };
@@ -39,7 +44,7 @@ async function settle(asked: Promise<Answer>): Promise<Body> {
   try {
     answer = await asked;
   } catch {
-    throw new Refusal(made('The server does not answer. Check the connection and try again.'));
+    throw new Refusal(made('The server can’t be reached, so nothing was done that is known of. Check the connection and try again.'));
   }
   if (answer.response.ok && answer.data !== undefined) return answer.data;
   const problem = answer.error as Problem | undefined;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, isNear, lastDays, originTrouble, ownPath } from './format';
+import { ago, asShown, count, date, isNear, lastDays, originTrouble, ownPath } from './format';
 
 describe('origins', () => {
   it('takes what browsers send', () => {
@@ -30,6 +30,16 @@ describe('instants', () => {
     expect(ago('2026-11-24T09:00:00Z', now)).toBe('3 hours ago');
     expect(ago('2026-11-26T12:00:00Z', now)).toBe('in 2 days');
     expect(ago('2026-11-24T11:59:58Z', now)).toBe('just now');
+    // A key of 90 days, a moment after it was minted.
+    expect(ago('2027-02-22T11:59:57Z', now)).toBe('in 90 days');
+    expect(ago('2026-12-24T11:59:57Z', now)).toBe('in 30 days');
+    expect(ago('2027-11-24T11:59:57Z', now)).toBe('in 365 days');
+    expect(ago('2026-11-24T12:59:58Z', now)).toBe('in 1 hour');
+    expect(ago('2029-11-24T12:00:00Z', now)).toBe('in 3 years');
+  });
+  it('show their date', () => {
+    expect(date('2027-02-22T11:59:57Z', now)).toBe('22 February 2027');
+    expect(date('2026-11-24T09:00:00Z', now)).toMatch(/^24 November 2026 at \d\d:\d\d$/);
   });
   it('near their end are near', () => {
     expect(isNear('2026-12-01T00:00:00Z', now)).toBe(true);
@@ -42,5 +52,22 @@ describe('instants', () => {
 describe('the last days', () => {
   it('are days of UTC, oldest first, today among them', () => {
     expect(lastDays(3, Date.parse('2028-03-01T00:00:01Z'))).toEqual(['2028-02-28', '2028-02-29', '2028-03-01']);
+  });
+});
+
+describe('counts', () => {
+  it('agree with their noun', () => {
+    expect([count(1, 'call'), count(0, 'call'), count(2, 'call'), count(1200, 'call'), count(1, 'address', 'addresses'), count(2, 'address', 'addresses')]).toEqual([
+      '1 call', '0 calls', '2 calls', '1,200 calls', '1 address', '2 addresses',
+    ]);
+  });
+});
+
+describe('a name that is typed', () => {
+  it('is the one that is shown', () => {
+    expect(asShown('two  spaces')).toBe(asShown('two spaces'));
+    expect(asShown(' Zoe\u0308 ')).toBe('Zo\u00eb');
+    expect(asShown('\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645')).toBe(asShown('\u0645\u06cc\u062e\u0648\u0627\u0647\u0645'));
+    expect(asShown('first')).not.toBe(asShown('First'));
   });
 });

@@ -1,27 +1,50 @@
 // How instants, counts and origins are shown and read.
 
-const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
-const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
-const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
-  ['year', 31_536_000],
-  ['month', 2_592_000],
-  ['day', 86_400],
-  ['hour', 3_600],
-  ['minute', 60],
+const DAY = 86_400_000;
+const relative = new Intl.RelativeTimeFormat('en-GB', { numeric: 'auto' });
+const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long' });
+const minute = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short' });
+const exact = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'long' });
+const whole = new Intl.NumberFormat('en-US');
+// Each unit up to where the next one says as much. Days go on to two years, since a month is no fixed number of them.
+const STEPS: [Intl.RelativeTimeFormatUnit, size: number, below: number][] = [
+  ['second', 1_000, 60],
+  ['minute', 60_000, 60],
+  ['hour', 3_600_000, 24],
+  ['day', DAY, 730],
+  ['year', 365.25 * DAY, Infinity],
 ];
 
-/** `3 hours ago`, `in 2 days`. */
+/** How far an instant is: `3 hours ago`, `in 90 days`. */
 export function ago(at: string, now = Date.now()): string {
-  const seconds = (Date.parse(at) - now) / 1000;
-  for (const [unit, size] of STEPS) {
-    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
+  const distance = Date.parse(at) - now;
+  if (Math.abs(distance) < 5_000) return 'just now';
+  for (const [unit, size, below] of STEPS) {
+    const count = Math.round(distance / size);
+    if (Math.abs(count) < below) return relative.format(count, unit);
   }
-  return Math.abs(seconds) < 5 ? 'just now' : relative.format(Math.trunc(seconds), 'second');
+  return '';
+}
+
+/** The date in the reader's zone, with the time of day where that still matters. */
+export function date(at: string, now = Date.now()): string {
+  const instant = new Date(at);
+  return Math.abs(instant.getTime() - now) < 2 * DAY ? minute.format(instant) : day.format(instant);
 }
 
 /** The instant in full, in the reader's zone. */
 export function full(at: string): string {
   return exact.format(new Date(at));
+}
+
+/** `1 call`, `2 calls`, `1,200 calls`; `many` where an s is not enough. */
+export function count(number: number, one: string, many = `${one}s`): string {
+  return `${whole.format(number)} ${number === 1 ? one : many}`;
+}
+
+/** A text as a page shows it, so that it can be compared with what somebody typed: spaces run together, joiners draw nothing. */
+export function asShown(text: string): string {
+  return text.normalize('NFC').replace(/[\u200C\u200D]/g, '').replace(/\s+/g, ' ').trim();
 }
 
 /** Whether an expiry is less than two weeks ahead. */

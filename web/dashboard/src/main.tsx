@@ -3,7 +3,6 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, redirect } from '@tanstack/react-router';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { onSignedOut } from './api';
 import { AgentPage, AgentsPage } from './pages/agents';
 import { AnalyticsPage } from './pages/analytics';
 import { AuditPage } from './pages/audit';
@@ -82,15 +81,6 @@ declare module '@tanstack/react-router' {
     router: typeof router;
   }
 }
-
-onSignedOut(() => {
-  const { href, pathname } = router.state.location;
-  if (['/signin', '/signup', '/setup', '/invite'].includes(pathname)) return;
-  // Nobody was signed in yet: the route's guard decides where to go.
-  if (queries.getQueryData(session.queryKey) === undefined) return;
-  queries.clear();
-  void router.navigate({ to: '/signin', search: { next: href, ended: true } });
-});
 
 startTheme();
 const place = document.getElementById('root');

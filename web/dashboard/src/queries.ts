@@ -1,11 +1,20 @@
 // What the pages read, by name, so that a change can say what it made old.
-import { QueryClient, queryOptions } from '@tanstack/react-query';
+import { MutationCache, QueryClient, queryOptions } from '@tanstack/react-query';
 import { Refusal, all, api, ask, page } from './api';
 import type { Document } from './contract-document';
 
 export const queries = new QueryClient({
+  // Whatever was changed, lists, pages and the audit log agree with it: what is in view is read again, the rest when it is next seen.
+  mutationCache: new MutationCache({
+    onSettled: () => {
+      void queries.invalidateQueries();
+    },
+  }),
   defaultOptions: {
+    // Without a network a call fails, and says so; nothing waits in silence to be sent later.
+    mutations: { networkMode: 'always' },
     queries: {
+      networkMode: 'always',
       staleTime: 5_000,
       // What the server refuses it refuses again.
       retry: (count, error) => count < 2 && error instanceof Refusal && error.problem.status >= 500,

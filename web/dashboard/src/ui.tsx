@@ -1,14 +1,24 @@
 // The few building blocks of every page. Dialogs are the browser's own: focus, Escape and the page behind come with them.
 import { useMutation } from '@tanstack/react-query';
-import { useEffect, useId, useRef, useState, type ReactNode, type SubmitEvent } from 'react';
+import { useBlocker } from '@tanstack/react-router';
+import { useEffect, useId, useLayoutEffect, useRef, useState, useSyncExternalStore, type CSSProperties, type ReactNode, type SubmitEvent } from 'react';
 import { Refusal, type Schemas } from './api';
-import { ago, full } from './format';
+import { ago, asShown, count, date, full } from './format';
 
+const everyHalfMinute = (act: () => void) => {
+  const timer = setInterval(act, 30_000);
+  return () => {
+    clearInterval(timer);
+  };
+};
+
+/** A date and how far it is; it stays true while it is looked at. */
 export function Time({ at, none = 'never' }: { at: string | null | undefined; none?: string }) {
+  useSyncExternalStore(everyHalfMinute, () => Math.floor(Date.now() / 30_000));
   if (!at) return <span className="quiet">{none}</span>;
   return (
     <time dateTime={at} title={full(at)}>
-      {ago(at)}
+      <span>{date(at)}</span> <span className="quiet small">({ago(at)})</span>
     </time>
   );
 }
@@ -29,19 +39,46 @@ export function Notice({ tone, children }: { tone: 'bad' | 'good' | 'warn' | 'pl
   );
 }
 
-/** What went wrong, in the server's words, with the number that finds it in the log. */
-export function Trouble({ error }: { error: unknown }) {
+/** What can fail and be tried again: a query, or a change with what it was asked for. */
+type Attempt = { error: unknown } & ({ refetch: () => unknown; isFetching: boolean } | { mutate: (again: never) => void; variables: unknown; isPending: boolean });
+
+/** The first of several attempts that failed, where it failed, with another try. */
+export function Failure({ of }: { of: Attempt[] }) {
+  const failed = of.find((it) => it.error);
+  if (!failed) return null;
+  const busy = 'refetch' in failed ? failed.isFetching : failed.isPending;
+  return (
+    <Trouble
+      error={failed.error}
+      busy={busy}
+      again={() => {
+        if ('refetch' in failed) failed.refetch();
+        else failed.mutate(failed.variables as never);
+      }}
+    />
+  );
+}
+
+/** What went wrong, in the server's words, with the number that finds it in the log. `again`: another try, where no form offers it. */
+export function Trouble({ error, again, busy = false }: { error: unknown; again?: () => void; busy?: boolean }) {
   if (!error) return null;
   const refusal = error instanceof Refusal ? error.problem : undefined;
   return (
     <Notice tone="bad">
-      {refusal?.errors ? 'Not everything in the form can be taken:' : error instanceof Error ? error.message : 'Something went wrong.'}
+      {refusal?.errors ? 'Some fields need another look:' : error instanceof Error ? error.message : 'Something went wrong.'}
       {refusal?.errors?.map((it) => (
         <div key={it.field + it.message}>
           <code>{it.field}</code> {it.message}
         </div>
       ))}
       {refusal?.requestId && <div className="quiet small">Request {refusal.requestId}</div>}
+      {again && (
+        <div className="actions">
+          <button type="button" disabled={busy} onClick={again}>
+            {busy ? 'Trying…' : 'Try again'}
+          </button>
+        </div>
+      )}
     </Notice>
   );
 }
@@ -69,11 +106,15 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
 
 type TableProps = { label: string; columns: string[]; actions?: boolean; children: ReactNode };
 
-/** Rows under headings; scrolls sideways by itself, by keyboard too. `actions`: a last column of buttons. */
+/**
+ * Rows under headings; where there is no room for columns, each row is a block whose cells name their column.
+ * `actions`: a last column of buttons.
+ */
 export function Table({ label, columns, actions = false, children }: TableProps) {
+  const names = Object.fromEntries(columns.map((it, index) => [`--column-${index + 1}`, JSON.stringify(it)])) as CSSProperties;
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label={label}>
-      <table>
+      <table style={names}>
         <thead>
           <tr>
             {columns.map((it) => (
@@ -156,47 +197,160 @@ export function Form({ busy, onSubmit, children }: { busy: boolean; onSubmit: ()
   );
 }
 
+type QuestionProps = { title: string; children: ReactNode; stay: string; leave: string; onStay: () => void; onLeave: () => void };
+
+/** Asks before something is lost. Escape stays. */
+export function Question({ title, children, stay, leave, onStay, onLeave }: QuestionProps) {
+  return (
+    <Dialog title={title} onClose={onStay} light>
+      <p>{children}</p>
+      <div className="actions">
+        <button type="button" className="primary" onClick={onStay}>
+          {stay}
+        </button>
+        <button type="button" className="danger" onClick={onLeave}>
+          {leave}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** While it is there, the page is left by link, Back, reload or closing only after a question. */
+export function Guard({ title, stay, leave, children }: { title: string; stay: string; leave: string; children: ReactNode }) {
+  const blocked = useBlocker({ shouldBlockFn: ({ current, next }) => current.pathname !== next.pathname, enableBeforeUnload: true, withResolver: true });
+  if (blocked.status !== 'blocked') return null;
+  return (
+    <Question title={title} stay={stay} leave={leave} onStay={blocked.reset} onLeave={blocked.proceed}>
+      {children}
+    </Question>
+  );
+}
+
+/** Guards what somebody typed and did not save. */
+export function Unsaved() {
+  return (
+    <Guard title="Leave without saving?" stay="Stay" leave="Leave without saving">
+      What you typed here is not saved.
+    </Guard>
+  );
+}
+
 type DialogProps = {
   title: string;
   onClose: () => void;
   children: ReactNode;
-  /** Can't be left by Escape or by a click beside it. */
+  /** Can't be left but by the button inside. */
   firm?: boolean;
+  /** Nothing typed into it is worth a question before it closes. */
+  light?: boolean;
   wide?: boolean;
 };
 
-export function Dialog({ title, onClose, children, firm = false, wide = false }: DialogProps) {
+/** Where somebody begins who opens a dialog: its first field, else its first button below the title. */
+function beginning(of: HTMLDialogElement): HTMLElement | null {
+  return of.querySelector<HTMLElement>(':is(input, select, textarea):not(:disabled)') ?? of.querySelector<HTMLElement>('.dialog > :not(header) button, .dialog > button');
+}
+
+/** The dialogs that are open, the topmost last: Escape is for that one. */
+const open: HTMLDialogElement[] = [];
+
+export function Dialog({ title, onClose, children, firm = false, light = false, wide = false }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  const [typed, setTyped] = useState(false);
+  const [asking, setAsking] = useState(false);
+  const kept = typed && !light;
+  useLayoutEffect(() => {
     const it = dialog.current;
-    if (it && !it.open) it.showModal();
+    if (!it) return;
+    open.push(it);
+    it.showModal();
+    beginning(it)?.focus();
+    // The browser gives the focus back to what had it, if nothing above is open any more.
+    return () => {
+      for (const inner of open.filter((one) => it.contains(one)).reverse()) inner.close();
+      open.splice(open.indexOf(it), 1);
+    };
   }, []);
+  const leave = () => {
+    if (kept) setAsking(true);
+    else if (!firm) onClose();
+  };
+  // Escape is ours: a browser that is asked twice closes a dialog whatever the page says, and whatever is open below it.
+  useEffect(() => {
+    const escape = (event: KeyboardEvent) => {
+      if (event.key !== 'Escape' || event.isComposing || open.at(-1) !== dialog.current) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      leave();
+    };
+    document.addEventListener('keydown', escape);
+    return () => {
+      document.removeEventListener('keydown', escape);
+    };
+  });
   return (
     <dialog
       ref={dialog}
       aria-labelledby={heading}
       className={wide ? 'wide' : undefined}
-      onCancel={(event) => {
-        event.preventDefault();
-        if (!firm) onClose();
+      closedby="none"
+      onInput={() => {
+        setTyped(true);
       }}
-      onClick={(event) => {
-        if (event.target === dialog.current && !firm) onClose();
+      onCancel={(event) => {
+        // A file field that is left without a file says so in an event of the same name.
+        if (event.target === event.currentTarget) event.preventDefault();
+      }}
+      onClose={(event) => {
+        // A browser that closes it all the same finds it open again: what is on the page is open.
+        if (event.target === event.currentTarget && !event.currentTarget.open && event.currentTarget.isConnected) event.currentTarget.showModal();
       }}
     >
       <div className="dialog">
         <header>
           <h2 id={heading}>{title}</h2>
           {!firm && (
-            <button type="button" className="plain" aria-label="Close" onClick={onClose}>
+            <button type="button" className="plain" aria-label="Close" onClick={leave}>
               ✕
             </button>
           )}
         </header>
         {children}
       </div>
+      {kept && !firm && <Unsaved />}
+      {asking && (
+        <Question
+          title="Discard what you typed?"
+          stay="Go on writing"
+          leave="Discard"
+          onStay={() => {
+            setAsking(false);
+          }}
+          onLeave={onClose}
+        >
+          It is not saved.
+        </Question>
+      )}
     </dialog>
+  );
+}
+
+/** What is shown this one time: it stays until somebody says that it was copied. */
+export function ShownOnce({ title, what, onClose, children }: { title: string; what: string; onClose: () => void; children: ReactNode }) {
+  return (
+    <Dialog title={title} onClose={onClose} firm wide light>
+      {children}
+      <div className="actions">
+        <button type="button" className="primary" onClick={onClose}>
+          I have copied it
+        </button>
+      </div>
+      <Guard title={`Leave without ${what}?`} stay="Stay" leave="Leave without it">
+        It is shown this once, and nobody can show it again.
+      </Guard>
+    </Dialog>
   );
 }
 
@@ -256,45 +410,36 @@ export function Actions({ action, busy, blocked = false, danger = false, onClose
   );
 }
 
-/** The only way out of a dialog whose content is shown once. */
-export function Copied({ onClose }: { onClose: () => void }) {
-  return (
-    <div className="actions">
-      <button type="button" className="primary" onClick={onClose}>
-        I have copied it
-      </button>
-    </div>
-  );
-}
-
 type ConfirmProps<T> = {
   title: string;
   children: ReactNode;
   action: string;
   /** What must be typed to go on. */
   type?: string;
+  /** It takes nothing away. */
+  harmless?: boolean;
   act: () => Promise<T>;
-  onDone: (done: T) => void;
+  onDone?: (done: T) => void;
   onClose: () => void;
 };
 
-/** Asks once more before something that can't be undone, does it, and closes. */
-export function Confirm<T>({ title, children, action, type, act, onDone, onClose }: ConfirmProps<T>) {
+/** Says what will happen before something that can't be undone, does it, and closes. */
+export function Confirm<T>({ title, children, action, type, harmless = false, act, onDone, onClose }: ConfirmProps<T>) {
   const [typed, setTyped] = useState('');
   const done = useMutation({
     mutationFn: act,
     onSuccess: (it) => {
-      onDone(it);
+      onDone?.(it);
       onClose();
     },
   });
   return (
-    <Dialog title={title} onClose={onClose}>
+    <Dialog title={title} onClose={onClose} light>
       <Form busy={done.isPending} onSubmit={() => done.mutate()}>
         <div>{children}</div>
-        {type !== undefined && <Text label={`Type ${type} to go on`} value={typed} onChange={setTyped} autoComplete="off" autoFocus />}
+        {type !== undefined && <Text label={`Type ${asShown(type)} to go on`} value={typed} onChange={setTyped} autoComplete="off" />}
         <Trouble error={done.error} />
-        <Actions danger action={action} busy={done.isPending} blocked={type !== undefined && typed !== type} onClose={onClose} />
+        <Actions danger={!harmless} action={action} busy={done.isPending} blocked={type !== undefined && asShown(typed) !== asShown(type)} onClose={onClose} />
       </Form>
     </Dialog>
   );
@@ -305,7 +450,7 @@ export function Revoked({ effective }: { effective: Schemas['Effective'] | undef
   if (!effective) return null;
   return (
     <Notice tone="good">
-      Revoked. {effective.nodes === 1 ? 'The one node' : `All ${effective.nodes} nodes`} confirmed within {effective.waitedMs} ms; the key is accepted nowhere any more.
+      Revoked. {effective.nodes === 1 ? 'The one node' : `All ${count(effective.nodes, 'node')}`} confirmed within {effective.waitedMs} ms; the key is accepted nowhere any more.
     </Notice>
   );
 }

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { useParam } from '../address';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
 import { agent as agentQuery, agents, difference, holds, queries, session, versions as versionsQuery } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble, Unsaved } from '../ui';
 import { Knowledge } from './knowledge';
 import { Failed } from './missing';
 import { PublishableKeys } from './publishable';
@@ -27,7 +27,7 @@ export function AgentsPage() {
     mutationFn: () => ask(api.POST('/agents', { body: { name } })),
     onSuccess: (made) => {
       void queries.invalidateQueries({ queryKey: ['agents'] });
-      void navigate({ to: '/agents/$agentId', params: { agentId: made.id } });
+      void navigate({ to: '/agents/$agentId', params: { agentId: made.id }, ignoreBlocker: true });
     },
   });
   const may = holds(me, 'agents:write');
@@ -41,7 +41,7 @@ export function AgentsPage() {
         )}
       </Heading>
       <section className="card" aria-label="Agents">
-        <Trouble error={list.error} />
+        <Failure of={[list]} />
         {list.isPending && <Loading />}
         {list.data?.length === 0 && (
           <Empty title="No agents yet">
@@ -73,7 +73,7 @@ export function AgentsPage() {
       {making && (
         <Dialog title="New agent" onClose={() => setMaking(false)}>
           <Form busy={make.isPending} onSubmit={() => make.mutate()}>
-            <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Front desk" error={make.error instanceof Refusal ? make.error.field('name') : undefined} />
+            <Text label="Name" value={name} onChange={setName} required maxLength={100} placeholder="Front desk" error={make.error instanceof Refusal ? make.error.field('name') : undefined} />
             <Trouble error={make.error} />
             <Actions action="Make it" busy={make.isPending} onClose={() => setMaking(false)} />
           </Form>
@@ -94,12 +94,14 @@ export function AgentPage() {
   const found = useQuery(agentQuery(agentId));
   const navigate = useNavigate();
   const [deleting, setDeleting] = useState(false);
+  const [publishing, setPublishing] = useState(false);
   const publish = useMutation({
     mutationFn: () => ask(api.POST('/agents/{id}/publish', { params: { path: { id: agentId } }, body: {} })),
     onSuccess: () => { refresh(agentId); },
   });
+  const draft = useDraft(found.data);
   const it = found.data;
-  if (found.error) {
+  if (!it && found.error) {
     return (
       <Failed what="agent" error={found.error} again={() => void found.refetch()}>
         <Link to="/agents">← Agents</Link>
@@ -117,7 +119,7 @@ export function AgentPage() {
         <State of={it} />
         {may && (
           <>
-            <button type="button" className="primary" disabled={publish.isPending} onClick={() => publish.mutate()}>
+            <button type="button" className="primary" disabled={publish.isPending || draft.save.isPending} onClick={() => (draft.unsaved ? setPublishing(true) : publish.mutate())}>
               {publish.isPending ? 'Publishing…' : 'Publish the draft'}
             </button>
             <button type="button" className="danger" onClick={() => setDeleting(true)}>
@@ -126,10 +128,10 @@ export function AgentPage() {
           </>
         )}
       </Heading>
-      <Trouble error={publish.error} />
-      {publish.isSuccess && <Notice tone="good">Published: channels serve version {publish.data.version} from now on.</Notice>}
+      <Failure of={[found, publish]} />
+      {publish.data && publish.data.id === it.publishedVersionId && <Notice tone="good">Published: channels serve version {publish.data.version} from now on.</Notice>}
       <div className="grid">
-        <Draft key={it.version} of={it} may={may} />
+        <DraftForm of={it} draft={draft} may={may} />
         <div>
           {may && <Simulator key={`${it.id} ${it.version}`} of={it} />}
           <Versions of={it} may={may} />
@@ -139,6 +141,33 @@ export function AgentPage() {
       {holds(me, 'skills:read') && <Skills agent={it} may={holds(me, 'skills:write')} />}
       {holds(me, 'widgets:read') && <WidgetLooks agent={it} may={holds(me, 'widgets:write')} mayTalk={may} />}
       {holds(me, 'pubkeys:read') && <PublishableKeys agent={it} may={holds(me, 'pubkeys:write')} />}
+      {draft.unsaved && <Unsaved />}
+      {publishing && (
+        <Dialog title="The draft has changes that are not saved" onClose={() => setPublishing(false)} light>
+          <p>What is published is what is saved. Version {it.version} is, and what you changed since is not in it.</p>
+          <Trouble error={draft.save.error ?? publish.error} />
+          <div className="actions">
+            <button
+              type="button"
+              className="primary"
+              disabled={draft.save.isPending || publish.isPending}
+              onClick={() =>
+                draft.save.mutate(undefined, {
+                  onSuccess: () => publish.mutate(undefined, { onSuccess: () => setPublishing(false) }),
+                })
+              }
+            >
+              {draft.save.isPending || publish.isPending ? 'Working…' : 'Save, then publish'}
+            </button>
+            <button type="button" disabled={draft.save.isPending || publish.isPending} onClick={() => publish.mutate(undefined, { onSuccess: () => setPublishing(false) })}>
+              Publish version {it.version} without them
+            </button>
+            <button type="button" onClick={() => setPublishing(false)}>
+              Cancel
+            </button>
+          </div>
+        </Dialog>
+      )}
       {deleting && (
         <Confirm
           title={`Delete ${it.name}`}
@@ -148,7 +177,7 @@ export function AgentPage() {
           onDone={() => {
             queries.removeQueries({ queryKey: ['agents', agentId] });
             void queries.invalidateQueries({ queryKey: ['agents'], exact: true });
-            void navigate({ to: '/agents' });
+            void navigate({ to: '/agents', ignoreBlocker: true });
           }}
           onClose={() => setDeleting(false)}
         >
@@ -159,44 +188,74 @@ export function AgentPage() {
   );
 }
 
-function Draft({ of, may }: { of: Agent; may: boolean }) {
-  const [name, setName] = useState(of.name);
-  const [greeting, setGreeting] = useState(of.greeting);
-  const [persona, setPersona] = useState(of.persona);
-  const [tone, setTone] = useState(of.tone);
-  const [goals, setGoals] = useState(of.goals.join('\n'));
-  const [neverDo, setNeverDo] = useState(of.neverDo.join('\n'));
-  const lines = (text: string) => text.split('\n').map((it) => it.trim()).filter(Boolean);
+/** What the form holds: lists as lines. */
+type Fields = { name: string; greeting: string; persona: string; tone: string; goals: string; neverDo: string };
+
+function fieldsOf(it: Agent): Fields {
+  const { name, greeting, persona, tone } = it;
+  return { name, greeting, persona, tone, goals: it.goals.join('\n'), neverDo: it.neverDo.join('\n') };
+}
+
+type Draft = ReturnType<typeof useDraft>;
+
+/** The draft as it is edited here. A newer one from elsewhere takes its place only where nothing was typed. */
+function useDraft(newest: Agent | undefined) {
+  const [base, setBase] = useState(newest);
+  const [fields, setFields] = useState(newest && fieldsOf(newest));
+  const load = (it: Agent) => {
+    setBase(it);
+    setFields(fieldsOf(it));
+  };
+  const from = base && fieldsOf(base);
+  const changed = fields && from ? (Object.keys(from) as (keyof Fields)[]).filter((it) => fields[it] !== from[it]) : [];
+  const unsaved = changed.length > 0;
+  if (newest && (base?.id !== newest.id || (base.version < newest.version && !unsaved))) load(newest);
   const save = useMutation({
-    mutationFn: () =>
-      ask(
-        api.PATCH('/agents/{id}', {
-          params: { path: { id: of.id }, header: { 'If-Match': String(of.version) } },
-          body: { name, greeting, persona, tone, goals: lines(goals), neverDo: lines(neverDo) },
-        }),
-      ),
-    onSuccess: () => { refresh(of.id); },
+    mutationFn: () => {
+      if (!base || !fields) throw new Error('There is no draft yet.');
+      const lines = (text: string) => text.split('\n').map((it) => it.trim()).filter(Boolean);
+      const all = { ...fields, goals: lines(fields.goals), neverDo: lines(fields.neverDo) };
+      const body = Object.fromEntries(changed.map((it) => [it, all[it]]));
+      return ask(api.PATCH('/agents/{id}', { params: { path: { id: base.id }, header: { 'If-Match': String(base.version) } }, body }));
+    },
+    onSuccess: (saved) => {
+      queries.setQueryData(agentQuery(saved.id).queryKey, saved);
+      load(saved);
+    },
   });
-  const stale = save.error instanceof Refusal && save.error.problem.code === 'stale_version';
+  return { base, fields, setFields, unsaved, save, load };
+}
+
+function DraftForm({ of, draft, may }: { of: Agent; draft: Draft; may: boolean }) {
+  const { base, fields, setFields, unsaved, save, load } = draft;
+  if (!base || !fields) return null;
+  const set = (name: keyof Fields) => (text: string): void => { setFields({ ...fields, [name]: text }); };
+  const refusal = save.error instanceof Refusal ? save.error : undefined;
   return (
     <section className="card" aria-label="Draft">
-      <h2>Draft, version {of.version}</h2>
-      <Form busy={save.isPending} onSubmit={() => save.mutate()}>
-        <Text label="Name" value={name} onChange={setName} required maxLength={100} />
-        <Text label="Greeting" value={greeting} onChange={setGreeting} maxLength={1000} hint="The first thing it says." />
-        <Text label="Tone" value={tone} onChange={setTone} maxLength={200} placeholder="warm and brief" />
-        <Field label="Persona">{(props) => <textarea {...props} value={persona} maxLength={8000} onChange={(event) => setPersona(event.target.value)} />}</Field>
-        <Field label="Goals" hint="One a line.">{(props) => <textarea {...props} value={goals} onChange={(event) => setGoals(event.target.value)} />}</Field>
-        <Field label="Never do" hint="One a line.">{(props) => <textarea {...props} value={neverDo} onChange={(event) => setNeverDo(event.target.value)} />}</Field>
+      <h2>Draft, version {base.version}</h2>
+      <Form busy={save.isPending || !unsaved} onSubmit={() => save.mutate()}>
+        <Text label="Name" value={fields.name} onChange={set('name')} required maxLength={100} error={refusal?.field('name')} />
+        <Text label="Greeting" value={fields.greeting} onChange={set('greeting')} maxLength={1000} hint="The first thing it says." />
+        <Text label="Tone" value={fields.tone} onChange={set('tone')} maxLength={200} placeholder="warm and brief" />
+        <Field label="Persona">{(props) => <textarea {...props} value={fields.persona} maxLength={8000} onChange={(event) => set('persona')(event.target.value)} />}</Field>
+        <Field label="Goals" hint="One a line.">{(props) => <textarea {...props} value={fields.goals} onChange={(event) => set('goals')(event.target.value)} />}</Field>
+        <Field label="Never do" hint="One a line.">{(props) => <textarea {...props} value={fields.neverDo} onChange={(event) => set('neverDo')(event.target.value)} />}</Field>
         <Trouble error={save.error} />
-        {stale && (
-          <button type="button" onClick={() => refresh(of.id)}>
-            Load the newer draft (what you typed is lost)
-          </button>
+        {of.version > base.version && (
+          <Notice tone="warn">
+            Version {of.version} of the draft was saved elsewhere while you wrote. What you typed is still here, on version {base.version}.
+            <div className="actions">
+              <button type="button" onClick={() => load(of)}>
+                Load version {of.version}, and discard what I typed
+              </button>
+            </div>
+          </Notice>
         )}
         {may && (
           <div className="actions">
-            <button className="primary" disabled={save.isPending}>
+            {unsaved && <span className="quiet small">Not saved yet</span>}
+            <button className="primary" disabled={save.isPending || !unsaved}>
               {save.isPending ? 'Saving…' : 'Save the draft'}
             </button>
           </div>
@@ -209,14 +268,11 @@ function Draft({ of, may }: { of: Agent; may: boolean }) {
 function Versions({ of, may }: { of: Agent; may: boolean }) {
   const list = useQuery(versionsQuery(of.id));
   const [compared, setCompared] = useState<Schemas['AgentVersion']>();
-  const back = useMutation({
-    mutationFn: (versionId: string) => ask(api.POST('/agents/{id}/rollback', { params: { path: { id: of.id } }, body: { versionId } })),
-    onSuccess: () => { refresh(of.id); },
-  });
+  const [back, setBack] = useState<Schemas['AgentVersion']>();
   return (
     <section className="card" aria-label="Versions">
       <h2>Published versions</h2>
-      <Trouble error={list.error ?? back.error} />
+      <Failure of={[list]} />
       {list.isPending && <Loading />}
       {list.data?.items.length === 0 && <Empty title="Never published" />}
       {list.data?.items.map((it) => (
@@ -232,13 +288,25 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
               Compare
             </button>
             {may && it.id !== of.publishedVersionId && (
-              <button type="button" disabled={back.isPending} onClick={() => back.mutate(it.id)}>
+              <button type="button" onClick={() => setBack(it)}>
                 Serve this one
               </button>
             )}
           </div>
         </div>
       ))}
+      {back && (
+        <Confirm
+          title={`Serve version ${back.version}`}
+          action={`Serve version ${back.version}`}
+          harmless
+          act={() => ask(api.POST('/agents/{id}/rollback', { params: { path: { id: of.id } }, body: { versionId: back.id } }))}
+          onDone={() => refresh(of.id)}
+          onClose={() => setBack(undefined)}
+        >
+          <p>Visitors talk to version {back.version} from their next message on. The draft stays as it is.</p>
+        </Confirm>
+      )}
       {compared && <Comparison of={of} version={compared} onClose={() => setCompared(undefined)} />}
     </section>
   );
@@ -250,7 +318,7 @@ function Comparison({ of, version, onClose }: { of: Agent; version: Schemas['Age
   const said = (value: unknown) => (value === undefined || value === null || value === '' ? <span className="quiet">nothing</span> : typeof value === 'string' ? value : <code>{JSON.stringify(value)}</code>);
   return (
     <Dialog title={`Version ${version.version} and the draft`} onClose={onClose} wide>
-      <Trouble error={found.error} />
+      <Failure of={[found]} />
       {found.isPending && <Loading />}
       {found.data?.changes.length === 0 && <Empty title="The draft says the same" />}
       {found.data && found.data.changes.length > 0 && (

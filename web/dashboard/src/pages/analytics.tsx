@@ -3,9 +3,9 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api';
-import { lastDays, percent, usd } from '../format';
+import { count, lastDays, percent, usd } from '../format';
 import { agents, analyticsByAgent, analyticsOverview, analyticsTimeseries, gaps, holds, queries, session, type Environment } from '../queries';
-import { Badge, Empty, Field, Heading, Loading, Table, Time, Trouble } from '../ui';
+import { Badge, Empty, Failure, Field, Heading, Loading, Table, Time } from '../ui';
 
 export function AnalyticsPage() {
   const [environment, setEnvironment] = useState<Environment>('live');
@@ -19,7 +19,7 @@ export function AnalyticsPage() {
           <option value="test">Test</option>
         </select>
       </Heading>
-      <Trouble error={overview.error} />
+      <Failure of={[overview]} />
       {!it && !overview.error && (
         <section className="card" aria-label="In 30 days">
           <Loading rows={2} />
@@ -69,11 +69,11 @@ function Days({ environment }: { environment: Environment }) {
   return (
     <section className="card" aria-label="By day">
       <h2>By day</h2>
-      <Trouble error={found.error} />
+      <Failure of={[found]} />
       {found.isPending && <Loading />}
       {total > 0 && (
         <>
-          <svg className="chart" viewBox={`0 0 ${bars.length * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${total} conversations; the table below has the numbers`}>
+          <svg className="chart" viewBox={`0 0 ${bars.length * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${count(total, 'conversation')}; the table below has the numbers`}>
             {bars.map((bar, index) => (
               <g key={bar.date}>
                 <title>{`${bar.date}: ${bar.calls}`}</title>
@@ -106,7 +106,7 @@ function ByAgent({ environment }: { environment: Environment }) {
   return (
     <section className="card" aria-label="By agent">
       <h2>By agent</h2>
-      <Trouble error={found.error} />
+      <Failure of={[found]} />
       {found.isPending && <Loading />}
       {found.data && (
         <Table label="Figures by agent" columns={['Agent', 'Conversations', 'Questions', 'Not answered', 'Handled alone', 'Transferred']}>
@@ -167,7 +167,7 @@ function Gaps({ environment }: { environment: Environment }) {
           )}
         </Field>
       </div>
-      <Trouble error={found.error ?? mark.error} />
+      <Failure of={[found, mark]} />
       {found.isPending && <Loading />}
       {found.data?.gaps.length === 0 && <Empty title={found.data.dataState === 'collecting' ? 'Nobody has asked it anything yet' : 'Nothing was asked that it did not know'} />}
       {found.data && found.data.gaps.length > 0 && (
@@ -176,7 +176,7 @@ function Gaps({ environment }: { environment: Environment }) {
             <tr key={it.gapId}>
               <td className="name">{it.queryText}</td>
               <td>
-                {it.count} × in {it.distinctCalls} {it.distinctCalls === 1 ? 'conversation' : 'conversations'}
+                {it.count} × in {count(it.distinctCalls, 'conversation')}
               </td>
               <td>
                 <Time at={it.lastSeen} />

@@ -2,8 +2,9 @@
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ask, page, type Schemas } from '../api';
+import { count } from '../format';
 import { holds, members, session } from '../queries';
-import { Empty, Field, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Empty, Failure, Field, Heading, Loading, Notice, Table, Text, Time } from '../ui';
 
 const ACTIONS = [
   'setup.completed', 'session.started', 'session.ended', 'login.failed', 'api_key.minted', 'api_key.changed', 'api_key.rotated', 'api_key.revoked',
@@ -68,12 +69,12 @@ export function AuditPage() {
           {save.isPending ? `Gathering… ${saved}` : 'Export JSON lines'}
         </button>
       </Heading>
-      <Trouble error={verify.error ?? save.error} />
-      {save.isSuccess && <Notice tone="good">{save.data} {save.data === 1 ? 'event was' : 'events were'} saved, newest first.</Notice>}
+      <Failure of={[verify, save]} />
+      {save.isSuccess && <Notice tone="good">{count(save.data, 'event was', 'events were')} saved, newest first.</Notice>}
       {verify.data &&
         (verify.data.intact ? (
           <Notice tone="good">
-            The chain is whole: {verify.data.events} events. Its end is <code>{verify.data.head}</code>
+            The chain is whole: {count(verify.data.events, 'event')}. Its end is <code>{verify.data.head}</code>
           </Notice>
         ) : (
           <Notice tone="bad">The chain is broken at event {verify.data.brokenAt}: somebody changed the database.</Notice>
@@ -107,7 +108,7 @@ export function AuditPage() {
           <Text label="From" type="date" value={from} onChange={setFrom} />
           <Text label="To" type="date" value={to} onChange={setTo} />
         </div>
-        <Trouble error={events.error} />
+        <Failure of={[events]} />
         {events.isPending && <Loading rows={6} />}
         {events.isSuccess && rows.length === 0 && <Empty title="No event fits" />}
         {rows.length > 0 && (

@@ -6,7 +6,7 @@ import { useParam } from '../address';
 import { api, page, type Schemas } from '../api';
 import { duration } from '../format';
 import { agents, conversation, holds, receipt, session, transcript } from '../queries';
-import { Badge, Empty, Field, Heading, Loading, Table, Text, Time, Trouble } from '../ui';
+import { Badge, Empty, Failure, Field, Heading, Loading, Table, Text, Time } from '../ui';
 import { Failed } from './missing';
 
 type Conversation = Schemas['Conversation'];
@@ -71,7 +71,7 @@ export function ConversationsPage() {
             )}
           </Field>
         </form>
-        <Trouble error={list.error} />
+        <Failure of={[list]} />
         {list.isPending && <Loading rows={6} />}
         {list.isSuccess && rows.length === 0 && (
           <Empty title={Object.keys(filter).length > 0 ? 'No conversation fits' : 'No conversation yet'}>
@@ -124,7 +124,7 @@ export function ConversationPage() {
   const said = useQuery(transcript(conversationId));
   const happened = useQuery(receipt(conversationId));
   const it = found.data;
-  if (found.error) {
+  if (!it && found.error) {
     return (
       <Failed what="conversation" error={found.error} again={() => void found.refetch()}>
         <Link to="/conversations">← Conversations</Link>
@@ -143,7 +143,7 @@ export function ConversationPage() {
       <div className="grid">
         <section className="card" aria-label="Transcript">
           <h2>Transcript</h2>
-          <Trouble error={said.error} />
+          <Failure of={[said]} />
           {said.isPending && <Loading />}
           {said.data?.length === 0 && <Empty title="Nothing was said" />}
           <ol className="steps">
@@ -184,7 +184,7 @@ export function ConversationPage() {
           <section className="card" aria-label="Receipt">
             <h2>Receipt</h2>
             <p className="quiet">Everything that happened, in its order.</p>
-            <Trouble error={happened.error} />
+            <Failure of={[happened]} />
             {happened.isPending && <Loading />}
             {happened.data?.map((event) => (
               <details key={event.sequence} className="small">

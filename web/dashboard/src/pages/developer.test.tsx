@@ -1,5 +1,6 @@
 // @vitest-environment jsdom
 import { QueryClientProvider } from '@tanstack/react-query';
+import { RouterContextProvider, createMemoryHistory, createRootRoute, createRouter } from '@tanstack/react-router';
 import { cleanup, fireEvent, render, screen, waitFor } from '@testing-library/react';
 import { useState, type ReactNode } from 'react';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -19,10 +20,19 @@ Object.assign(HTMLDialogElement.prototype, {
   showModal(this: HTMLDialogElement) {
     this.open = true;
   },
+  close(this: HTMLDialogElement) {
+    this.open = false;
+  },
 });
 
 const json = (data: unknown) => new Response(JSON.stringify({ success: true, data }), { headers: { 'content-type': 'application/json' } });
-const within = (children: ReactNode) => render(<QueryClientProvider client={queries}>{children}</QueryClientProvider>);
+const router = createRouter({ routeTree: createRootRoute(), history: createMemoryHistory() });
+const within = (children: ReactNode) =>
+  render(
+    <QueryClientProvider client={queries}>
+      <RouterContextProvider router={router}>{children}</RouterContextProvider>
+    </QueryClientProvider>,
+  );
 
 beforeEach(() => {
   const scope = (name: string, holders: string[]) => ({ scope: name, description: `Opens ${name}.`, holders, operations: [] });
@@ -66,19 +76,27 @@ it('offers only what a key may hold and the member may grant, with the reason fo
   expect(chosen()).toBe('');
 });
 
-it('waits for the first call, says how it ended, and is not dismissed by accident', async () => {
-  let operations: unknown[] = [];
-  fetched.mockImplementation(() => Promise.resolve(json({ days: [{ date: '2026-11-24', operations }], total: 0 })));
+it('waits for the first call with this secret, says how it ended, and is not dismissed by accident', async () => {
+  const secret = (createdAt: string, lastCall: object | null) => ({ last4: 'abcd', createdAt, expiresAt: null, lastCall });
+  const refused = { at: '2026-11-24T12:00:03Z', operationId: 'createAgent', outcome: 'insufficient_scope' };
+  const old = secret('2026-11-24T09:00:00Z', refused);
+  let mine = secret('2026-11-24T12:00:00Z', null);
+  fetched.mockImplementation(() => Promise.resolve(json({ id: 'key_1', secrets: [mine, old] })));
   const closed = vi.fn();
-  const made = { id: 'key_1', name: 'first', secret: 'flowyte_sk_live_x', scopes: ['chat:write'], lastUsedAt: null } as unknown as ApiKey;
+  const made = { id: 'key_1', name: 'first', secret: 'flowyte_sk_live_x', scopes: ['chat:write'], secrets: [mine, old] } as unknown as ApiKey;
   within(<SecretDialog made={made} onClose={closed} />);
-  await screen.findByText('Waiting for the first call…');
+  await screen.findByText('Waiting for the first call with this secret…');
   expect(screen.getByLabelText('curl command').textContent).toContain('/api/v1/whoami -H "Authorization: Bearer flowyte_sk_live_x"');
-  const dialog = screen.getByRole('dialog');
+  const dialog = screen.getByRole<HTMLDialogElement>('dialog');
   fireEvent(dialog, new Event('cancel', { cancelable: true }));
   fireEvent.click(dialog);
+  // A browser that closes it all the same finds it open again.
+  dialog.close();
+  fireEvent(dialog, new Event('close'));
+  expect(dialog.open).toBe(true);
   expect(closed).not.toHaveBeenCalled();
-  operations = [{ operationId: 'createAgent', allowed: 0, denied: { insufficient_scope: 1 } }];
+  expect(screen.queryByText(/Received/)).toBeNull();
+  mine = secret('2026-11-24T12:00:00Z', refused);
   await waitFor(() => expect(screen.getByText(/Received/).textContent).toBe('Received: createAgent, refused: insufficient_scope'), { timeout: 4000 });
   fireEvent.click(screen.getByRole('button', { name: 'I have copied it' }));
   expect(closed).toHaveBeenCalledOnce();
@@ -101,4 +119,15 @@ it('does what can’t be undone only when the name was typed', async () => {
   expect(done.mock.calls[0]?.[0]).toBe('gone');
   expect(act).toHaveBeenCalledOnce();
   expect(closed).toHaveBeenCalledOnce();
+});
+
+it('takes a name as it is shown', () => {
+  const act = vi.fn(() => Promise.resolve('gone'));
+  within(
+    <Confirm title="Revoke" action="Revoke for good" type={'two  spaces'} act={act} onClose={vi.fn()}>
+      Really?
+    </Confirm>,
+  );
+  fireEvent.change(screen.getByLabelText('Type two spaces to go on'), { target: { value: 'two spaces' } });
+  expect(screen.getByRole<HTMLButtonElement>('button', { name: 'Revoke for good' }).disabled).toBe(false);
 });

@@ -2,10 +2,10 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
-import { MOST, Refusal, api, ask, type ApiKey, type Schemas } from '../api';
-import { isNear } from '../format';
-import { holds, keys, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
-import { Actions, Badge, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Status, Table, Text, Time, Trouble } from '../ui';
+import { MOST, Refusal, api, ask, type ApiKey } from '../api';
+import { count, isNear } from '../format';
+import { holds, key as keyQuery, keys, queries, scopes as scopesQuery, session } from '../queries';
+import { Actions, Badge, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function DeveloperPage() {
   const { data: me } = useQuery(session);
@@ -35,7 +35,7 @@ export function DeveloperPage() {
       <section className="card" aria-label="Secret keys">
         <h2>Secret keys</h2>
         <p className="quiet">For backends and agents. A key opens what its scopes say, in this organization only.</p>
-        <Trouble error={list.error} />
+        <Failure of={[list]} />
         {list.isPending && <Loading />}
         {list.data?.length === 0 && (
           <Empty title="No keys yet">
@@ -125,7 +125,7 @@ export function DeveloperPage() {
           }}
         />
       )}
-      {minted?.secret && <SecretDialog made={minted} onClose={() => setMinted(undefined)} />}
+      {minted?.secret && <SecretDialog key={minted.secret} made={minted} onClose={() => setMinted(undefined)} />}
     </>
   );
 }
@@ -161,6 +161,7 @@ export function ScopePicker({ chosen, onChange, error }: { chosen: string[]; onC
           {error}
         </div>
       )}
+      <Failure of={[table]} />
       {table.isPending && <Loading />}
       <div className="scopes" tabIndex={0} role="group" aria-label="Scopes by resource">
         {resources.map((resource) => (
@@ -186,7 +187,7 @@ export function ScopePicker({ chosen, onChange, error }: { chosen: string[]; onC
                         {it.description} {!may(it.scope) && <em>Your role does not hold it, so you can’t grant it.</em>}
                       </div>
                       <details className="small">
-                        <summary>{operations.length} operations</summary>
+                        <summary>{count(operations.length, 'operation')}</summary>
                         {operations.map((one) => (
                           <div key={one}>
                             <code>{one}</code>
@@ -241,7 +242,7 @@ function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (mad
   return (
     <Dialog title="Mint a secret key" onClose={onClose} wide>
       <Form busy={mint.isPending} onSubmit={() => mint.mutate()}>
-        <Text label="Name" value={name} onChange={setName} error={refusal?.field('name')} required autoFocus maxLength={100} placeholder="Booking backend" hint="Who or what uses it." />
+        <Text label="Name" value={name} onChange={setName} error={refusal?.field('name')} required maxLength={100} placeholder="Booking backend" hint="Who or what uses it." />
         <div className="grid">
           <Field label="Environment" hint="Test keys reach sandboxes only and debit nothing.">
             {(props) => (
@@ -278,31 +279,16 @@ function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (mad
   );
 }
 
-/** How often each operation came to which end: `listAgents allowed`, `createAgent insufficient_scope`. */
-type Counts = Map<string, number>;
-
-function counts(usage: Schemas['ApiKeyUsage']): Counts {
-  const found: Counts = new Map();
-  const add = (call: string, count: number) => count > 0 && found.set(call, (found.get(call) ?? 0) + count);
-  for (const one of usage.days.flatMap((day) => day.operations)) {
-    add(`${one.operationId} allowed`, one.allowed);
-    for (const [code, count] of Object.entries(one.denied)) add(`${one.operationId} ${code}`, count);
-  }
-  return found;
-}
-
-/** The one time the secret is seen. Escape does not close it, and nothing keeps it. */
+/** The one time the secret is seen. Nothing closes it by accident, and nothing keeps it. */
 export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => void }) {
   const secret = made.secret ?? '';
-  // What was counted before this dialog opened is not the call it waits for.
-  const calls = useQuery({ ...usageQuery(made.id), refetchInterval: 1000, staleTime: 0 });
-  const [before, setBefore] = useState<Counts>();
-  const now = calls.data && !calls.isPlaceholderData ? counts(calls.data) : undefined;
-  if (now && !before) setBefore(made.lastUsedAt === null ? new Map() : now);
-  const used = before && now ? [...now].find(([call, count]) => count > (before.get(call) ?? 0))?.[0].split(' ') : undefined;
+  // Calls with another secret of the key are not what it waits for.
+  const mine = made.secrets[0]?.createdAt;
+  const key = useQuery({ ...keyQuery(made.id), refetchInterval: 1000, staleTime: 0 });
+  const call = key.data?.secrets.find((it) => it.createdAt === mine)?.lastCall;
   const path = made.scopes.includes('agents:read') ? 'agents' : 'whoami';
   return (
-    <Dialog title={`Copy the secret of ${made.name}`} onClose={onClose} firm wide>
+    <ShownOnce title={`Copy the secret of ${made.name}`} what="the secret" onClose={onClose}>
       <Notice tone="warn">This is the only time that it is shown. Whoever has it can do what its scopes say.</Notice>
       <Copy text={secret} label="Secret key" />
       <h3>For an .env file</h3>
@@ -310,15 +296,15 @@ export function SecretDialog({ made, onClose }: { made: ApiKey; onClose: () => v
       <h3>The first call</h3>
       <Copy text={`curl ${window.location.origin}/api/v1/${path} -H "Authorization: Bearer ${secret}"`} label="curl command" />
       <div role="status" aria-live="polite">
-        {used ? (
-          <Notice tone={used[1] === 'allowed' ? 'good' : 'warn'}>
-            Received: <code>{used[0]}</code>, {used[1] === 'allowed' ? 'allowed.' : <>refused: <a href={`/errors/${used[1]}`} target="_blank" rel="noreferrer">{used[1]}</a></>}
+        {call ? (
+          <Notice tone={call.outcome === 'allowed' ? 'good' : 'warn'}>
+            Received: <code>{call.operationId}</code>, {call.outcome === 'allowed' ? 'allowed.' : <>refused: <a href={`/errors/${call.outcome}`} target="_blank" rel="noreferrer">{call.outcome}</a></>}
           </Notice>
         ) : (
-          <Notice tone="plain">Waiting for the first call…</Notice>
+          <Notice tone="plain">Waiting for the first call with this secret…</Notice>
         )}
       </div>
-      <Copied onClose={onClose} />
-    </Dialog>
+      <Failure of={[key]} />
+    </ShownOnce>
   );
 }

@@ -3,11 +3,11 @@ import { useMutation } from '@tanstack/react-query';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { useQueryField } from '../address';
-import { Refusal, api, ask } from '../api';
+import { Refusal, api, ask, type Session } from '../api';
 import { ownPath } from '../format';
-import { queries } from '../queries';
+import { queries, session } from '../queries';
 import { token } from '../token';
-import { Form, Heading, Text, Trouble } from '../ui';
+import { Dialog, Form, Heading, Text, Trouble } from '../ui';
 
 function Alone({ title, children }: { title: string; children: ReactNode }) {
   return (
@@ -107,6 +107,52 @@ export function SignIn() {
         New here? <Link to="/signup">Make an organization</Link>, where the operator allows it, or ask a member for an invite.
       </p>
     </Alone>
+  );
+}
+
+/** Over the page where the session ended. The same person in the same organization goes on with it, text and all. */
+export function SignInAgain({ as, onBack }: { as: Session; onBack: () => void }) {
+  const navigate = useNavigate();
+  const [email, setEmail] = useState(as.user.email);
+  const [password, setPassword] = useState('');
+  const leave = (next?: Session) => {
+    queries.clear();
+    if (next) queries.setQueryData(session.queryKey, next);
+    void navigate({ to: next ? '/developer' : '/signin', ignoreBlocker: true });
+  };
+  const entry = useMutation({
+    mutationFn: async () => {
+      const next = await ask(api.POST('/auth/login', { body: { email, password } }));
+      const elsewhere = next.user.id === as.user.id && next.organization.id !== as.organization.id;
+      const member = next.organizations.some((it) => it.id === as.organization.id);
+      return elsewhere && member ? ask(api.POST('/auth/session/organization', { body: { organizationId: as.organization.id } })) : next;
+    },
+    onSuccess: (next) => {
+      if (next.user.id !== as.user.id || next.organization.id !== as.organization.id) {
+        leave(next);
+        return;
+      }
+      queries.setQueryData(session.queryKey, next);
+      onBack();
+    },
+  });
+  return (
+    <Dialog title="Your session has ended" onClose={onBack} firm light>
+      <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
+        <p>Sign in to go on where you were. What you typed on this page is still there.</p>
+        <Text label="E-mail" type="email" value={email} onChange={setEmail} required autoComplete="username" />
+        <Text label="Password" type="password" value={password} onChange={setPassword} required autoComplete="current-password" />
+        <Trouble error={entry.error} />
+        <div className="actions">
+          <button type="button" onClick={() => leave()}>
+            Leave the page
+          </button>
+          <button type="submit" className="primary" disabled={entry.isPending}>
+            {entry.isPending ? 'Signing in…' : 'Sign in'}
+          </button>
+        </div>
+      </Form>
+    </Dialog>
   );
 }
 

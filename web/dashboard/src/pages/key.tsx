@@ -4,9 +4,9 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useParam } from '../address';
 import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
-import { isNear, lastDays } from '../format';
+import { count, isNear, lastDays } from '../format';
 import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
 import { Failed } from './missing';
 
@@ -30,7 +30,7 @@ export function KeyPage() {
   const [minted, setMinted] = useState<ApiKey>();
   const [effective, setEffective] = useState<Schemas['Effective']>();
   const it = found.data;
-  if (found.error) {
+  if (!it && found.error) {
     return (
       <Failed what="key" error={found.error} again={() => void found.refetch()}>
         <Link to="/developer">← Secret keys</Link>
@@ -60,6 +60,7 @@ export function KeyPage() {
           </>
         )}
       </Heading>
+      <Failure of={[found]} />
       <Revoked effective={effective} />
       {it.secrets.length > 1 && <Grace of={it} may={may} />}
       <div className="grid">
@@ -84,7 +85,7 @@ export function KeyPage() {
             </dd>
             <dt>Last used</dt>
             <dd>
-              <Time at={it.lastUsedAt} /> {it.lastUsedOperation && <span className="quiet">{it.lastUsedOperation} from {it.lastUsedAddress}</span>}
+              <Time at={it.lastUsedAt} /> {it.lastUsedOperation && <div className="quiet">{it.lastUsedOperation} from {it.lastUsedAddress}</div>}
             </dd>
             <dt>Created</dt>
             <dd>
@@ -130,7 +131,7 @@ export function KeyPage() {
           onRevoked={(done) => setEffective(done.effective)}
         />
       )}
-      {minted?.secret && <SecretDialog made={minted} onClose={() => setMinted(undefined)} />}
+      {minted?.secret && <SecretDialog key={minted.secret} made={minted} onClose={() => setMinted(undefined)} />}
     </>
   );
 }
@@ -139,25 +140,27 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
   const old = of.secrets[1];
   const usage = useQuery({ ...usageQuery(of.id), refetchInterval: 5_000 });
   const use = usage.data?.oldSecret;
-  const cut = useMutation({
-    mutationFn: () => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } })),
-    onSuccess: () => { changed(of.id); },
-  });
+  const [ending, setEnding] = useState(false);
   if (!old) return null;
   return (
     <Notice tone="warn">
-      The old secret …{old.last4} ends <Time at={old.expiresAt} />.{' '}
+      The old secret …{old.last4} works until <Time at={old.expiresAt} />.{' '}
       {may && (
-        <button type="button" disabled={cut.isPending} onClick={() => cut.mutate()}>
+        <button
+          type="button"
+          onClick={() => {
+            setEnding(true);
+          }}
+        >
           End it now
         </button>
       )}
-      <Trouble error={cut.error} />
+      <Failure of={[usage]} />
       {use?.calls === 0 && <p>Nobody has used it since the rotation.</p>}
       {use && use.calls > 0 && (
         <>
           <p>
-            Still used: {use.calls} {use.calls === 1 ? 'call' : 'calls'} since the rotation from {use.addressCount} {use.addressCount === 1 ? 'address' : 'addresses'}
+            Still used: {count(use.calls, 'call')} since the rotation from {count(use.addressCount, 'address', 'addresses')}
             {use.addressCount > use.addresses.length && `; the latest ${use.addresses.length}`}:
           </p>
           <Table label="Who still uses the old secret" columns={['Address', 'Calls', 'Last']}>
@@ -175,16 +178,42 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
           </Table>
         </>
       )}
+      {ending && (
+        <Confirm
+          title={`End the old secret of ${of.name}`}
+          action="End it now"
+          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } }))}
+          onClose={() => {
+            setEnding(false);
+          }}
+        >
+          <p>Calls with the secret that ends in {old.last4} are refused from then on. This can’t be undone.</p>
+          {use === undefined && <p>Whether somebody still uses it is not known yet.</p>}
+          {use?.calls === 0 && <p>Nobody has used it since the rotation.</p>}
+          {use && use.calls > 0 && (
+            <>
+              <p>
+                {count(use.addressCount, 'address', 'addresses')} used it since the rotation, and will be refused until {use.addressCount === 1 ? 'it has' : 'they have'} the new secret:
+              </p>
+              <ul>
+                {use.addresses.map((it) => (
+                  <li key={it.address}>
+                    <code>{it.address}</code>, {count(it.calls, 'call')}, last <Time at={it.lastUsedAt} />
+                  </li>
+                ))}
+                {use.addressCount > use.addresses.length && <li>and {use.addressCount - use.addresses.length} more</li>}
+              </ul>
+            </>
+          )}
+        </Confirm>
+      )}
     </Notice>
   );
 }
 
 function Advice({ of, may }: { of: ApiKey; may: boolean }) {
-  const advice = useQuery(adviceQuery(of.id));
-  const narrow = useMutation({
-    mutationFn: (scopes: string[]) => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { scopes } })),
-    onSuccess: () => { changed(of.id); },
-  });
+  const advice = useQuery({ ...adviceQuery(of.id), refetchInterval: 5_000 });
+  const [narrowing, setNarrowing] = useState<Schemas['ApiKeyScopeAdvice']>();
   const it = advice.data;
   return (
     <section className="card" aria-label="Scopes">
@@ -196,32 +225,79 @@ function Advice({ of, may }: { of: ApiKey; may: boolean }) {
           </Badge>
         ))}
       </div>
-      <Trouble error={advice.error ?? narrow.error} />
+      <Failure of={[advice]} />
       {!it && !advice.error && <Loading rows={2} />}
       {it && (
         <>
           <p className="quiet">
-            Grants {of.scopes.length} {of.scopes.length === 1 ? 'scope' : 'scopes'}, used {it.used.length} in 30 days ({it.observedCalls} calls).
+            Grants {count(of.scopes.length, 'scope')}, used {it.used.length} in 30 days ({count(it.observedCalls, 'call')}).
+            {it.observedSince && (
+              <>
+                {' '}
+                Calls observed since <Time at={it.observedSince} />.
+              </>
+            )}
           </p>
-          {may && it.observedCalls > 0 && it.unused.length > 0 && it.proposed.length > 0 && (
-            <button type="button" disabled={narrow.isPending} onClick={() => narrow.mutate(it.proposed)}>
-              Narrow to the {it.proposed.length} it uses
-            </button>
+          {may && it.unused.length > 0 && it.proposed.length > 0 && (
+            <>
+              {!it.recommended && <p className="quiet">That is less than a week: what is called less often does not show yet.</p>}
+              <button
+                type="button"
+                onClick={() => {
+                  setNarrowing(it);
+                }}
+              >
+                Narrow to the {count(it.proposed.length, 'scope')} it uses{it.recommended ? '' : '…'}
+              </button>
+            </>
           )}
         </>
+      )}
+      {narrowing && (
+        <Confirm
+          title={`Narrow ${of.name}`}
+          action={`Take away ${count(narrowing.unused.length, 'scope')}`}
+          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { scopes: narrowing.proposed } }))}
+          onClose={() => {
+            setNarrowing(undefined);
+          }}
+        >
+          {!narrowing.recommended && (
+            <Notice tone="warn">
+              Calls were observed for less than a week, since <Time at={narrowing.observedSince} />. What this key does once a week or once a month may be refused afterwards.
+            </Notice>
+          )}
+          <p>
+            These were not used in the {count(narrowing.observedCalls, 'call')} that were observed, and calls that need them are refused from then on:{' '}
+            {narrowing.unused.map((scope) => (
+              <span key={scope}>
+                <code>{scope}</code>{' '}
+              </span>
+            ))}
+          </p>
+          <p>
+            What stays:{' '}
+            {narrowing.proposed.map((scope) => (
+              <span key={scope}>
+                <code>{scope}</code>{' '}
+              </span>
+            ))}
+          </p>
+          <p>Giving a scope back takes a member who holds it.</p>
+        </Confirm>
       )}
     </section>
   );
 }
 
 function UsageCard({ id }: { id: string }) {
-  const usage = useQuery({ ...usageQuery(id), refetchInterval: 10_000 });
+  const usage = useQuery({ ...usageQuery(id), refetchInterval: 5_000 });
   const table = useQuery(scopesQuery);
   const enough = (operationId: string) =>
     (table.data ?? []).filter((it) => it.holders.includes('secret_key') && it.operations.some((one) => one.operationId === operationId)).map((it) => it.scope);
   const it = usage.data;
   const days = it?.days ?? [];
-  const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, count) => total + count, 0);
+  const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, one) => total + one, 0);
   // Today and the 30 days before it; a day without a call has no entry and still takes its place.
   const bars = lastDays(31).map((date) => {
     const calls = days.find((day) => day.date === date)?.operations ?? [];
@@ -236,18 +312,18 @@ function UsageCard({ id }: { id: string }) {
   for (const one of days.flatMap((day) => day.operations)) {
     const known = operations.get(one.operationId) ?? { allowed: 0, denied: {} };
     known.allowed += one.allowed;
-    for (const [code, count] of Object.entries(one.denied)) known.denied[code] = (known.denied[code] ?? 0) + count;
+    for (const [code, more] of Object.entries(one.denied)) known.denied[code] = (known.denied[code] ?? 0) + more;
     operations.set(one.operationId, known);
   }
   return (
     <section className="card" aria-label="Usage">
       <h2>Usage in 30 days</h2>
-      <Trouble error={usage.error} />
+      <Failure of={[usage]} />
       {usage.isPending && <Loading />}
       {it?.total === 0 && <Empty title="No call yet" />}
       {it && it.total > 0 && (
         <>
-          <svg className="chart" viewBox={`0 0 ${bars.length * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${it.total} calls; the table below has the numbers`}>
+          <svg className="chart" viewBox={`0 0 ${bars.length * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${count(it.total, 'call')}; the table below has the numbers`}>
             {bars.map((bar, index) => (
               <g key={bar.date}>
                 <title>{`${bar.date}: ${bar.allowed} allowed, ${bar.denied} refused`}</title>
@@ -264,9 +340,9 @@ function UsageCard({ id }: { id: string }) {
                 </td>
                 <td>{counts.allowed}</td>
                 <td>
-                  {Object.entries(counts.denied).map(([code, count]) => (
+                  {Object.entries(counts.denied).map(([code, times]) => (
                     <div key={code}>
-                      {count} × <a href={`/errors/${code}`}>{code}</a>
+                      {times} × <a href={`/errors/${code}`}>{code}</a>
                       {code === 'insufficient_scope' && enough(name).length > 0 && <span className="quiet small"> {enough(name).join(' or ')} would have been enough</span>}
                     </div>
                   ))}
@@ -291,7 +367,7 @@ function Trail({ id }: { id: string }) {
   return (
     <section className="card" aria-label="Audit trail">
       <h2>Lately done with it</h2>
-      <Trouble error={trail.error} />
+      <Failure of={[trail]} />
       {trail.data?.length === 0 && <p className="quiet">Nothing among the organization’s newest 100 events.</p>}
       {trail.data?.map((it) => (
         <div key={it.id}>
@@ -386,7 +462,7 @@ function RevokeDialog({ of, onClose, onRevoked }: { of: ApiKey; onClose: () => v
       <p>Every secret of this key stops working at once, everywhere. This can’t be undone.</p>
       {of.lastUsedAt && (
         <p>
-          It was last used <Time at={of.lastUsedAt} /> by {of.lastUsedAddress}.
+          It was last used <Time at={of.lastUsedAt} /> from {of.lastUsedAddress}.
         </p>
       )}
     </Confirm>

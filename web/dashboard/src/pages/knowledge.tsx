@@ -2,8 +2,9 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { count } from '../format';
 import { knowledgeSources, queries } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 type Source = Schemas['KnowledgeSource'];
 
@@ -43,7 +44,7 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
         )}
       </div>
       <p className="quiet">What it answers from. It names the source, and says when it does not know.</p>
-      <Trouble error={list.error ?? refresh.error} />
+      <Failure of={[list, refresh]} />
       {list.isPending && <Loading />}
       {list.data?.length === 0 && (
         <Empty title="It knows nothing yet">
@@ -69,7 +70,7 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
                   {it.kind === 'url' && (
                     <div className="check small">
                       <input type="checkbox" id={`again-${it.id}`} checked={it.refreshEnabled} disabled={!may || refresh.isPending} onChange={(event) => refresh.mutate({ id: it.id, on: event.target.checked })} />
-                      <label htmlFor={`again-${it.id}`}>Again every {Math.round(it.refreshIntervalS / 86_400)} days</label>
+                      <label htmlFor={`again-${it.id}`}>Again every {count(Math.round(it.refreshIntervalS / 86_400), 'day')}</label>
                     </div>
                   )}
                 </td>
@@ -159,7 +160,7 @@ function AddSource({ agent, onClose, onAdded }: { agent: Agent; onClose: () => v
             </select>
           )}
         </Field>
-        <Text label="Label" value={label} onChange={setLabel} required autoFocus maxLength={200} placeholder="Opening hours" hint="Visitors read it where an answer names its source." error={refusal?.field('label')} />
+        <Text label="Label" value={label} onChange={setLabel} required maxLength={200} placeholder="Opening hours" hint="Visitors read it where an answer names its source." error={refusal?.field('label')} />
         {(kind === 'text' || kind === 'faq') && (
           <Field label="Text" hint={HINTS[kind]} error={refusal?.field('text')}>
             {(props) => <textarea {...props} rows={10} required value={text} onChange={(event) => setText(event.target.value)} />}

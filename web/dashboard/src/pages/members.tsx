@@ -3,7 +3,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Schemas } from '../api';
 import { holds, invites, members, queries, session } from '../queries';
-import { Actions, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Table, Text, Time, Trouble } from '../ui';
 
 const ROLES: [Schemas['Role'], string][] = [
   ['viewer', 'Viewer: reads'],
@@ -21,14 +21,8 @@ export function MembersPage() {
   const [removing, setRemoving] = useState<Schemas['Member']>();
   const may = holds(me, 'members:write');
   const owner = me?.role === 'owner';
-  const change = useMutation({
-    mutationFn: ({ id, role }: { id: string; role: Schemas['Role'] }) => ask(api.PATCH('/members/{id}', { params: { path: { id } }, body: { role } })),
-    onSettled: () => void queries.invalidateQueries({ queryKey: ['members'] }),
-  });
-  const withdraw = useMutation({
-    mutationFn: (id: string) => ask(api.DELETE('/invites/{id}', { params: { path: { id } } })),
-    onSuccess: () => void queries.invalidateQueries({ queryKey: ['invites'] }),
-  });
+  const [changing, setChanging] = useState<{ of: Schemas['Member']; role: Schemas['Role'] }>();
+  const [withdrawing, setWithdrawing] = useState<Schemas['Invite']>();
   return (
     <>
       <Heading title="Members">
@@ -39,7 +33,7 @@ export function MembersPage() {
         )}
       </Heading>
       <section className="card" aria-label="Members">
-        <Trouble error={list.error ?? change.error} />
+        <Failure of={[list]} />
         {list.isPending && <Loading />}
         <Table label="Table of members" columns={['Name', 'E-mail', 'Role', 'Last seen', 'Joined']} actions>
           {list.data?.map((it) => {
@@ -55,8 +49,7 @@ export function MembersPage() {
                     <select
                       aria-label={`Role of ${it.name}`}
                       value={it.role}
-                      disabled={change.isPending}
-                      onChange={(event) => change.mutate({ id: it.id, role: event.target.value as Schemas['Role'] })}
+                      onChange={(event) => setChanging({ of: it, role: event.target.value as Schemas['Role'] })}
                     >
                       {ROLES.filter(([role]) => owner || role !== 'owner').map(([role]) => (
                         <option key={role} value={role}>
@@ -90,7 +83,7 @@ export function MembersPage() {
       </section>
       <section className="card" aria-label="Invites">
         <h2>Open invites</h2>
-        <Trouble error={open.error ?? withdraw.error} />
+        <Failure of={[open]} />
         {open.isPending && <Loading rows={1} />}
         {open.data?.items.length === 0 && <Empty title="No open invites" />}
         {open.data?.items.map((it) => (
@@ -102,7 +95,7 @@ export function MembersPage() {
               </div>
             </div>
             {may && (
-              <button type="button" disabled={withdraw.isPending} onClick={() => withdraw.mutate(it.id)}>
+              <button type="button" onClick={() => setWithdrawing(it)}>
                 Withdraw
               </button>
             )}
@@ -121,11 +114,35 @@ export function MembersPage() {
         />
       )}
       {invited?.link && (
-        <Dialog title={`Invite ${invited.email}`} onClose={() => setInvited(undefined)} firm wide>
+        <ShownOnce title={`Invite ${invited.email}`} what="the link" onClose={() => setInvited(undefined)}>
           <Notice tone="warn">No e-mail is sent. Hand this link over yourself; it is shown once, works once, and for seven days.</Notice>
           <Copy label="Invite link" text={invited.link} />
-          <Copied onClose={() => setInvited(undefined)} />
-        </Dialog>
+        </ShownOnce>
+      )}
+      {changing && (
+        <Confirm
+          title={`Make ${changing.of.name} ${changing.role === 'admin' || changing.role === 'owner' ? 'an' : 'a'} ${changing.role}`}
+          action="Change the role"
+          harmless
+          act={() => ask(api.PATCH('/members/{id}', { params: { path: { id: changing.of.id } }, body: { role: changing.role } }))}
+          onClose={() => setChanging(undefined)}
+        >
+          <p>
+            {changing.of.name} is {changing.of.role} now, and may do what {changing.role} may from then on. It counts at once, in open sessions too.
+          </p>
+          {changing.role === 'owner' && <p>An owner may do everything, and may take the role from you.</p>}
+          {changing.of.userId === me?.user.id && <p>This is your own role: another owner or admin has to give it back.</p>}
+        </Confirm>
+      )}
+      {withdrawing && (
+        <Confirm
+          title={`Withdraw the invite of ${withdrawing.email}`}
+          action="Withdraw"
+          act={() => ask(api.DELETE('/invites/{id}', { params: { path: { id: withdrawing.id } } }))}
+          onClose={() => setWithdrawing(undefined)}
+        >
+          <p>Its link stops working at once. Another invite makes another link.</p>
+        </Confirm>
       )}
       {removing && (
         <Confirm
@@ -149,7 +166,7 @@ function InviteDialog({ owner, onClose, onInvited }: { owner: boolean; onClose: 
   return (
     <Dialog title="Invite somebody" onClose={onClose}>
       <Form busy={invite.isPending} onSubmit={() => invite.mutate()}>
-        <Text label="E-mail" type="email" value={email} onChange={setEmail} required autoFocus error={invite.error instanceof Refusal ? invite.error.field('email') : undefined} />
+        <Text label="E-mail" type="email" value={email} onChange={setEmail} required error={invite.error instanceof Refusal ? invite.error.field('email') : undefined} />
         <Field label="Role">
           {(props) => (
             <select {...props} value={role} onChange={(event) => setRole(event.target.value as Schemas['Role'])}>

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { api, ask, page, type Schemas } from '../api';
 import { usd } from '../format';
 import { agents, holds, numbers, queries, session } from '../queries';
-import { Badge, Confirm, Dialog, Empty, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 type PhoneNumber = Schemas['Number'];
 type Offer = Schemas['NumberOffer'];
@@ -36,7 +36,7 @@ export function NumbersPage() {
         )}
       </Heading>
       <section className="card" aria-label="Numbers">
-        <Trouble error={list.error ?? assign.error} />
+        <Failure of={[list, assign]} />
         {list.isPending && <Loading />}
         {list.data?.length === 0 && (
           <Empty title="No number yet">
@@ -111,15 +111,13 @@ function Buy({ onClose }: { onClose: () => void }) {
   const find = useMutation({
     mutationFn: () => page(api.GET('/numbers/search', { params: { query: { country, ...(area ? { areaCode: area } : {}) } } })),
   });
-  const buy = useMutation({
-    mutationFn: (offer: Offer) => ask(api.POST('/numbers/purchase', { params: { header: { 'Idempotency-Key': `${once}:${offer.e164}` } }, body: { e164: offer.e164 } })),
-    onSuccess: renew,
-  });
+  const [wanted, setWanted] = useState<Offer>();
+  const [bought, setBought] = useState<string>();
   return (
-    <Dialog title="Find a number" onClose={onClose} wide>
-      {buy.data ? (
+    <Dialog title="Find a number" onClose={onClose} wide light>
+      {bought ? (
         <>
-          <Notice tone="good">{buy.data.e164} is yours.</Notice>
+          <Notice tone="good">{bought} is yours.</Notice>
           <div className="actions">
             <button type="button" className="primary" onClick={onClose}>
               Close
@@ -145,7 +143,7 @@ function Buy({ onClose }: { onClose: () => void }) {
               </button>
             </div>
           </Form>
-          <Trouble error={find.error ?? buy.error} />
+          <Trouble error={find.error} />
           {find.data?.items.length === 0 && <Empty title="No number fits" />}
           {find.data && find.data.items.length > 0 && (
             <Table label="Numbers to buy" columns={['Number', 'Where', 'A month', 'Once']} actions>
@@ -159,7 +157,7 @@ function Buy({ onClose }: { onClose: () => void }) {
                   <td>{usd(it.setupCost)}</td>
                   <td>
                     <div className="actions">
-                      <button type="button" disabled={buy.isPending || !it.reservable} onClick={() => buy.mutate(it)}>
+                      <button type="button" disabled={!it.reservable} onClick={() => setWanted(it)}>
                         Buy<span className="unseen"> {it.e164}</span>
                       </button>
                     </div>
@@ -169,6 +167,24 @@ function Buy({ onClose }: { onClose: () => void }) {
             </Table>
           )}
         </>
+      )}
+      {wanted && (
+        <Confirm
+          title={`Buy ${wanted.formatted}`}
+          action={`Buy for ${usd(wanted.setupCost + wanted.monthlyCost)}`}
+          harmless
+          act={() => ask(api.POST('/numbers/purchase', { params: { header: { 'Idempotency-Key': `${once}:${wanted.e164}` } }, body: { e164: wanted.e164 } }))}
+          onDone={(done) => {
+            renew();
+            setBought(done.e164);
+          }}
+          onClose={() => setWanted(undefined)}
+        >
+          <p>
+            {usd(wanted.setupCost + wanted.monthlyCost)} are taken from the wallet now: {usd(wanted.setupCost)} once, and {usd(wanted.monthlyCost)} for the first month. After that it costs {usd(wanted.monthlyCost)} a month
+            until it is released. What was paid is not paid back.
+          </p>
+        </Confirm>
       )}
     </Dialog>
   );

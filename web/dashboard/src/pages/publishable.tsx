@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
 import { originTrouble } from '../format';
 import { publishableKeys, queries } from '../queries';
-import { Actions, Badge, Confirm, Copied, Copy, Dialog, Empty, Field, Form, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Loading, Notice, Revoked, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
   const list = useQuery(publishableKeys(agent.id));
@@ -14,14 +14,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
   const [revoked, setRevoked] = useState<PublishableKey>();
   const [secret, setSecret] = useState<PublishableKey>();
   const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'publishable-keys'] });
-  const rotate = useMutation({
-    mutationFn: (id: string) =>
-      ask(api.POST('/agents/{agentId}/publishable-keys/{id}/rotate', { params: { path: { agentId: agent.id, id } }, body: {} })),
-    onSuccess: (turned) => {
-      renew();
-      setEmbedding(turned);
-    },
-  });
+  const [turning, setTurning] = useState<PublishableKey>();
   return (
     <section className="card" aria-label="Publishable keys">
       <div className="heading">
@@ -34,7 +27,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
       </div>
       <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
       <Revoked effective={revoked?.effective} />
-      <Trouble error={list.error ?? rotate.error} />
+      <Failure of={[list]} />
       {list.isPending && <Loading />}
       {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
       {list.data && list.data.items.length > 0 && (
@@ -69,7 +62,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
                         <button type="button" onClick={() => setEditing(it)}>
                           Change
                         </button>
-                        <button type="button" disabled={rotate.isPending} onClick={() => rotate.mutate(it.id)}>
+                        <button type="button" onClick={() => setTurning(it)}>
                           Rotate
                         </button>
                         <button type="button" onClick={() => setRevoking(it)}>
@@ -106,11 +99,25 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
         </Dialog>
       )}
       {secret?.identitySecret && (
-        <Dialog title="Copy the identity secret" onClose={() => setSecret(undefined)} firm wide>
+        <ShownOnce title="Copy the identity secret" what="the identity secret" onClose={() => setSecret(undefined)}>
           <Notice tone="warn">Shown once. Your backend signs visitors with it: HS256, with sub, aud {agent.id}, and exp at most 10 minutes ahead.</Notice>
           <Copy label="Identity secret" text={secret.identitySecret} />
-          <Copied onClose={() => setSecret(undefined)} />
-        </Dialog>
+        </ShownOnce>
+      )}
+      {turning && (
+        <Confirm
+          title={`Rotate ${turning.name}`}
+          action="Rotate"
+          harmless
+          act={() => ask(api.POST('/agents/{agentId}/publishable-keys/{id}/rotate', { params: { path: { agentId: agent.id, id: turning.id } }, body: {} }))}
+          onDone={(turned) => {
+            renew();
+            setEmbedding(turned);
+          }}
+          onClose={() => setTurning(undefined)}
+        >
+          <p>There is a new key with the same origins, for every page that embeds this one. The old one works for another day; an older one that still works ends now.</p>
+        </Confirm>
       )}
       {revoking && (
         <Confirm
@@ -159,7 +166,7 @@ function Edit({ agent, of, onClose, onDone }: EditProps) {
   return (
     <Dialog title={of ? `Change ${of.name}` : 'New publishable key'} onClose={onClose}>
       <Form busy={save.isPending} onSubmit={() => save.mutate()}>
-        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Web site" error={refusal?.field('name')} />
+        <Text label="Name" value={name} onChange={setName} required maxLength={100} placeholder="Web site" error={refusal?.field('name')} />
         {!of && (
           <Field label="Environment" hint="Test keys also work on http://localhost.">
             {(props) => (

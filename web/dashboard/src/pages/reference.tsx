@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useMemo, useState } from 'react';
 import { operations, verdict, type Operation } from '../contract-document';
 import { holds, keys, reference, session } from '../queries';
-import { Badge, Empty, Field, Heading, Loading, Table, Trouble } from '../ui';
+import { Badge, Empty, Failure, Field, Heading, Loading, Table } from '../ui';
 
 const MINE = 'session';
 
@@ -52,7 +52,7 @@ export function ReferencePage() {
             Holds {key.scopes.map((it) => <code key={it}>{it} </code>)}
           </p>
         )}
-        <Trouble error={document.error} />
+        <Failure of={[document, list]} />
         {document.isPending && <Loading rows={8} />}
         {document.isSuccess && shown.length === 0 && <Empty title="No operation fits the search" />}
         {tags.map((tag) => (

@@ -1,30 +1,27 @@
 // Where this person is signed in.
-import { useMutation, useQuery } from '@tanstack/react-query';
-import { api, ask } from '../api';
-import { queries, sessions } from '../queries';
-import { Badge, Heading, Loading, Time, Trouble } from '../ui';
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { api, ask, type Schemas } from '../api';
+import { count } from '../format';
+import { sessions } from '../queries';
+import { Badge, Confirm, Failure, Heading, Loading, Time } from '../ui';
 
 export function SessionsPage() {
   const list = useQuery(sessions);
-  const end = useMutation({
-    mutationFn: async (ids: string[]) => {
-      for (const id of ids) await ask(api.DELETE('/auth/sessions/{id}', { params: { path: { id } } }));
-    },
-    onSettled: () => void queries.invalidateQueries({ queryKey: ['sessions'] }),
-  });
+  const [ending, setEnding] = useState<Schemas['OpenSession'][]>();
   const others = list.data?.items.filter((it) => !it.current) ?? [];
   return (
     <>
       <Heading title="Sessions">
         {others.length > 0 && (
-          <button type="button" className="danger" disabled={end.isPending} onClick={() => end.mutate(others.map((it) => it.id))}>
-            {end.isPending ? 'Ending…' : 'End all others'}
+          <button type="button" className="danger" onClick={() => setEnding(others)}>
+            End all others
           </button>
         )}
       </Heading>
       <section className="card" aria-label="Your sessions">
         <p className="quiet">Where you are signed in. A session ends after a day without use, and after 30 days at the latest.</p>
-        <Trouble error={list.error ?? end.error} />
+        <Failure of={[list]} />
         {list.isPending && <Loading />}
         {list.data?.items.map((it) => (
           <div key={it.id} className="heading">
@@ -35,13 +32,32 @@ export function SessionsPage() {
               </div>
             </div>
             {!it.current && (
-              <button type="button" disabled={end.isPending} onClick={() => end.mutate([it.id])}>
+              <button type="button" onClick={() => setEnding([it])}>
                 End
               </button>
             )}
           </div>
         ))}
       </section>
+      {ending && (
+        <Confirm
+          title={ending.length === 1 ? 'End this session' : 'End all other sessions'}
+          action={`End ${count(ending.length, 'session')}`}
+          act={async () => {
+            for (const { id } of ending) await ask(api.DELETE('/auth/sessions/{id}', { params: { path: { id } } }));
+          }}
+          onClose={() => setEnding(undefined)}
+        >
+          <p>Whoever uses {ending.length === 1 ? 'it' : 'them'} is signed out at once, and has to sign in again:</p>
+          <ul>
+            {ending.map((it) => (
+              <li key={it.id}>
+                {it.userAgent || 'Unknown browser'} from {it.address}, last seen <Time at={it.lastSeenAt} />
+              </li>
+            ))}
+          </ul>
+        </Confirm>
+      )}
     </>
   );
 }

@@ -1,11 +1,12 @@
 // What surrounds every page of a member: where one is, in which organization, and as whom.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate } from '@tanstack/react-router';
-import { useState, type ReactNode } from 'react';
-import { Refusal, api, ask } from '../api';
+import { useEffect, useState, type ReactNode } from 'react';
+import { Refusal, api, ask, onSignedOut } from '../api';
 import { holds, queries, session } from '../queries';
 import { choose, theme } from '../theme';
 import { Actions, Dialog, Form, Text, Trouble } from '../ui';
+import { SignInAgain } from './entry';
 
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
@@ -31,7 +32,7 @@ export function Shell({ children }: { children?: ReactNode }) {
     mutationFn: () => ask(api.POST('/auth/logout')),
     onSettled: () => {
       queries.clear();
-      void navigate({ to: '/signin' });
+      void navigate({ to: '/signin', ignoreBlocker: true });
     },
   });
   const change = useMutation({
@@ -39,9 +40,19 @@ export function Shell({ children }: { children?: ReactNode }) {
     onSuccess: (next) => {
       queries.clear();
       queries.setQueryData(session.queryKey, next);
-      void navigate({ to: '/developer' });
+      void navigate({ to: '/developer', ignoreBlocker: true });
     },
   });
+  // A session may end while something is being written: the page stays as it is, and signing in again goes on with it.
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    const forget = onSignedOut(() => {
+      setOver(true);
+    });
+    return () => {
+      forget();
+    };
+  }, []);
   if (!data) return null;
   return (
     <div className="shell">
@@ -104,6 +115,14 @@ export function Shell({ children }: { children?: ReactNode }) {
       <main id="main" tabIndex={-1}>
         {children ?? <Outlet />}
       </main>
+      {over && (
+        <SignInAgain
+          as={data}
+          onBack={() => {
+            setOver(false);
+          }}
+        />
+      )}
       {password && <ChangePassword onClose={() => setPassword(false)} />}
       {making && <NewOrganization onClose={() => setMaking(false)} onMade={(id) => change.mutate(id)} />}
     </div>
@@ -126,7 +145,7 @@ function ChangePassword({ onClose }: { onClose: () => void }) {
     <Dialog title="Change your password" onClose={onClose}>
       <Form busy={change.isPending} onSubmit={() => change.mutate()}>
         <p>Every other session of yours ends.</p>
-        <Text label="Current password" type="password" value={current} onChange={setCurrent} required autoComplete="current-password" autoFocus />
+        <Text label="Current password" type="password" value={current} onChange={setCurrent} required autoComplete="current-password" />
         <Text label="New password" type="password" value={next} onChange={setNext} required autoComplete="new-password" error={refusal?.field('newPassword')} hint="At least 15 characters." />
         <Trouble error={change.error} />
         <Actions action="Change it" busy={change.isPending} onClose={onClose} />
@@ -147,7 +166,7 @@ function NewOrganization({ onClose, onMade }: { onClose: () => void; onMade: (id
   return (
     <Dialog title="New organization" onClose={onClose}>
       <Form busy={make.isPending} onSubmit={() => make.mutate()}>
-        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} />
+        <Text label="Name" value={name} onChange={setName} required maxLength={100} />
         <Trouble error={make.error} />
         <Actions action="Make it and go there" busy={make.isPending} onClose={onClose} />
       </Form>

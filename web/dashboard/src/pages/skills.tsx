@@ -3,7 +3,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
 import { queries, skills, skillTypes } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Field, Form, Loading, Table, Text, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Loading, Table, Text, Trouble } from '../ui';
 
 type Skill = Schemas['Skill'];
 type Kind = Schemas['SkillType'];
@@ -32,7 +32,7 @@ export function Skills({ agent, may }: { agent: Agent; may: boolean }) {
         )}
       </div>
       <p className="quiet">What it can do besides answering: ask a web service, look something up, hand over, end. A model calls them by itself; without one, a visitor writes the trigger.</p>
-      <Trouble error={list.error} />
+      <Failure of={[list]} />
       {list.isPending && <Loading />}
       {list.data?.length === 0 && <Empty title="No skill yet" />}
       {list.data && list.data.length > 0 && (
@@ -154,7 +154,7 @@ function Edit({ agent, of, onClose, onDone }: { agent: Agent; of: Skill | undefi
             )}
           </Field>
         )}
-        <Text label="Name" value={name} onChange={setName} required autoFocus maxLength={100} placeholder="Order status" error={refusal?.field('name')} />
+        <Text label="Name" value={name} onChange={setName} required maxLength={100} placeholder="Order status" error={refusal?.field('name')} />
         <Text label="Description" value={description} onChange={setDescription} required maxLength={1000} placeholder="Says where an order is." hint="A model reads it to know when to use the skill." error={refusal?.field('description')} />
         <Field
           label="Settings"

@@ -2,9 +2,9 @@
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, page, type Schemas } from '../api';
-import { usd } from '../format';
+import { count, usd } from '../format';
 import { billingUsage, holds, plans, queries, session, wallet } from '../queries';
-import { Actions, Badge, Dialog, Empty, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 const renew = () => void queries.invalidateQueries({ queryKey: ['billing'] });
 
@@ -13,10 +13,7 @@ export function WalletPage() {
   const found = useQuery(wallet);
   const offered = useQuery(plans);
   const [open, setOpen] = useState<'' | 'top-up' | 'reload'>('');
-  const choose = useMutation({
-    mutationFn: (planId: Schemas['PlanId']) => ask(api.POST('/billing/subscription', { body: { planId } })),
-    onSuccess: renew,
-  });
+  const [choosing, setChoosing] = useState<Schemas['Plan']>();
   const may = holds(me, 'billing:write');
   const it = found.data;
   return (
@@ -33,7 +30,7 @@ export function WalletPage() {
           </>
         )}
       </Heading>
-      <Trouble error={found.error} />
+      <Failure of={[found]} />
       {!it && !found.error && <Loading rows={4} />}
       {it && (
         <div className="grid">
@@ -49,17 +46,17 @@ export function WalletPage() {
           </section>
           <section className="card" aria-label="Plan">
             <h2>Plan</h2>
-            <Trouble error={offered.error ?? choose.error} />
+            <Failure of={[offered]} />
             {offered.data?.map((plan) => (
               <div key={plan.id} className="heading">
                 <div>
                   {plan.name} {plan.id === it.planId && <Badge tone="good">yours</Badge>} {plan.id === it.nextPlanId && <Badge tone="plain">from the next month</Badge>}
                   <div className="quiet small">
-                    {usd(plan.monthlyPriceUsd)} a month, {plan.includedMessages.toLocaleString()} messages in it, then {usd(plan.overageRate)} each
+                    {usd(plan.monthlyPriceUsd)} a month, {count(plan.includedMessages, 'message')} in it, then {usd(plan.overageRate)} each
                   </div>
                 </div>
                 {may && plan.id !== (it.nextPlanId ?? it.planId) && (
-                  <button type="button" disabled={choose.isPending} onClick={() => choose.mutate(plan.id)}>
+                  <button type="button" onClick={() => setChoosing(plan)}>
                     Choose
                   </button>
                 )}
@@ -73,6 +70,23 @@ export function WalletPage() {
       )}
       <Spent />
       <Items />
+      {choosing && it && (
+        <Confirm
+          title={`Choose ${choosing.name}`}
+          action={`Choose ${choosing.name}`}
+          harmless
+          act={() => ask(api.POST('/billing/subscription', { body: { planId: choosing.id } }))}
+          onDone={renew}
+          onClose={() => setChoosing(undefined)}
+        >
+          <p>
+            {choosing.name} costs {usd(choosing.monthlyPriceUsd)} a month from the wallet, with {count(choosing.includedMessages, 'message')} in it; each further one costs {usd(choosing.overageRate)}.
+          </p>
+          <p>
+            A dearer plan begins at once and is paid at once; a cheaper one begins when this month ends, <Time at={it.periodEndsAt} />.
+          </p>
+        </Confirm>
+      )}
       {open === 'top-up' && <TopUp onClose={() => setOpen('')} />}
       {open === 'reload' && it && <AutoReload enabled={it.autoReloadEnabled} threshold={it.autoReloadThresholdUsd ?? 10} amount={it.autoReloadAmountUsd ?? 25} onClose={() => setOpen('')} />}
     </>
@@ -89,7 +103,7 @@ function TopUp({ onClose }: { onClose: () => void }) {
   });
   const refusal = pay.error instanceof Refusal ? pay.error : undefined;
   return (
-    <Dialog title="Top up" onClose={onClose}>
+    <Dialog title="Top up" onClose={onClose} light>
       {pay.data ? (
         <>
           {pay.data.status === 'succeeded' && <Notice tone="good">{usd(pay.data.amountUsd)} are in the wallet.</Notice>}
@@ -103,7 +117,7 @@ function TopUp({ onClose }: { onClose: () => void }) {
         </>
       ) : (
         <Form busy={pay.isPending} onSubmit={() => pay.mutate()}>
-          <Text label="Amount in US dollars" type="number" value={amount} onChange={setAmount} required autoFocus error={refusal?.field('amountUsd')} hint="From 1 to 10,000." />
+          <Text label="Amount in US dollars" type="number" value={amount} onChange={setAmount} required error={refusal?.field('amountUsd')} hint="From 1 to 10,000." />
           <Trouble error={pay.error} />
           <Actions action="Pay" busy={pay.isPending} onClose={onClose} />
         </Form>
@@ -152,7 +166,7 @@ function Spent() {
   return (
     <section className="card" aria-label="Usage">
       <h2>Usage in 30 days</h2>
-      <Trouble error={usage.error} />
+      <Failure of={[usage]} />
       {usage.isPending && <Loading />}
       {usage.data && days.length === 0 && <Empty title="Nothing was used yet" />}
       {sums.size > 0 && (
@@ -181,7 +195,7 @@ function Items() {
   return (
     <section className="card" aria-label="Charges">
       <h2>Charges</h2>
-      <Trouble error={items.error} />
+      <Failure of={[items]} />
       {items.isPending && <Loading />}
       {items.isSuccess && rows.length === 0 && <Empty title="No charge yet" />}
       {rows.length > 0 && (

@@ -4,12 +4,11 @@ import { useEffect, useRef, useState } from 'react';
 import { Widget, events, type Bootstrap, type Channel, type Said } from '../../../widget/src/widget';
 import { Refusal, api, ask, stream, type Agent, type Schemas } from '../api';
 import { queries, widget as widgetQuery } from '../queries';
-import { Form, Loading, Text, Trouble } from '../ui';
+import { Failure, Form, Loading, Text, Trouble, Unsaved } from '../ui';
 
 export function WidgetLooks({ agent, may, mayTalk }: { agent: Agent; may: boolean; mayTalk: boolean }) {
   const looks = useQuery(widgetQuery(agent.id));
-  if (looks.error) return <Trouble error={looks.error} />;
-  if (!looks.data) return <Loading rows={2} />;
+  if (!looks.data) return looks.error ? <Failure of={[looks]} /> : <Loading rows={2} />;
   return <WidgetForm agent={agent} of={looks.data} may={may} mayTalk={mayTalk} />;
 }
 
@@ -24,6 +23,7 @@ function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Wi
     copy: replaced(of.copy, 'title', title),
     behavior: { ...of.behavior, openOnLoad: open },
   };
+  const unsaved = color !== word(of.theme['primaryColor']) || title !== word(of.copy['title']) || open !== (of.behavior['openOnLoad'] === true);
   const save = useMutation({
     mutationFn: () => ask(api.PUT('/agents/{agentId}/widget', { params: { path: { agentId: agent.id } }, body: looks })),
     onSuccess: (saved) => queries.setQueryData(widgetQuery(agent.id).queryKey, saved),
@@ -31,6 +31,7 @@ function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Wi
   return (
     <section className="card" aria-label="Widget">
       <h2>Widget</h2>
+      {may && unsaved && <Unsaved />}
       <div className="grid">
         <Form busy={save.isPending} onSubmit={() => save.mutate()}>
           <Text label="Title" value={title} onChange={setTitle} maxLength={100} hint="Empty: the agent’s name." />
@@ -42,9 +43,9 @@ function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Wi
           <Trouble error={save.error} />
           {may && (
             <div className="actions">
-              {save.isSuccess && <span className="quiet small">Saved</span>}
+              {unsaved ? <span className="quiet small">Not saved yet</span> : save.isSuccess && <span className="quiet small">Saved</span>}
               <button className="primary" disabled={save.isPending}>
-                Save the widget
+                {save.isPending ? 'Saving…' : 'Save the widget'}
               </button>
             </div>
           )}
