@@ -290,8 +290,8 @@ describe('forms and dialogs', { concurrency: false }, () => {
     const [key] = await asked<Key[]>(ada, 'GET', '/api-keys?limit=1');
     const [agent] = await asked<{ id: string }[]>(ada, 'GET', '/agents');
     await asked(ada, 'POST', `/agents/${agent?.id}/publishable-keys`, { name: 'y'.repeat(100), env: 'live', allowedOrigins: [`https://${'long-'.repeat(10)}name.example`] });
-    const { data } = await ada.evaluate(async (agentId) => (await (await fetch('/api/v1/chat/sessions', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ agentId }) })).json()) as { data: { id: string } }, agent?.id);
-    await ada.evaluate((id) => fetch(`/api/v1/chat/sessions/${id}/messages`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ content: `What of ${'w'.repeat(120)}?` }) }).then((it) => it.text()), data.id);
+    const talk = await asked<{ id: string }>(ada, 'POST', '/chat/sessions', { agentId: agent?.id });
+    await ada.evaluate((id) => fetch(`/api/v1/chat/sessions/${id}/messages`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ content: `What of ${'w'.repeat(120)}?` }) }).then((it) => it.text()), talk.id);
     const [conversation] = await asked<{ id: string }[]>(ada, 'GET', '/conversations');
     const paths = ['developer', `developer/${key?.id}`, 'agents', `agents/${agent?.id}`, 'conversations', `conversations/${conversation?.id}`, 'analytics', 'numbers', 'wallet', 'members', 'audit', 'sessions', 'reference'];
     const found: string[] = [];
@@ -309,7 +309,7 @@ describe('forms and dialogs', { concurrency: false }, () => {
       await ada.goto(`${product.url}/${path}`);
       await ada.getByRole('heading', { level: 1 }).waitFor();
       await ada.waitForFunction(() => !document.querySelector('.bone'));
-      for (const width of [360, 390, 640]) {
+      for (const width of [360, 390, 640, 960, 1024, 1280]) {
         await ada.setViewportSize({ width, height: 700 });
         await wide(`${path} at ${width}`);
       }

@@ -2,8 +2,8 @@
 
 const DAY = 86_400_000;
 const relative = new Intl.RelativeTimeFormat('en-GB', { numeric: 'auto' });
-const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long' });
-const minute = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short' });
+const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+const minute = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
 const exact = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'long' });
 const whole = new Intl.NumberFormat('en-US');
 // Each unit up to where the next one says as much. Days go on to two years, since a month is no fixed number of them.
