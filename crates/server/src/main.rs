@@ -10,6 +10,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Gives memory back to the system once a load is over, which glibc's allocator does not where threads share it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Issues, verifies and manages the credentials of a multi-tenant API.
 #[derive(Parser)]
 #[command(name = "flowyte", version = flowyte::VERSION, arg_required_else_help = true)]

@@ -1,24 +1,28 @@
-//! Passwords: hashed with Argon2id, a few at a time, so that a flood of sign-ins can't take the machine.
+//! Passwords: judged by zxcvbn and hashed with Argon2id, a few at a time and in turns of addresses, so that a flood of
+//! sign-ins can't take the machine.
 
 use crate::clock::{Entropy, NoEntropy};
+use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use flowyte_store::labour::{self, Bounds, Turns, labour};
+use std::net::IpAddr;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
-/// Hashes at once; each takes 19 MiB and some 40 ms of one core.
-const AT_ONCE: usize = 2;
-/// How long a sign-in waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Each hash takes 19 MiB and some 40 ms of one core. Addresses take turns: a flood from one delays another by one hash.
+const BOUNDS: Bounds =
+    Bounds { at_once: 2, each: 2, waiting: 1_024, waiting_each: 64, patience: Duration::from_secs(10) };
 /// Of zxcvbn's 0 to 4: safely unguessable online, and costly offline.
 const LEAST_STRENGTH: u8 = 3;
+/// Characters that are judged: the time grows with the square of their number and more.
+const JUDGED: usize = 64;
 
-/// The one place that hashes passwords.
+/// The one place that judges and hashes passwords.
 pub struct Passwords {
-    turns: Semaphore,
+    turns: Turns<IpAddr>,
     /// A hash of nobody's password, checked where there is no user, so that both take as long.
     nobody: String,
 }
@@ -39,30 +43,35 @@ impl Passwords {
         entropy.fill(&mut *password)?;
         entropy.fill(&mut salt)?;
         let nobody = hash(&*password, &salt).map_err(|_| NoEntropy)?;
-        Ok(Self { turns: Semaphore::new(AT_ONCE), nobody })
+        Ok(Self { turns: Turns::new(BOUNDS), nobody })
     }
 
-    /// Waits for a turn. What a turn decides and counts, nobody else decides and counts meanwhile but the other one.
-    pub async fn turn(&self) -> Outcome<Turn<'_>> {
-        match tokio::time::timeout(PATIENCE, self.turns.acquire()).await {
-            Ok(Ok(permit)) => Ok(Turn { passwords: self, _permit: permit }),
-            _ => Err(Problem::new(
-                Code::RateLimited,
-                "Too many sign-ins are being checked right now; try again shortly.",
-            )
-            .retry_after(2)),
-        }
+    /// Waits for a turn of this address. What a turn decides and counts, nobody else from there decides and counts meanwhile.
+    pub async fn turn(&self, address: IpAddr) -> Outcome<Turn<'_>> {
+        let turn = self.turns.take(neighbourhood(address)).await.map_err(|_| {
+            let detail = "Too many sign-ins are being checked right now; try again shortly.";
+            Problem::new(Code::RateLimited, detail).retry_after(2)
+        })?;
+        Ok(Turn { passwords: self, _turn: turn })
     }
 }
 
-/// Leave to hash one password.
+/// Leave to judge and to hash one password.
 pub struct Turn<'p> {
     passwords: &'p Passwords,
-    _permit: SemaphorePermit<'p>,
+    _turn: labour::Turn<IpAddr>,
 }
 
 impl Turn<'_> {
-    /// The hash to store, as a PHC string.
+    /// Refuses a password that is easily guessed, given what else is known of the person. `field`: where it stood.
+    pub async fn judge(&self, field: &str, password: &Zeroizing<String>, known: &[&str]) -> Outcome<()> {
+        let password = password.clone();
+        let known: Vec<String> = known.iter().map(|it| (*it).to_owned()).collect();
+        let weakness = run(move || weakness(&password, &known)).await?;
+        weakness.map_or(Ok(()), |why| Err(Problem::field(field, why)))
+    }
+
+    /// The hash to store.
     pub async fn hash(&self, password: Zeroizing<String>, entropy: &dyn Entropy) -> Outcome<String> {
         let mut salt = [0; 16];
         entropy.fill(&mut salt)?;
@@ -86,29 +95,29 @@ impl Turn<'_> {
 }
 
 async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    labour(work).await.map_err(|error| {
         tracing::error!(%error, "the password task failed");
         Problem::new(Code::InternalError, "The password could not be checked.")
     })
 }
 
-/// Refuses a password that is easily guessed, given what else is known of the person. `field`: where it stood.
-pub fn acceptable(field: &str, password: &str, known: &[&str]) -> Outcome<()> {
-    let known: Vec<&str> =
-        known.iter().flat_map(|it| [*it, it.split('@').next().unwrap_or(it)]).chain(["flowyte"]).collect();
-    // Its time grows with length; what is longer than this can't be weak by its beginning alone.
-    let beginning: String = password.chars().take(100).collect();
+/// Why a password is easily guessed; nothing where it is not.
+fn weakness(password: &str, known: &[String]) -> Option<String> {
+    let known: Vec<&str> = known
+        .iter()
+        .flat_map(|it| [it.as_str(), it.split('@').next().unwrap_or(it)])
+        .chain(["flowyte"])
+        .collect();
+    // What is longer can't be weak by its beginning alone.
+    let beginning: Zeroizing<String> = Zeroizing::new(password.chars().take(JUDGED).collect());
     let estimate = zxcvbn::zxcvbn(&beginning, &known);
     if u8::from(estimate.score()) >= LEAST_STRENGTH {
-        return Ok(());
+        return None;
     }
     let warning = estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning);
     let why =
         warning.map_or_else(|| "is too easy to guess".to_owned(), |it| format!("is too easy to guess: {it}"));
-    Err(Problem::field(
-        field,
-        format!("{why} Use several unrelated words, or let a password manager make one."),
-    ))
+    Some(format!("{why} Use several unrelated words, or let a password manager make one."))
 }
 
 #[cfg(test)]
@@ -118,6 +127,7 @@ mod tests {
 
     #[test]
     fn weak_ones_are_refused_whatever_their_length() {
+        let known = ["ada@example.com".to_owned(), "Ada".to_owned()];
         for weak in [
             "passwordpassword",
             "flowyteflowyteflowyte",
@@ -125,10 +135,10 @@ mod tests {
             "aaaaaaaaaaaaaaaaaaa",
             "123456789012345678",
         ] {
-            assert!(acceptable("password", weak, &["ada@example.com", "Ada"]).is_err(), "{weak}");
+            assert!(weakness(weak, &known).is_some(), "{weak}");
         }
         for fine in ["correct horse battery staple", "mountain-kettle-orbit-71", "kX9#fQ2$wL7&pZ4!"] {
-            assert!(acceptable("password", fine, &["ada@example.com", "Ada"]).is_ok(), "{fine}");
+            assert_eq!(weakness(fine, &known), None, "{fine}");
         }
     }
 
@@ -136,7 +146,7 @@ mod tests {
     async fn verifies_what_it_hashed_and_nothing_for_nobody() {
         let passwords = Passwords::new(&System).unwrap();
         let text = |it: &str| Zeroizing::new(it.to_owned());
-        let turn = passwords.turn().await.unwrap();
+        let turn = passwords.turn(IpAddr::from([192, 0, 2, 1])).await.unwrap();
         let stored = turn.hash(text("right"), &System).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert!(turn.verify(text("right"), Some(stored.clone())).await.unwrap());

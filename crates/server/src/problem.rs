@@ -359,6 +359,7 @@ impl From<StoreError> for Problem {
                 Code::InsufficientBalance,
                 format!("The wallet holds {} USD and the charge is {} USD.", usd(balance), usd(needed)),
             ),
+            StoreError::Crowded(why) => Self::new(Code::RateLimited, why).retry_after(2),
             StoreError::IdempotencyKeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key came before with another request.",

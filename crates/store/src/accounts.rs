@@ -340,6 +340,13 @@ impl dyn Store + '_ {
         tx.commit().await
     }
 
+    /// Whether this is the digest of the set-up token, and nobody has used it.
+    pub async fn setup_stands(&self, digest: Digest) -> Result<bool, StoreError> {
+        let mut tx = self.begin(Mode::Read).await?;
+        let sql = "SELECT value FROM settings WHERE name = 'setup_token' AND value = $1";
+        Ok(tx.opt(sql, args![hex::encode(digest.as_bytes())]).await?.is_some())
+    }
+
     /// Makes an organization with its owner and opens a session. With `setup`, the one-time token's digest must be the
     /// offered one, nobody may have come before, and the offer is gone.
     pub async fn found_organization(

@@ -1,6 +1,7 @@
 //! The audit trail: one hash chain per organization, appended in the transaction of the change it tells of.
 
 use crate::db::{Mode, Row, Store, Tx, id};
+use crate::labour::labour;
 use crate::{Page, StoreError, args};
 use flowyte_core::Timestamp;
 use flowyte_core::id::{AuditEventId, Id, OrganizationId};
@@ -83,6 +84,39 @@ pub struct ChainReport {
     pub broken_at: Option<i64>,
     /// The last sequence and hash that do.
     pub head: Option<(i64, [u8; 32])>,
+}
+
+/// How far a walk along the chain has come.
+struct Walk {
+    organization: OrganizationId,
+    report: ChainReport,
+    expected: i64,
+    before: [u8; 32],
+}
+
+impl Walk {
+    fn new(organization: OrganizationId) -> Self {
+        let report = ChainReport { events: 0, broken_at: None, head: None };
+        Self { organization, report, expected: 1, before: [0; 32] }
+    }
+
+    /// Past these events.
+    fn along(mut self, rows: &[Row]) -> Result<Self, StoreError> {
+        for row in rows {
+            let event = AuditEvent::read(row)?;
+            self.report.events += 1;
+            let follows = event.sequence == self.expected
+                && event.hash == event.chained(self.organization, &self.before);
+            if self.report.broken_at.is_none() {
+                match follows {
+                    true => self.report.head = Some((event.sequence, event.hash)),
+                    false => self.report.broken_at = Some(self.expected),
+                }
+            }
+            (self.expected, self.before) = (event.sequence + 1, event.hash);
+        }
+        Ok(self)
+    }
 }
 
 impl AuditEvent {
@@ -236,34 +270,24 @@ impl dyn Store + '_ {
         rows.iter().map(AuditEvent::read).collect()
     }
 
-    /// Recomputes the chain from its beginning.
+    /// Recomputes the chain from its beginning, a page at a time: between two pages no connection and no thread is held.
     pub async fn audit_verify(&self, organization: OrganizationId) -> Result<ChainReport, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
-        let mut report = ChainReport { events: 0, broken_at: None, head: None };
-        let (mut expected, mut before) = (1, [0; 32]);
+        let mut walk = Walk::new(organization);
         loop {
-            let rows = tx
+            let rows = self
+                .begin(Mode::Read)
+                .await?
                 .all(
                     "SELECT * FROM audit_events WHERE organization_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT 1000",
-                    args![*organization.as_bytes(), expected],
+                    args![*organization.as_bytes(), walk.expected],
                 )
                 .await?;
             if rows.is_empty() {
-                return Ok(report);
+                return Ok(walk.report);
             }
-            for row in &rows {
-                let event = AuditEvent::read(row)?;
-                report.events += 1;
-                let follows =
-                    event.sequence == expected && event.hash == event.chained(organization, &before);
-                if report.broken_at.is_none() {
-                    match follows {
-                        true => report.head = Some((event.sequence, event.hash)),
-                        false => report.broken_at = Some(expected),
-                    }
-                }
-                (expected, before) = (event.sequence + 1, event.hash);
-            }
+            walk = labour(move || walk.along(&rows))
+                .await
+                .map_err(|error| StoreError::Inconsistent(format!("audit: {error}")))??;
         }
     }
 

@@ -10,6 +10,7 @@ pub mod db;
 pub mod feed;
 pub mod idempotency;
 pub mod keys;
+pub mod labour;
 pub mod lanes;
 pub mod publishable;
 pub mod restore;
@@ -49,6 +50,9 @@ pub enum StoreError {
         /// What was to be taken from it.
         needed: i64,
     },
+    /// Too much of a dear thing is under way or waits; the text is for the caller.
+    #[error("{0}")]
+    Crowded(&'static str),
     /// The Idempotency-Key was used for another request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,

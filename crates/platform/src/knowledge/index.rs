@@ -51,6 +51,11 @@ const SYNONYM: f64 = 0.75;
 const ALIKE: f64 = 0.8;
 /// Hits that are judged for each that is wanted, and at least.
 const JUDGED: (usize, usize) = (4, 40);
+/// Terms that stand for a word that no passage has.
+const MOST_ALIKE: usize = 8;
+/// How far is looked for them: different letters at one place, and terms that only go on.
+const MOST_LETTERS: usize = 64;
+const MOST_ENDINGS: usize = 256;
 /// Words of a question that are looked at.
 const MOST_CONCEPTS: usize = 48;
 
@@ -222,8 +227,9 @@ impl Index {
         sources: &[KnowledgeSourceId],
         limit: usize,
     ) -> tantivy::Result<Vec<Hit<'_>>> {
+        let mut spelling = Spelling::default();
         let asked: HashMap<&str, Asked> =
-            self.languages.iter().map(|it| (it.as_str(), self.asked(question, it))).collect();
+            self.languages.iter().map(|it| (it.as_str(), self.asked(question, it, &mut spelling))).collect();
         let mut wanted: Vec<(Occur, Box<dyn Query>)> = Vec::new();
         for concept in asked.values().flat_map(|it| &it.concepts) {
             let variants = concept.variants.iter().flat_map(|(term, strength)| {
@@ -253,7 +259,8 @@ impl Index {
             .into_iter()
             .filter_map(|(score, address)| Some((score, self.entries.get(address.doc_id as usize)?)))
             .filter_map(|(score, entry)| {
-                let signals = self.signals(asked.get(entry.language.as_str())?, entry, f64::from(score));
+                let asked = asked.get(entry.language.as_str())?;
+                let signals = self.signals(asked, entry, f64::from(score), &mut spelling);
                 Some(Hit { entry, similarity: similarity(&signals), signals })
             })
             .collect();
@@ -267,8 +274,8 @@ impl Index {
         Box::new(BoostQuery::new(Box::new(query), boost))
     }
 
-    fn asked(&self, question: &str, language: &str) -> Asked {
-        let concepts = self.concepts(question, language);
+    fn asked(&self, question: &str, language: &str, spelling: &mut Spelling) -> Asked {
+        let concepts = self.concepts(question, language, spelling);
         Asked {
             most: concepts.iter().map(|it| it.weight).sum::<f64>() * 2.2,
             said: said(question, language).into_iter().collect(),
@@ -278,21 +285,18 @@ impl Index {
     }
 
     /// What a question asks about, in the terms of a language.
-    fn concepts(&self, question: &str, language: &str) -> Vec<Concept> {
+    fn concepts(&self, question: &str, language: &str, spelling: &mut Spelling) -> Vec<Concept> {
         let mut seen = HashSet::new();
         let distinct = asked(question, language).into_iter().filter(|term| seen.insert(term.clone()));
-        distinct.take(MOST_CONCEPTS).map(|term| self.concept(term, language)).collect()
+        distinct.take(MOST_CONCEPTS).map(|term| self.concept(term, language, spelling)).collect()
     }
 
-    fn concept(&self, term: String, language: &str) -> Concept {
+    fn concept(&self, term: String, language: &str, spelling: &mut Spelling) -> Concept {
         let mut concept = Concept::plain(term.clone(), language);
         concept.variants.retain(|(it, _)| *it == term || self.frequency.contains_key(it));
         if !self.frequency.contains_key(&term) {
-            // Slips are rarely in the first letter, and so most words need no look.
-            let first: String = term.chars().take(1).collect();
-            let near = self.frequency.range(first.clone()..).take_while(|(it, _)| it.starts_with(&first));
-            let alike = near.filter(|(it, _)| alike(it, &term)).map(|(it, _)| (it.clone(), ALIKE));
-            concept.variants.extend(alike);
+            let alike = spelling.0.entry(term.clone()).or_insert_with(|| alike_among(&self.frequency, &term));
+            concept.variants.extend(alike.iter().map(|it| (it.clone(), ALIKE)));
         }
         // A word that no passage has weighs as much as one that a single passage has: it may only be another way to say it.
         concept.weight *= self.rarity(self.frequency.get(&term).copied().unwrap_or(0).max(1));
@@ -305,7 +309,7 @@ impl Index {
         (1.0 + (all - has + 0.5) / (has + 0.5)).ln()
     }
 
-    fn signals(&self, asked: &Asked, entry: &Entry, score: f64) -> Signals {
+    fn signals(&self, asked: &Asked, entry: &Entry, score: f64, spelling: &mut Spelling) -> Signals {
         let head: HashSet<String> = said(&entry.head(), &entry.language).into_iter().collect();
         let mut whole = head.clone();
         let mut sentence: f64 = 0.0;
@@ -315,7 +319,8 @@ impl Index {
             own.extend(head.iter().cloned());
             sentence = sentence.max(coverage(&asked.concepts, &own));
         }
-        let own = self.concepts(entry.question.as_deref().unwrap_or_default(), &entry.language);
+        let question = entry.question.as_deref().unwrap_or_default();
+        let own = self.concepts(question, &entry.language, spelling);
         Signals {
             passage: coverage(&asked.concepts, &whole),
             sentence,
@@ -344,6 +349,67 @@ fn similarity(signals: &Signals) -> f64 {
 fn tokens(terms: Vec<String>) -> PreTokenizedString {
     let token = |(position, text): (usize, String)| Token { position, text, ..Token::default() };
     PreTokenizedString { text: String::new(), tokens: terms.into_iter().enumerate().map(token).collect() }
+}
+
+/// What was found for the words of a question that no passage has: each is looked for once.
+#[derive(Default)]
+struct Spelling(HashMap<String, Vec<String>>);
+
+/// Terms that are most likely the same word as this one, the most frequent ones. Slips are rarely in the first letter. It looks
+/// where such terms would stand, so its time grows with the word, not with the terms there are.
+fn alike_among(terms: &BTreeMap<String, u32>, term: &str) -> Vec<String> {
+    let letters: Vec<char> = term.chars().collect();
+    let text = |letters: &[char]| letters.iter().collect::<String>();
+    let mut near: BTreeSet<String> = BTreeSet::new();
+    for at in 1..=letters.len() {
+        let (before, rest) = letters.split_at(at);
+        let before = text(before);
+        let next = next_letters(terms, &before);
+        if next.is_empty() {
+            break;
+        }
+        for letter in next {
+            let begun = format!("{before}{letter}");
+            near.extend([
+                format!("{begun}{}", text(rest)),
+                format!("{begun}{}", text(rest.get(1..).unwrap_or(&[]))),
+            ]);
+        }
+    }
+    for at in 1..letters.len() {
+        let mut fewer = letters.clone();
+        fewer.remove(at);
+        near.insert(text(&fewer));
+        let mut swapped = letters.clone();
+        swapped.swap(at, (at + 1).min(letters.len() - 1));
+        near.insert(text(&swapped));
+    }
+    near.extend((letters.len().saturating_sub(3)..letters.len()).map(|end| text(&letters[..end])));
+    let longer = terms.range(term.to_owned()..).map(|(it, _)| it).take_while(|it| it.starts_with(term));
+    near.extend(longer.take(MOST_ENDINGS).cloned());
+    let mut found: Vec<(u32, String)> =
+        near.into_iter().filter(|it| alike(it, term)).filter_map(|it| Some((*terms.get(&it)?, it))).collect();
+    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    found.truncate(MOST_ALIKE);
+    found.into_iter().map(|(_, it)| it).collect()
+}
+
+/// The letters that follow these ones in some term.
+fn next_letters(terms: &BTreeMap<String, u32>, before: &str) -> Vec<char> {
+    let mut next = Vec::new();
+    let mut from = format!("{before}\0");
+    while next.len() < MOST_LETTERS {
+        let first = terms.range(from..).next().and_then(|(it, _)| it.strip_prefix(before)?.chars().next());
+        let Some(letter) = first else { break };
+        next.push(letter);
+        // The one that stands after it, past the gap that no letter is in.
+        let Some(after) = char::from_u32(letter as u32 + 1).or((letter < '\u{e000}').then_some('\u{e000}'))
+        else {
+            break;
+        };
+        from = format!("{before}{after}");
+    }
+    next
 }
 
 /// Whether two terms are most likely one word: one letter apart, or one the beginning of the other.
@@ -416,6 +482,52 @@ mod tests {
     fn an_empty_index_finds_nothing() {
         let index = Index::build(vec![]).unwrap();
         assert!(index.is_empty() && index.search("anything", &[], 5).unwrap().is_empty());
+    }
+
+    #[test]
+    fn words_that_no_passage_has_are_looked_for_where_they_would_stand() {
+        // What a large agent knows: 200,000 terms, many of which begin alike.
+        let vowels = ['a', 'e', 'i', 'o', 'u'];
+        let word = |mut n: usize| {
+            let mut word = String::from("s");
+            while word.len() < 9 {
+                word.push(char::from(b'b' + (n % 20) as u8));
+                word.push(vowels[n % 5]);
+                n /= 20;
+            }
+            word
+        };
+        let terms: BTreeMap<String, u32> = (0..200_000).map(|n| (word(n), 1 + n as u32 % 7)).collect();
+        for n in (0..200_000).step_by(4_001) {
+            let mut letters: Vec<char> = word(n).chars().collect();
+            letters[n % 7 + 1] = 'z';
+            let slip: String = letters.into_iter().collect();
+            let mut all: Vec<(u32, &String)> =
+                terms.iter().filter(|(it, _)| alike(it, &slip)).map(|(it, many)| (*many, it)).collect();
+            all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+            all.truncate(MOST_ALIKE);
+            let all: Vec<String> = all.into_iter().map(|(_, it)| it.clone()).collect();
+            assert!(!all.is_empty());
+            assert_eq!(alike_among(&terms, &slip), all, "{slip}");
+        }
+        assert!(alike_among(&terms, "s").is_empty() && alike_among(&terms, "").is_empty());
+        let crowd: BTreeMap<String, u32> = (0..30_000).map(|n| (format!("price{}", word(n)), 1)).collect();
+        assert!(alike_among(&crowd, "price").len() <= MOST_ALIKE);
+    }
+
+    proptest::proptest! {
+        /// Looking at the places finds what looking at every term finds.
+        #[test]
+        fn no_likeness_is_missed(words in proptest::collection::btree_set("a[abcé]{3,8}", 1..60), term in "a[abcé]{3,8}") {
+            let terms: BTreeMap<String, u32> = words.into_iter().map(|it| (it, 1)).collect();
+            let mut all: Vec<String> = terms.keys().filter(|it| alike(it, &term)).cloned().collect();
+            all.truncate(MOST_ALIKE);
+            let mut found = alike_among(&terms, &term);
+            found.retain(|it| *it != term);
+            all.retain(|it| *it != term);
+            proptest::prop_assert!(found.len() >= all.len().min(MOST_ALIKE - 1));
+            proptest::prop_assert!(all.len() == MOST_ALIKE || found == all, "{found:?} {all:?}");
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use crate::knowledge::index::{Hit, Index};
 use crate::knowledge::{Knowledge, Passage, Retriever};
 use async_trait::async_trait;
 use flowyte_core::id::{AgentId, KnowledgeSourceId, OrganizationId};
+use flowyte_store::labour::{Bounds, Crowded, Turns, cores, labour};
 use flowyte_store::{Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use std::time::Duration;
 
 /// Passages that are kept in memory, over all agents. The index that was used longest ago goes first.
 const KEPT_PASSAGES: usize = 200_000;
@@ -37,14 +38,21 @@ pub struct Library {
     store: Arc<dyn Store>,
     shelves: Mutex<Shelves>,
     /// Indexes are built as many at once as there are cores: each takes one, and memory.
-    builds: Semaphore,
+    builds: Turns<OrganizationId>,
+    /// And asked so.
+    searches: Turns<OrganizationId>,
 }
+
+/// The most that wait for an index or for an answer from it, altogether and of one organization.
+const CROWD: Bounds =
+    Bounds { at_once: 1, each: 1, waiting: 2_048, waiting_each: 512, patience: Duration::from_secs(30) };
 
 impl Library {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { store, shelves: Mutex::default(), builds: Semaphore::new(cores) }
+        let builds = Turns::new(Bounds { at_once: cores(), ..CROWD });
+        let searches = Turns::new(Bounds { at_once: cores(), each: cores().div_ceil(2), ..CROWD });
+        Self { store, shelves: Mutex::default(), builds, searches }
     }
 
     /// The index of an agent, as new as the database.
@@ -56,7 +64,7 @@ impl Library {
         if let Some((_, index)) = slot.as_ref().filter(|(known, _)| *known >= generation) {
             return Ok(index.clone());
         }
-        let _build = self.builds.acquire().await;
+        let _build = self.builds.take(organization).await.map_err(crowded)?;
         let (generation, entries) = knowledge.passages(organization, agent).await?;
         let index = blocking(move || Index::build(entries)).await?;
         let index = Arc::new(index);
@@ -102,11 +110,15 @@ impl Library {
     }
 }
 
+fn crowded(_: Crowded) -> StoreError {
+    StoreError::Crowded("Your agents are asked more than can be looked up at once; try again shortly.")
+}
+
 /// Runs what takes a core for a while beside the requests.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> tantivy::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = labour(work).await;
     done.map_err(|error| StoreError::Inconsistent(format!("index: {error}")))?
         .map_err(|error| StoreError::Inconsistent(format!("index: {error}")))
 }
@@ -137,6 +149,7 @@ impl Retriever for Library {
     ) -> Result<Vec<Passage>, StoreError> {
         let index = self.index(organization, agent).await?;
         let (query, sources) = (query.to_owned(), sources.to_vec());
+        let _search = self.searches.take(organization).await.map_err(crowded)?;
         blocking(move || Ok(index.search(&query, &sources, limit)?.iter().map(passage).collect())).await
     }
 }

@@ -4,7 +4,6 @@ use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::handlers::effective;
 use crate::meter::neighbourhood;
-use crate::password::acceptable;
 use crate::problem::{Code, Outcome, Problem};
 use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
@@ -32,8 +31,9 @@ struct Founding {
 pub async fn setup(call: Call) -> Outcome<Answer> {
     let new: Founding = call.read()?;
     attempt(&call)?;
-    let Some(digest) = one_time(&call, &new.token).into_iter().next() else {
-        return Err(unknown_token(&call));
+    let digest = match one_time(&call, &new.token).into_iter().next() {
+        Some(digest) if call.store().setup_stands(digest).await? => digest,
+        _ => return Err(unknown_token(&call)),
     };
     let answer = found(&call, new, Some(digest)).await;
     if let Err(problem) = &answer
@@ -55,16 +55,13 @@ pub async fn signup(call: Call) -> Outcome<Answer> {
     if !call.app.config.signup_open || call.store().is_empty().await? {
         return Err(Problem::new(Code::SignupClosed, "Sign-up is closed here; ask a member for an invite."));
     }
-    attempt(&call)?;
-    failed(&call); // Each sign-up costs a hash and a row, so each is counted.
     found(&call, call.read()?, None).await
 }
 
 async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Answer> {
     let email = normal(&new.email);
-    acceptable("password", &new.password, &[&email, &new.name, &new.organization_name])?;
-    let password_hash =
-        call.app.passwords.turn().await?.hash(Zeroizing::new(new.password), &*call.app.entropy).await?;
+    let known = [email.as_str(), &new.name, &new.organization_name];
+    let password_hash = hash_new(call, "password", new.password, &known).await?;
     let (secret, session) = new_session(call, call.now)?;
     let owner = NewOwner {
         organization: call.app.id(call.now)?,
@@ -122,7 +119,7 @@ async fn check_password(call: &Call, email: &str, password: String) -> Outcome<U
         Err(error) => return Err(error.into()),
     };
     // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
-    let turn = app.passwords.turn().await?;
+    let turn = app.passwords.turn(call.address).await?;
     attempt(call)?;
     let throttled = app.failures_by_account.peek(email, call.now).is_err();
     let usable = user.as_ref().filter(|it| !it.disabled && !throttled);
@@ -252,10 +249,8 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
     let body: ChangePassword = call.read()?;
     let user = call.store().user(member.user).await?;
-    acceptable("newPassword", &body.new_password, &[&user.email, &user.name])?;
     let user = check_password(&call, &user.email, body.current_password).await?;
-    let hash =
-        call.app.passwords.turn().await?.hash(Zeroizing::new(body.new_password), &*call.app.entropy).await?;
+    let hash = hash_new(&call, "newPassword", body.new_password, &[&user.email, &user.name]).await?;
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user.id, &user.name);
     call.store().change_password(member.organization, user.id, &hash, &session, &by).await?;
@@ -298,9 +293,7 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
             let missing = |field| Problem::field(field, "is needed for somebody who is new here");
             let name = body.name.ok_or_else(|| missing("name"))?;
             let password = body.password.ok_or_else(|| missing("password"))?;
-            acceptable("password", &password, &[&invite.email, &name])?;
-            let password_hash =
-                call.app.passwords.turn().await?.hash(Zeroizing::new(password), &*call.app.entropy).await?;
+            let password_hash = hash_new(&call, "password", password, &[&invite.email, &name]).await?;
             let user: UserId = call.app.id(call.now)?;
             (Joining::New { user, name: name.clone(), password_hash }, user, name)
         }
@@ -310,6 +303,16 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let by = call.by_user(user, &name);
     call.store().accept_invite(&invite, &joining, call.app.id(call.now)?, &session, &by).await?;
     signed_in(&call, invite.organization, user, &secret, call.now.plus(SESSION_LIFE)).await
+}
+
+/// The hash of a new password that is not easily guessed. Both cost much, so the address is charged before.
+async fn hash_new(call: &Call, field: &str, password: String, known: &[&str]) -> Outcome<String> {
+    attempt(call)?;
+    failed(call);
+    let password = Zeroizing::new(password);
+    let turn = call.app.passwords.turn(call.address).await?;
+    turn.judge(field, &password, known).await?;
+    turn.hash(password, &*call.app.entropy).await
 }
 
 /// Whether this address may try at all.
