@@ -1,5 +1,5 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test lint run web demo screenshots browser bench fuzz compiler postgres proxies
+.PHONY: test torture lint run web demo screenshots browser bench fuzz compiler postgres proxies
 
 test: compiler postgres proxies browser web lint
 	cargo test --workspace --locked
@@ -7,6 +7,11 @@ test: compiler postgres proxies browser web lint
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
 	cd tests/clients && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/clients/requirements.txt tests/clients/run.py
+
+# One minute of everything that hostile callers do at once, with figures: on a machine that does nothing else.
+torture: compiler
+	FLOWYTE_TORTURE_SECONDS=$(or $(SECONDS_LONG),60) cargo test --release --locked -p flowyte-server --test binary \
+		a_tenant_goes_on_under_everything_at_once -- --nocapture
 
 lint: web
 	cd web/dashboard && ../../tools/node npm run lint

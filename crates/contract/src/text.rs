@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Levels of arrays and objects that a JSON body may have.
 const BODY_DEPTH: usize = 64;
+/// Values of all kinds that it may have.
+const BODY_VALUES: usize = 50_000;
 /// Levels of a document; schemas nest deeper than what they describe.
 const DOCUMENT_DEPTH: usize = 100;
 /// Longest document, in bytes.
@@ -18,8 +20,8 @@ const DOCUMENT_TEXT: usize = 16 << 20;
 /// Reads one JSON text (RFC 8259). Refuses duplicate members, a BOM, what follows the value, bytes that are not UTF-8,
 /// numbers outside of what a double holds, and more than 64 levels. The message is at most one line.
 pub(crate) fn json(bytes: &[u8]) -> Result<Value, String> {
-    // A body is bounded by its length already; every value takes at least a byte of it.
-    read_json(bytes, &Budget::new(bytes.len(), bytes.len(), BODY_DEPTH))
+    // Its text is bounded by its length already. Each value takes some fifty bytes of memory, and may be two bytes long.
+    read_json(bytes, &Budget::new(BODY_VALUES, bytes.len(), BODY_DEPTH))
 }
 
 fn read_json(bytes: &[u8], budget: &Budget) -> Result<Value, String> {
@@ -71,7 +73,7 @@ impl Budget {
     fn spend<E: Error>(&self, text: usize) -> Result<(), E> {
         for (purse, amount) in [(&self.values, 1), (&self.text, text)] {
             let left = purse.get().checked_sub(amount);
-            purse.set(left.ok_or_else(|| E::custom("the text is too large once its aliases are expanded"))?);
+            purse.set(left.ok_or_else(|| E::custom("more values or text than are taken, aliases expanded"))?);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Accepts connections, lets hyper serve them behind the guard, and closes them so that the peer gets the last answer.
 
-use crate::wire::{Guard, HeadRefusal, Limits, Line, MAX_HEAD_BYTES};
+use crate::shares::{Holder, Shares};
+use crate::wire::{Guard, HeadRefusal, Limits, Line, MAX_HEAD_BYTES, Seat};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body::Body;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Makes the answer to a refused head: status, headers and a problem document. Length and `Connection` are set here.
@@ -37,6 +38,10 @@ impl Draining {
 
 /// How long to leave the listener alone after an error of its own, such as no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that wait to be accepted: room for a thousand clients that come at once. The kernel takes fewer where
+/// `net.core.somaxconn` says so.
+pub const BACKLOG: u32 = 4_096;
 
 /// Serves `listener` until `shutdown` completes, then drains: no new connection, no new request on an open one, and
 /// `limits.drain` for the answers under way. Returns when the last connection is closed.
@@ -62,6 +67,7 @@ pub async fn serve<M, S, B>(
     let http = http(&limits);
     let limits = Arc::new(limits);
     let seats = Arc::new(Semaphore::new(limits.max_connections));
+    let shares = Shares::new(limits.max_connections, limits.connections_per_address);
     let (call, called) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
@@ -75,6 +81,10 @@ pub async fn serve<M, S, B>(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(seat) = seat_of(peer, seat, &shares, &limits) else {
+                    turn_away(&stream, &refuse(HeadRefusal::Crowded, peer));
+                    continue;
+                };
                 let line = Line::new(stream, seat);
                 let (service, counter, draining) = (service_for(peer), Arc::clone(&line), called.clone());
                 let counted = service_fn(move |mut request: Request<Incoming>| {
@@ -108,6 +118,29 @@ pub async fn serve<M, S, B>(
     drop(call);
     let everyone = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
     let _all = seats.acquire_many(everyone).await.expect("the semaphore is never closed");
+}
+
+/// The place of a connection, where its address may have one more.
+fn seat_of(
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+    shares: &Arc<Shares>,
+    limits: &Limits,
+) -> Option<Seat> {
+    let mut share = shares.open(Holder::address(peer.ip()));
+    // Where the share is all there is, it is none.
+    let exempt = limits.connections_per_address >= limits.max_connections
+        || limits.proxies.iter().any(|block| block.contains(peer.ip()));
+    match exempt {
+        true => share.grow_beyond(1),
+        false => share.grow(1).ok()?,
+    }
+    Some(Seat { _place: place, _share: share })
+}
+
+/// Says why, as far as that costs nothing: the answer fits what the kernel takes at once.
+fn turn_away(stream: &TcpStream, answer: &Response<Bytes>) {
+    let _ = stream.try_write(&encode(answer));
 }
 
 /// hyper's own settings. The guard does HTTP/1 limits and time; what concerns HTTP/2 is here.

@@ -1,5 +1,6 @@
 //! Everything a request may need, built once at start.
 
+use crate::bodies::Bodies;
 use crate::clock::{Clock, Entropy, NoEntropy};
 use crate::config::Config;
 use crate::handlers::Handler;
@@ -11,7 +12,7 @@ use crate::replica::Replica;
 use crate::usage::Usage;
 use flowyte_contract::Api;
 use flowyte_core::credential::{Secret, random_indices};
-use flowyte_core::id::Id;
+use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Timestamp};
 use flowyte_platform::answerer::Answerers;
@@ -22,8 +23,10 @@ use flowyte_platform::outbound::Outbound;
 use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
+use flowyte_store::labour::{Bounds, Turns};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// The running server, apart from its sockets.
 pub struct App {
@@ -59,8 +62,10 @@ pub struct App {
     pub due: tokio::sync::Notify,
     /// Makes requests to addresses that customers name.
     pub outbound: Arc<Outbound>,
-    /// Room for bodies longer than the common limit: each is in memory while it is read and kept.
-    pub large_bodies: Arc<tokio::sync::Semaphore>,
+    /// Memory for the bodies of requests.
+    pub bodies: Bodies,
+    /// Operations that take a core for a while, by organization.
+    pub dear: Turns<OrganizationId>,
     /// Answer visitors.
     pub answerers: Answerers,
     /// Takes payments.
@@ -76,8 +81,9 @@ pub struct App {
 /// The time in which failed sign-ins are counted.
 const LOGIN_WINDOW: i64 = 15 * MINUTE;
 
-/// Bodies longer than the common limit that are taken at once.
-const LARGE_BODIES: usize = 8;
+/// An organization does one dear thing at once; its others wait, and a few of its own only.
+const DEAR: Bounds =
+    Bounds { at_once: 4, each: 1, waiting: 256, waiting_each: 32, patience: Duration::from_secs(10) };
 
 impl App {
     /// Puts the parts together; the contract and the handlers must name the same operations.
@@ -106,7 +112,8 @@ impl App {
             retriever: Arc::new(Library::new(store.clone())),
             due: tokio::sync::Notify::new(),
             outbound: Arc::new(Outbound::new(config.outbound_allow.clone())),
-            large_bodies: Arc::new(tokio::sync::Semaphore::new(LARGE_BODIES)),
+            bodies: Bodies::new(config.body_memory),
+            dear: Turns::new(DEAR),
             answerers,
             payments,
             carriers,

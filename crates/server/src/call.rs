@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, envelope};
 use crate::app::{App, or_internal};
+use crate::bodies::Room;
 use crate::cursor;
 use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal, keyed};
@@ -15,13 +16,13 @@ use flowyte_core::{
     CredentialKind, Digest, Environment, Operation, OperationIndex, Pepper, Permit, Principal, Role,
     Timestamp,
 };
+use flowyte_store::labour::Turn;
 use flowyte_store::{Actor, By, Claim, Once, Page, Store};
 use http::Uri;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// How long the answer to an Idempotency-Key is kept.
 const REPEATABLE: i64 = 10 * MINUTE;
@@ -52,8 +53,10 @@ pub struct Call {
     pub sent: Bytes,
     /// Its media type with its parameters.
     pub content_type: String,
-    /// Room for a long body, given back with the call.
-    pub room: Option<OwnedSemaphorePermit>,
+    /// The memory that the body takes, given back with the call.
+    pub room: Option<Room>,
+    /// The organization's turn at an operation that takes a core for a while.
+    pub turn: Option<Turn<OrganizationId>>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `User-Agent`, shortened.

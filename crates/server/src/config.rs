@@ -46,6 +46,8 @@ settings! {
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
+    max_connections_per_address "NUMBER" "of them, from one address, trusted proxies apart [default: a quarter of them]";
+    body_memory "BYTES" "memory for request bodies, shared fairly; at least 134217728 [default: 268435456]";
     outbound_allow "HOST,…" "hosts that pages may be fetched from and webhooks sent to although they are not public; HOST:PORT for one port [default: none]";
     payment "sandbox|stripe" "who takes payments into wallets; the sandbox makes them up [default: sandbox]";
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
@@ -159,6 +161,10 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Of them, from one address; `None` for a quarter of them.
+    pub max_connections_per_address: Option<usize>,
+    /// Bytes of memory for request bodies.
+    pub body_memory: usize,
     /// Hosts that outbound requests may reach although they are not public.
     pub outbound_allow: Vec<Allowed>,
     /// Who takes payments.
@@ -358,6 +364,12 @@ impl Given {
                 .take("max_body_bytes", 1 << 20, |it| number(it, 1_024, 1 << 30).map(|it| it as usize)),
             max_connections: self
                 .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
+            max_connections_per_address: self.take("max_connections_per_address", None, |it| {
+                number(it, 1, 1_000_000).map(|it| Some(it as usize))
+            }),
+            // A half of three quarters is an organization's, and an upload must fit.
+            body_memory: self
+                .take("body_memory", 256 << 20, |it| number(it, 128 << 20, u32::MAX).map(|it| it as usize)),
             payment: self.payment(),
             outbound_allow: self.take("outbound_allow", Vec::new(), hosts),
             model: self.model(),

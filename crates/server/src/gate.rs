@@ -2,8 +2,9 @@
 
 use crate::answer::{Answer, Body, full};
 use crate::app::App;
+use crate::bodies::{PUBLIC_BYTES, Room};
 use crate::call::{Call, Repeat};
-use crate::handlers::completions;
+use crate::handlers::{completions, is_dear};
 use crate::hooks;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
@@ -12,17 +13,20 @@ use crate::replica::boot_time;
 use crate::site;
 use crate::usage::{ALLOWED, Whose};
 use crate::warrant::{Asked, Warrant};
-use crate::wire::{BodyRefusal, HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, read_body};
+use crate::wire::{HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use bytes::Bytes;
 use flowyte_contract::{BodyError, Checks};
 use flowyte_core::contract::Matched;
 use flowyte_core::credential::present;
 use flowyte_core::facts::Field;
+use flowyte_core::id::OrganizationId;
 use flowyte_core::limit::{Limited, Quota};
 use flowyte_core::{
-    CredentialKind, Denial, Digest, Lookup, Permit, Presented, Record, RequestFacts, Timestamp, decide, path,
+    CredentialKind, Denial, Digest, Lookup, OperationIndex, Permit, Presented, Principal, Record,
+    RequestFacts, Timestamp, decide, path,
 };
 use flowyte_store::audit::Deed;
+use flowyte_store::labour::{Turn, labour};
 use flowyte_store::{Actor, InLane, Lane, Store};
 use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
@@ -36,14 +40,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
 
-/// How long a body may take altogether.
-pub const BODY_DEADLINE: Duration = Duration::from_secs(60);
-/// The same for a body longer than the common limit.
-const LARGE_BODY_DEADLINE: Duration = Duration::from_secs(300);
-/// How long such a body waits for room.
-const ROOM_DEADLINE: Duration = Duration::from_secs(20);
+/// A body up to so many bytes is checked at once.
+const QUICK_BYTES: usize = 64 << 10;
 /// A permit older than this when the body is there is made anew.
 const PERMIT_LIFE: Duration = Duration::from_secs(1);
 /// The longest `User-Agent` that is kept.
@@ -156,6 +155,10 @@ pub fn refuse(app: &App, refusal: HeadRefusal, peer: SocketAddr) -> Response<Byt
         HeadRefusal::Malformed { detail } => Problem::new(Code::MalformedRequest, detail),
         HeadRefusal::MethodNotAllowed => tunnel(),
         HeadRefusal::TooLarge => too_many_fields(),
+        HeadRefusal::Crowded => {
+            let detail = "There are too many connections from this address.";
+            Problem::new(Code::RateLimited, detail).retry_after(5)
+        }
         HeadRefusal::Timeout => {
             Problem::new(Code::RequestTimeout, "The head of the request was not complete in time.")
         }
@@ -238,9 +241,13 @@ async fn answer(
     let values = |name: &str| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let headers = checks.check_headers(values).map_err(Problem::invalid)?;
     let begun = Instant::now();
-    let sent = read(app, checks, &parts.headers, body).await?;
+    let sent = read(app, &permit, matched.index, &parts.headers, body, address).await?;
+    let turn = match permit.caller() {
+        Some(caller) if is_dear(&matched.operation.id, &query) => Some(dear_turn(app, caller).await?),
+        _ => None,
+    };
     if begun.elapsed() > PERMIT_LIFE {
-        // The body took its time, and the credential may have been revoked meanwhile.
+        // The body or the turn took its time, and the credential may have been revoked meanwhile.
         judge(app, &matched, presented.as_ref(), &facts, app.now(), false)
             .permit
             .map_err(|it| refused(&it))?;
@@ -279,6 +286,7 @@ async fn answer(
         sent: sent.bytes,
         content_type: sent.content_type,
         room: sent.room,
+        turn,
         origin: facts.origin.one().map(str::to_owned),
         user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
         address,
@@ -465,11 +473,19 @@ struct Sent {
     value: Value,
     bytes: Bytes,
     content_type: String,
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 /// Reads and checks the body where the operation takes one.
-async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -> Outcome<Sent> {
+async fn read(
+    app: &Arc<App>,
+    permit: &Permit,
+    operation: OperationIndex,
+    headers: &HeaderMap,
+    body: Incoming,
+    address: IpAddr,
+) -> Outcome<Sent> {
+    let checks = &app.api.checks[operation];
     if !checks.has_body {
         return Ok(Sent::default());
     }
@@ -477,43 +493,54 @@ async fn read(app: &App, checks: &Checks, headers: &HeaderMap, body: Incoming) -
     if !empty || checks.body_required {
         check_media_type(checks, headers)?;
     }
+    let caller = permit.caller();
     let usual = app.config.max_body_bytes;
-    let most = checks.max_body_bytes.map_or(usual, |it| it as usize);
+    let least = if caller.is_none() { usual.min(PUBLIC_BYTES) } else { usual };
+    let most = checks.max_body_bytes.map_or(least, |it| it as usize);
+    let mut room = app.bodies.room(caller, address, headers)?;
     let size = http_body::Body::size_hint(&body);
-    let (room, deadline) = match most > usual && size.upper().is_none_or(|it| it > usual as u64) {
-        false => (None, BODY_DEADLINE),
-        true if size.lower() > most as u64 => (None, BODY_DEADLINE), // Refused unread.
-        true => (Some(make_room(app).await?), LARGE_BODY_DEADLINE),
-    };
-    let bytes = read_body(body, most, deadline).await.map_err(|refusal| match refusal {
-        BodyRefusal::TooLarge => {
-            Problem::new(Code::PayloadTooLarge, format!("The body may have {most} bytes."))
-        }
-        BodyRefusal::Stalled => Problem::new(Code::RequestTimeout, "The body was not complete in time."),
-        BodyRefusal::Broken => {
-            Problem::new(Code::MalformedRequest, "The body was cut short or its framing is broken.")
-        }
-    })?;
+    let long = most > usual && size.upper().is_none_or(|it| it > usual as u64);
+    if let (true, Some(caller)) = (long && size.lower() <= most as u64, caller) {
+        app.bodies.long(&mut room, caller, address).await?;
+    }
+    let bytes = room.read(body, most).await?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let content_type = content_type.to_owned();
     if !checks.takes_json() {
-        return Ok(Sent { value: Value::Null, bytes, content_type, room });
+        return Ok(Sent { value: Value::Null, bytes, content_type, room: Some(room) });
     }
-    let value = checks.check_body(&bytes).map_err(|error| match error {
+    room.grow(bytes.len())?;
+    let value = check_body(app, operation, &bytes).await?.map_err(|error| match error {
         BodyError::Syntax(why) => {
             Problem::new(Code::MalformedRequest, format!("The body is no JSON text: {why}."))
         }
         BodyError::Invalid(errors) => Problem::invalid(errors),
     })?;
-    Ok(Sent { value, bytes, content_type, room })
+    Ok(Sent { value, bytes, content_type, room: Some(room) })
 }
 
-/// Waits for room for a long body, which is in memory until its handler is done.
-async fn make_room(app: &App) -> Outcome<OwnedSemaphorePermit> {
-    let room = tokio::time::timeout(ROOM_DEADLINE, app.large_bodies.clone().acquire_owned()).await;
-    room.ok().and_then(Result::ok).ok_or_else(|| {
-        Problem::new(Code::DependencyUnavailable, "Too many long bodies are on their way here at once.")
-            .retry_after(5)
+/// Holds a body against the contract, a long one beside the requests.
+async fn check_body(
+    app: &Arc<App>,
+    operation: OperationIndex,
+    bytes: &Bytes,
+) -> Outcome<Result<Value, BodyError>> {
+    if bytes.len() <= QUICK_BYTES {
+        return Ok(app.api.checks[operation].check_body(bytes));
+    }
+    let (app, bytes) = (app.clone(), bytes.clone());
+    labour(move || app.api.checks[operation].check_body(&bytes)).await.map_err(|error| {
+        tracing::error!(%error, "checking a body failed");
+        Problem::new(Code::InternalError, "The body could not be checked.")
+    })
+}
+
+/// Waits for an organization's turn at an operation that takes a core for a while.
+async fn dear_turn(app: &App, caller: &Principal) -> Outcome<Turn<OrganizationId>> {
+    app.dear.take(caller.organization()).await.map_err(|_| {
+        let detail =
+            "Your organization has too much under way that takes long; wait until some of it is done.";
+        Problem::new(Code::RateLimited, detail).retry_after(5)
     })
 }
 

@@ -23,6 +23,7 @@ mod widget;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::problem::Outcome;
+use flowyte_contract::Parameters;
 use flowyte_core::Contract;
 use std::pin::Pin;
 
@@ -139,6 +140,30 @@ handlers! {
     "listVisitorMessages" => chat::list,
 }
 
+/// What costs much, however short the question: it walks along history or ranks all there is. An organization has one turn at
+/// these at once. Some are dear only with a query parameter, for which all has to be looked through.
+const DEAR: &[(&str, Option<&str>)] = &[
+    ("verifyAuditEvents", None),
+    ("listAuditEvents", Some("actor")),
+    ("listAuditEvents", Some("action")),
+    ("previewKnowledge", None),
+    ("getPrepublishReport", None),
+    ("listConversations", Some("q")),
+    ("listConversations", Some("page")),
+    ("getAgentAnalytics", None),
+    ("getAgentAnalyticsTimeseries", None),
+    ("getAnalyticsOverview", None),
+    ("getAnalyticsByAgent", None),
+    ("getAnalyticsTimeseries", None),
+    ("listKnowledgeGaps", None),
+];
+
+/// Whether a request costs much.
+pub fn is_dear(operation: &str, query: &Parameters) -> bool {
+    let fits = |parameter: &Option<&str>| parameter.is_none_or(|it| query.get(it).is_some());
+    DEAR.iter().any(|(id, parameter)| *id == operation && fits(parameter))
+}
+
 /// One handler for each operation that is not reserved and no other, or what is too many and too few.
 pub fn bind(contract: &Contract) -> Result<Vec<Option<Handler>>, Vec<String>> {
     let mut wrong = Vec::new();
@@ -160,7 +185,7 @@ pub fn bind(contract: &Contract) -> Result<Vec<Option<Handler>>, Vec<String>> {
             handler
         })
         .collect();
-    for (id, _) in HANDLERS {
+    for id in HANDLERS.iter().map(|(id, _)| id).chain(DEAR.iter().map(|(id, _)| id)) {
         if !contract.operations().iter().any(|it| it.id == *id) {
             wrong.push(format!("there is a handler for {id}, which the contract does not declare"));
         }

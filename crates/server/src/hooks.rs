@@ -2,10 +2,8 @@
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::gate::BODY_DEADLINE;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
-use crate::wire::read_body;
 use flowyte_core::Environment;
 use flowyte_platform::billing::Billing;
 use flowyte_platform::payment::NoticeRefused;
@@ -24,9 +22,7 @@ pub async fn payments(app: &App, parts: &Parts, body: Incoming, address: IpAddr)
     if parts.method != Method::POST {
         return Err(Problem::new(Code::MethodNotAllowed, "This path takes POST.").allow("POST".into()));
     }
-    let bytes = read_body(body, LONGEST, BODY_DEADLINE)
-        .await
-        .map_err(|_| Problem::new(Code::MalformedRequest, "The body is too long or did not come whole."))?;
+    let bytes = app.bodies.room(None, address, &parts.headers)?.read(body, LONGEST).await?;
     let mut sent = parts.headers.get_all("stripe-signature").iter();
     let signature = match (sent.next(), sent.next()) {
         (Some(one), None) => one.to_str().ok(),

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod answer;
 pub mod app;
+pub mod bodies;
 pub mod call;
 pub mod clock;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod realtime;
 pub mod replica;
 pub mod seal;
 pub mod serve;
+pub mod shares;
 pub mod site;
 pub mod table;
 pub mod upkeep;

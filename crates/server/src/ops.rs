@@ -62,8 +62,12 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()>,
 ) {
-    let limits =
-        Limits { authority: app.config.ops_listen.to_string(), max_connections: 100, ..Limits::default() };
+    let limits = Limits {
+        authority: app.config.ops_listen.to_string(),
+        max_connections: 100,
+        connections_per_address: 100,
+        ..Limits::default()
+    };
     let refuse = Arc::new(|_, _| text(StatusCode::BAD_REQUEST, "malformed request\n"));
     let service_for = move |_| {
         let (app, metrics) = (app.clone(), metrics.clone());

@@ -270,6 +270,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let limits = Limits {
         authority: app.config.authority().to_owned(),
         max_connections,
+        connections_per_address: app
+            .config
+            .max_connections_per_address
+            .unwrap_or((max_connections / 4).max(1)),
+        proxies: app.config.trusted_proxies.clone(),
         drain: Duration::from_secs(app.config.drain_seconds.into()),
         ..Limits::default()
     };
@@ -309,9 +314,6 @@ fn outlive_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
-
 /// An address that is this process's own, but not open yet: whoever connects is refused.
 struct Address(SocketAddr, TcpSocket);
 
@@ -327,7 +329,7 @@ impl Address {
     }
 
     fn open(self) -> anyhow::Result<TcpListener> {
-        self.1.listen(BACKLOG).with_context(|| Self::refused(self.0))
+        self.1.listen(accept::BACKLOG).with_context(|| Self::refused(self.0))
     }
 
     fn refused(address: SocketAddr) -> String {

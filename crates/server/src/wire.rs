@@ -9,10 +9,12 @@ mod body;
 mod framing;
 mod head;
 
-pub use body::{BodyRefusal, read_body};
+pub use body::{BodyRefusal, Within, read_body};
 pub use framing::{Fault, Framing, Step};
 
+use crate::shares::Share;
 use bytes::{Buf, BytesMut};
+use flowyte_core::address::AddressBlock;
 use framing::Phase;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
@@ -49,6 +51,8 @@ pub enum HeadRefusal {
     TooLarge,
     /// Begun but not complete in time: 408.
     Timeout,
+    /// Not even read: its address has as many connections as it may: 429.
+    Crowded,
 }
 
 /// How long a connection may keep its peer waiting for it, and how many there may be.
@@ -58,6 +62,10 @@ pub struct Limits {
     pub authority: String,
     /// Connections open at once. Above it the next ones wait in the kernel's queue.
     pub max_connections: usize,
+    /// Of them, one address's (of IPv6, one /64's). Above it the next ones are refused.
+    pub connections_per_address: usize,
+    /// Addresses without such a share: behind a proxy's are many.
+    pub proxies: Vec<AddressBlock>,
     /// From the first byte of a head to its end; also from a connection's start to its first byte. For HTTP/2, the
     /// preface and the first settings.
     pub head_deadline: Duration,
@@ -78,6 +86,8 @@ impl Default for Limits {
         Limits {
             authority: "localhost".to_owned(),
             max_connections: 10_000,
+            connections_per_address: 2_500,
+            proxies: Vec::new(),
             head_deadline: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             body_stall: Duration::from_secs(30),
@@ -101,12 +111,19 @@ pub(crate) struct Line {
     /// It speaks another protocol now: bytes pass untouched, and whoever took it over watches its time.
     pub(crate) tunnel: AtomicBool,
     /// Its place among the connections that there may be.
-    pub(crate) seat: OwnedSemaphorePermit,
+    pub(crate) seat: Seat,
+}
+
+/// A place among the connections that there may be, and in the share of its address.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _share: Share,
 }
 
 impl Line {
     /// A line that nothing was read from yet.
-    pub(crate) fn new(stream: TcpStream, seat: OwnedSemaphorePermit) -> Arc<Line> {
+    pub(crate) fn new(stream: TcpStream, seat: Seat) -> Arc<Line> {
         let (http2, requests, tunnel) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
         Arc::new(Line { stream, refusal: OnceLock::new(), http2, requests, tunnel, seat })
     }

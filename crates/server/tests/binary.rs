@@ -38,6 +38,8 @@ mod process;
 mod proxies;
 #[path = "binary/realtime.rs"]
 mod realtime;
+#[path = "binary/resources.rs"]
+mod resources;
 #[path = "binary/scenarios.rs"]
 mod scenarios;
 #[path = "binary/skills.rs"]

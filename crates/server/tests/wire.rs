@@ -3,22 +3,24 @@
 
 use bytes::Bytes;
 use flowyte::accept::serve;
-use flowyte::wire::{BodyRefusal, HeadRefusal, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES, read_body};
+use flowyte::shares::{Holder, Shares};
+use flowyte::wire::{BodyRefusal, HeadRefusal, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES, Within, read_body};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 const MAX_BODY: usize = 64 * 1024;
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const BIG_ANSWER: usize = 64 * 1024 * 1024;
 
 struct Server {
@@ -62,6 +64,7 @@ fn problem(refusal: HeadRefusal) -> Response<Bytes> {
         HeadRefusal::MethodNotAllowed => (405, "method"),
         HeadRefusal::TooLarge => (431, "too large"),
         HeadRefusal::Timeout => (408, "timeout"),
+        HeadRefusal::Crowded => (429, "crowded"),
     };
     Response::builder()
         .status(status)
@@ -70,7 +73,8 @@ fn problem(refusal: HeadRefusal) -> Response<Bytes> {
         .unwrap()
 }
 
-/// Says what it got. `/slow` takes its time, `/never` all of it, `/deaf` does not read the body, `/big` answers at length.
+/// Says what it got. `/slow` takes its time, `/never` all of it, `/deaf` does not read the body, `/tight` has little
+/// memory for it, `/big` answers at length.
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
@@ -82,11 +86,15 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
         _ => {}
     }
     let deadline = Duration::from_millis(if path == "/hurry" { 100 } else { 5000 });
-    let (status, body) = match read_body(body, MAX_BODY, deadline).await {
+    let within = Within { bytes: MAX_BODY, deadline, stall: deadline };
+    let bytes = if path == "/tight" { 4 * 1024 } else { 4 * MAX_BODY };
+    let mut room = Shares::new(bytes, bytes).open(Holder::address(ADDRESS));
+    let (status, body) = match read_body(body, within, &mut room).await {
         Ok(body) => (200, body),
         Err(BodyRefusal::TooLarge) => (413, Bytes::new()),
         Err(BodyRefusal::Stalled) => (408, Bytes::new()),
         Err(BodyRefusal::Broken) => (400, Bytes::from("broken")),
+        Err(BodyRefusal::NoRoom) => (503, Bytes::new()),
     };
     let token = head.headers.get("authorization").map(|value| String::from_utf8_lossy(value.as_bytes()));
     let said = format!("{} {} {:?} {}", head.method, path, token.unwrap_or_default(), body.escape_ascii());
@@ -529,7 +537,7 @@ async fn a_slow_reader_gets_the_whole_answer_before_the_close() {
 
 #[tokio::test]
 async fn at_the_cap_new_connections_wait() {
-    let server = start(Limits { max_connections: 2, ..limits() }).await;
+    let server = start(Limits { max_connections: 2, connections_per_address: 2, ..limits() }).await;
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let (first, second) = (connect(&server).await, connect(&server).await);
     sleep(Duration::from_millis(50)).await;
@@ -542,6 +550,61 @@ async fn at_the_cap_new_connections_wait() {
     );
     drop((first, second));
     assert_eq!(statuses(&read_all(&mut third).await), [200]);
+}
+
+#[tokio::test]
+async fn an_address_has_a_share_and_a_proxy_has_none() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let few = || Limits { max_connections: 8, connections_per_address: 2, ..limits() };
+    let server = start(few()).await;
+    let held = (connect(&server).await, connect(&server).await);
+    let mut third = connect(&server).await;
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(8), third.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(statuses(&answer), [429]);
+    drop(held);
+
+    let server = start(Limits { proxies: vec!["127.0.0.0/8".parse().unwrap()], ..few() }).await;
+    let _held = (connect(&server).await, connect(&server).await, connect(&server).await);
+    assert_eq!(statuses(&exchange(&server, request).await), [200]);
+}
+
+/// Nobody accepts here, so whatever the queue does not take never connects.
+#[tokio::test]
+async fn a_thousand_fit_in_the_queue() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(flowyte::accept::BACKLOG).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    for n in 0..1_024 {
+        let stream = timeout(Duration::from_secs(20), TcpStream::connect(address)).await;
+        held.push(stream.unwrap_or_else(|_| panic!("number {n} waits")).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_body_takes_no_more_memory_than_there_is_for_it() {
+    let server = start(limits()).await;
+    for (bytes, status) in [(1_000, 200), (5_000, 503)] {
+        let body = "a".repeat(bytes);
+        let head = "POST /tight HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+        let declared = format!("{head}Content-Length: {bytes}\r\n\r\n{body}");
+        let pieces: String = body.chars().map(|it| format!("1\r\n{it}\r\n")).collect();
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{pieces}0\r\n\r\n");
+        for request in [declared, chunked] {
+            assert_eq!(statuses(&exchange(&server, request.as_bytes()).await), [status], "{bytes}");
+        }
+    }
+    // What is announced and does not come is not charged.
+    let announced = b"POST /tight HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nabc";
+    let mut socket = connect(&server).await;
+    socket.write_all(announced).await.unwrap();
+    let mut byte = [0];
+    assert!(
+        timeout(Duration::from_millis(200), socket.peek(&mut byte)).await.is_err(),
+        "it waits for the rest"
+    );
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ const LARGEST: usize = 25 << 20;
 const LONGEST_NAME: usize = 255;
 
 /// Keeps a file for a day, or until a source takes it.
-pub async fn create(call: Call) -> Outcome<Answer> {
-    let (name, content_type, content) = file(&call).await?;
+pub async fn create(mut call: Call) -> Outcome<Answer> {
+    let (name, content_type, content) = file(&mut call).await?;
     if content.is_empty() {
         return Err(Problem::field("file", "is empty"));
     }
@@ -28,7 +28,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let upload = Upload {
         filename: name.clone(),
         content_type: format.media_type().to_owned(),
-        content: content.to_vec(),
+        content: content.into(),
     };
     Uploads(call.store()).keep(call.organization()?, id, upload, call.now).await?;
     Ok(Answer::data(json!({
@@ -40,12 +40,13 @@ pub async fn create(call: Call) -> Outcome<Answer> {
 }
 
 /// The one part `file` of a body: its name, its type and its bytes.
-async fn file(call: &Call) -> Outcome<(String, String, Bytes)> {
+async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
     let broken = |_| {
         Problem::new(Code::MalformedRequest, "The body is no multipart/form-data (RFC 7578) in good order.")
     };
     let boundary = multer::parse_boundary(&call.content_type).map_err(broken)?;
-    let body = stream::iter([Ok::<Bytes, Infallible>(call.sent.clone())]);
+    // Taken, so that no more than two copies of the file are in memory at once.
+    let body = stream::iter([Ok::<Bytes, Infallible>(std::mem::take(&mut call.sent))]);
     let mut parts = multer::Multipart::new(body, boundary);
     let mut found = None;
     while let Some(part) = parts.next_field().await.map_err(broken)? {

@@ -1169,7 +1169,7 @@ fn every_kind_of_caller_has_a_limit_that_says_when_to_return() {
     assert_eq!(ask(&world.server, &world.key).status, 200);
 
     let server =
-        Server::start(&[("ORGANIZATION_RPM", "40"), ("SIGNUP", "open"), ("LOGIN_FAILURES_PER_ADDRESS", "3")]);
+        Server::start(&[("ORGANIZATION_RPM", "40"), ("SIGNUP", "open"), ("LOGIN_FAILURES_PER_ADDRESS", "4")]);
     let owner = server.set_up("ada@alpha.example");
     let (_, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
     let other = server.sign_up("Beta", "bob@beta.example");
@@ -1178,7 +1178,7 @@ fn every_kind_of_caller_has_a_limit_that_says_when_to_return() {
     assert!(limited(&server.as_member(&owner, "GET", "/api/v1/auth/session", None)));
     assert_eq!(server.as_member(&other, "GET", "/api/v1/auth/session", None).status, 200);
 
-    // Whoever fails to sign in too often waits, and the address is told so. (Signing up took one of the three.)
+    // Whoever fails to sign in too often waits, and the address is told so. (The set-up and the sign-up took two of the four.)
     for _ in 0..2 {
         assert_eq!(server.log_in("nobody@alpha.example", "not-a-password-of-anybody").status, 401);
     }

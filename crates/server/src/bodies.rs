@@ -1,0 +1,127 @@
+//! The memory that bodies of requests take, and places for long ones: bounded in all, and shared fairly.
+
+use crate::meter::neighbourhood;
+use crate::problem::{Code, Outcome, Problem};
+use crate::shares::{Holder, Share, Shares};
+use crate::wire::{BodyRefusal, Within, read_body};
+use bytes::Bytes;
+use flowyte_core::id::OrganizationId;
+use flowyte_core::{CredentialKind, Principal};
+use flowyte_store::labour::{Bounds, Crowded, Turn, Turns};
+use http::HeaderMap;
+use hyper::body::Incoming;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest body of an operation that anybody may call, where the contract does not say more.
+pub const PUBLIC_BYTES: usize = 16 << 10;
+/// How long a body may take altogether: of a stranger, of somebody who is known, and a long one.
+const STRANGERS: Duration = Duration::from_secs(20);
+const USUAL: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
+/// The longest without a byte more.
+const STALL: Duration = Duration::from_secs(30);
+/// What a request takes besides its head and its body while it waits for the rest of it, about.
+const OVERHEAD: usize = 4 << 10;
+
+/// Long bodies at once: each is in memory while it is read and kept, some of the time twice.
+const LONG_ONES: Bounds =
+    Bounds { at_once: 8, each: 2, waiting: 64, waiting_each: 8, patience: Duration::from_secs(20) };
+/// The same of one address, which may have several organizations.
+const LONG_ONES_OF_AN_ADDRESS: Bounds = Bounds { at_once: 8, each: 4, ..LONG_ONES };
+
+/// The memory for bodies.
+pub struct Bodies {
+    /// A quarter, for whoever nothing but an address tells from others.
+    strangers: Arc<Shares>,
+    /// The rest, for those whose organization answers for them.
+    known: Arc<Shares>,
+    by_organization: Turns<OrganizationId>,
+    by_address: Turns<IpAddr>,
+}
+
+/// What a body holds until its request is done.
+pub struct Room {
+    share: Share,
+    _turns: Option<(Turn<OrganizationId>, Turn<IpAddr>)>,
+}
+
+impl Bodies {
+    /// Nothing is held yet of so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let strangers = bytes / 4;
+        Self {
+            strangers: Shares::new(strangers, usize::MAX),
+            known: Shares::new(bytes - strangers, usize::MAX),
+            by_organization: Turns::new(LONG_ONES),
+            by_address: Turns::new(LONG_ONES_OF_AN_ADDRESS),
+        }
+    }
+
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.strangers.held() + self.known.held()
+    }
+
+    /// Room for the body of a request with such a head. A visitor's key is public, so a visitor is a stranger here.
+    pub fn room(&self, caller: Option<&Principal>, address: IpAddr, head: &HeaderMap) -> Outcome<Room> {
+        let answers =
+            |it: &&Principal| matches!(it.kind(), CredentialKind::SecretKey | CredentialKind::Session);
+        let mut share = match caller.filter(answers) {
+            Some(caller) => self.known.open(Holder::Organization(caller.organization())),
+            None => self.strangers.open(Holder::address(address)),
+        };
+        let head: usize = head.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        share.grow(OVERHEAD + head).map_err(|_| full())?;
+        Ok(Room { share, _turns: None })
+    }
+
+    /// Waits for a place for a long body.
+    pub async fn long(&self, room: &mut Room, caller: &Principal, address: IpAddr) -> Outcome<()> {
+        let crowded = |Crowded| {
+            let detail = "Too many long bodies are on their way here at once.";
+            Problem::new(Code::DependencyUnavailable, detail).retry_after(5)
+        };
+        // In this order: who waits for their own organization holds nothing of their address.
+        let own = self.by_organization.take(caller.organization()).await.map_err(crowded)?;
+        let near = self.by_address.take(neighbourhood(address)).await.map_err(crowded)?;
+        room._turns = Some((own, near));
+        Ok(())
+    }
+}
+
+impl Room {
+    /// Reads a body of at most so many bytes.
+    pub async fn read(&mut self, body: Incoming, bytes: usize) -> Outcome<Bytes> {
+        let deadline = match (bytes <= PUBLIC_BYTES, &self._turns) {
+            (true, _) => STRANGERS,
+            (false, None) => USUAL,
+            (false, Some(_)) => LONG,
+        };
+        let within = Within { bytes, deadline, stall: STALL };
+        read_body(body, within, &mut self.share).await.map_err(|refusal| match refusal {
+            BodyRefusal::TooLarge => {
+                Problem::new(Code::PayloadTooLarge, format!("The body may have {bytes} bytes."))
+            }
+            BodyRefusal::Stalled => Problem::new(Code::RequestTimeout, "The body was not complete in time."),
+            BodyRefusal::Broken => {
+                Problem::new(Code::MalformedRequest, "The body was cut short or its framing is broken.")
+            }
+            BodyRefusal::NoRoom => full(),
+        })
+    }
+
+    /// Charges what is made of the body.
+    pub fn grow(&mut self, bytes: usize) -> Outcome<()> {
+        self.share.grow(bytes).map_err(|_| full())
+    }
+}
+
+fn full() -> Problem {
+    Problem::new(
+        Code::DependencyUnavailable,
+        "The memory for request bodies is in use; your share of it is taken. Try again shortly.",
+    )
+    .retry_after(2)
+}
