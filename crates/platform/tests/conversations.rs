@@ -247,6 +247,7 @@ async fn a_talk_token_is_good_for_a_minute_and_for_one() {
             draft: false,
             environment: LIVE,
             minted_by: Digest::from_bytes([9; 32]),
+            asked: String::new(),
         };
         let talks = Talks(&*store);
         let digest = |n: u8| Digest::from_bytes([n; 32]);
