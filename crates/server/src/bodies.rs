@@ -80,7 +80,7 @@ impl Bodies {
     /// Waits for a place for a long body.
     pub async fn long(&self, room: &mut Room, caller: &Principal, address: IpAddr) -> Outcome<()> {
         let crowded = |Crowded| {
-            let detail = "Too many long bodies are on their way here at once.";
+            let detail = "Too many large uploads are on their way at once; try again shortly.";
             Problem::new(Code::DependencyUnavailable, detail).retry_after(5)
         };
         // In this order: who waits for their own organization holds nothing of their address.
@@ -121,7 +121,7 @@ impl Room {
 fn full() -> Problem {
     Problem::new(
         Code::DependencyUnavailable,
-        "The memory for request bodies is in use; your share of it is taken. Try again shortly.",
+        "Your share of the memory for request bodies is used up; try again shortly.",
     )
     .retry_after(2)
 }
