@@ -346,6 +346,14 @@ describe('forms and dialogs', { concurrency: false }, () => {
     await ada.getByRole('dialog', { name: 'Copy the secret of without a network' }).waitFor();
     await copied();
     const list = await asked<{ name: string }[]>(ada, 'GET', '/api-keys?limit=5');
+    // Whoever could not be signed out is told so, and stays.
+    await context.setOffline(true);
+    await ada.getByRole('button', { name: 'Sign out' }).click();
+    await ada.getByRole('complementary').getByText(/can’t be reached/).waitFor();
+    await context.setOffline(false);
+    await ada.getByRole('complementary').getByRole('button', { name: 'Try again' }).click();
+    await ada.getByRole('heading', { name: 'Sign in' }).waitFor();
+    assert.equal(await ada.getByRole('dialog').count(), 0);
     assert.equal(list.filter((it) => it.name === 'without a network').length, 1);
     assert.deepEqual(wrong, []);
   });

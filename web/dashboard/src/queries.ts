@@ -5,9 +5,10 @@ import type { Document } from './contract-document';
 
 export const queries = new QueryClient({
   // Whatever was changed, lists, pages and the audit log agree with it: what is in view is read again, the rest when it is next seen.
+  // What leaves the page (signing out, another organization) clears all of it instead.
   mutationCache: new MutationCache({
-    onSettled: () => {
-      void queries.invalidateQueries();
+    onSettled: (_data, _error, _variables, _result, mutation) => {
+      if (mutation.meta?.['leaves'] !== true) void queries.invalidateQueries();
     },
   }),
   defaultOptions: {

@@ -149,7 +149,8 @@ function Gaps({ environment }: { environment: Environment }) {
       ask(api.PATCH('/agents/{agentId}/knowledge-gaps/{gapId}', { params: { path: { agentId: agentId ?? '', gapId } }, body: { status } })),
     onSuccess: () => void queries.invalidateQueries({ queryKey: ['gaps'] }),
   });
-  if (!known.data || known.data.length === 0) return null;
+  if (!known.data) return <Failure of={[known]} />;
+  if (known.data.length === 0) return null;
   const may = holds(me, 'analytics:write');
   return (
     <section className="card" aria-label="Knowledge gaps">

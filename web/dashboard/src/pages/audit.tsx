@@ -108,7 +108,7 @@ export function AuditPage() {
           <Text label="From" type="date" value={from} onChange={setFrom} />
           <Text label="To" type="date" value={to} onChange={setTo} />
         </div>
-        <Failure of={[events]} />
+        <Failure of={[events, people]} />
         {events.isPending && <Loading rows={6} />}
         {events.isSuccess && rows.length === 0 && <Empty title="No event fits" />}
         {rows.length > 0 && (

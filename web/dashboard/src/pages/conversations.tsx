@@ -71,7 +71,7 @@ export function ConversationsPage() {
             )}
           </Field>
         </form>
-        <Failure of={[list]} />
+        <Failure of={[list, known]} />
         {list.isPending && <Loading rows={6} />}
         {list.isSuccess && rows.length === 0 && (
           <Empty title={Object.keys(filter).length > 0 ? 'No conversation fits' : 'No conversation yet'}>

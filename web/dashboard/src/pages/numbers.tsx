@@ -36,7 +36,7 @@ export function NumbersPage() {
         )}
       </Heading>
       <section className="card" aria-label="Numbers">
-        <Failure of={[list, assign]} />
+        <Failure of={[list, known, assign]} />
         {list.isPending && <Loading />}
         {list.data?.length === 0 && (
           <Empty title="No number yet">

@@ -5,7 +5,7 @@ import { useEffect, useState, type ReactNode } from 'react';
 import { Refusal, api, ask, onSignedOut } from '../api';
 import { holds, queries, session } from '../queries';
 import { choose, theme } from '../theme';
-import { Actions, Dialog, Form, Text, Trouble } from '../ui';
+import { Actions, Dialog, Failure, Form, Text, Trouble } from '../ui';
 import { SignInAgain } from './entry';
 
 const PAGES = [
@@ -30,13 +30,16 @@ export function Shell({ children }: { children?: ReactNode }) {
   const [making, setMaking] = useState(false);
   const leave = useMutation({
     mutationFn: () => ask(api.POST('/auth/logout')),
-    onSettled: () => {
+    meta: { leaves: true },
+    // A session that could not be ended goes on, and the page says so.
+    onSuccess: () => {
       queries.clear();
       void navigate({ to: '/signin', ignoreBlocker: true });
     },
   });
   const change = useMutation({
     mutationFn: (organizationId: string) => ask(api.POST('/auth/session/organization', { body: { organizationId } })),
+    meta: { leaves: true },
     onSuccess: (next) => {
       queries.clear();
       queries.setQueryData(session.queryKey, next);
@@ -87,7 +90,7 @@ export function Shell({ children }: { children?: ReactNode }) {
               <option value="">New organization…</option>
             </select>
           </div>
-          <Trouble error={change.error} />
+          <Failure of={[change, leave]} />
           <div className="quiet">
             {data.user.name} <br />
             {data.user.email}
