@@ -46,6 +46,13 @@ impl AddressBlock {
         let (bits, v4) = bits(canonical(address));
         v4 == self.v4 && mask(bits, self.prefix, self.v4) == self.network
     }
+
+    /// Whether every address of `other` is in this block.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.v4 == self.v4
+            && other.prefix >= self.prefix
+            && mask(other.network, self.prefix, self.v4) == self.network
+    }
 }
 
 fn bits(address: IpAddr) -> (u128, bool) {

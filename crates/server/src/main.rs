@@ -36,10 +36,19 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Put a backup in the place of the database. Says which revoked keys it would revive, and revokes them.
+    /// Put a backup in the place of the database. What was taken away since it was made (keys, scopes, members, roles, passwords and
+    /// more) is taken away again, as far as the database that it replaces can say; where it can't, the server does not serve until
+    /// the restore is acknowledged.
     Restore {
         /// A folder that `flowyte backup` made.
-        folder: PathBuf,
+        #[arg(required_unless_present_any = ["list", "acknowledge"])]
+        folder: Option<PathBuf>,
+        /// Say what the database grants now.
+        #[arg(long, conflicts_with = "folder")]
+        list: bool,
+        /// Let the server serve a restored database. Look through --list first.
+        #[arg(long, conflicts_with_all = ["folder", "list"])]
+        acknowledge: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -184,9 +193,15 @@ fn main() -> ExitCode {
         Command::Backup { folder, settings } => {
             settings.read().and_then(|it| block_on(async move { upkeep::backup(&it, &folder).await }))
         }
-        Command::Restore { folder, settings } => {
-            settings.read().and_then(|it| block_on(async move { upkeep::restore(&it, &folder).await }))
-        }
+        Command::Restore { folder, acknowledge, settings, .. } => settings.read().and_then(|it| {
+            block_on(async move {
+                match folder {
+                    Some(folder) => upkeep::restore(&it, &folder).await,
+                    None if acknowledge => upkeep::restore_acknowledge(&it).await,
+                    None => upkeep::restore_list(&it).await,
+                }
+            })
+        }),
         Command::Pepper(PepperCommand::Rotate(settings)) => {
             settings.read().and_then(|it| block_on(async move { upkeep::pepper_rotate(&it) }))
         }

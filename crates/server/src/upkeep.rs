@@ -3,11 +3,12 @@
 use crate::clock::{Clock, System};
 use crate::config::{Config, Database};
 use crate::pepper::Peppers;
-use crate::serve::open_folder;
+use crate::serve::{contract, open_folder};
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use flowyte_core::Pepper;
 use flowyte_core::id::{Id, OrganizationId};
+use flowyte_store::restore::Standing;
 use flowyte_store::{Actor, By, Postgres, Sqlite, Store};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -160,7 +161,11 @@ pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
     ))
 }
 
-/// Puts a backup in the place of the database, and revokes what had been revoked since it was made.
+/// What stands in the way of serving a database that was restored: said by `serve`, and by the restore itself.
+const TO_ACKNOWLEDGE: &str = "look through what it grants with flowyte restore --list, take away what should not be there any more \
+                              once it serves, and let it serve with flowyte restore --acknowledge";
+
+/// Puts a backup in the place of the database, and takes away again what was taken away since it was made.
 pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     if config.database != Database::Sqlite {
         bail!("a PostgreSQL database is restored with pg_restore");
@@ -171,28 +176,32 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     }
     let _lock = open_folder(&config.data)?;
     let present = config.data.join(DATABASE);
-    let ended = match present.is_file() {
-        false => None,
-        true => {
-            let store = Sqlite::open(&present).await.context(
-                "the present database can't be read; move it away to restore without a look at it",
-            )?;
-            let ended = store.ended().await?;
-            store.close().await;
-            Some(ended)
-        }
-    };
     let incoming = config.data.join("restoring.db");
     fs::copy(&backup, &incoming).context("the backup can't be copied into the data folder")?;
     let store = Sqlite::open(&incoming).await.context("the backup can't be opened")?;
+    let before = match present.is_file() {
+        false => None,
+        true => Some(standing(&present, &*store).await?),
+    };
     let actor = Actor { kind: "system", id: String::new(), name: "restore".into() };
     let by = By { actor, address: String::new(), now: System.now() };
-    let compared = ended.is_some();
-    let revived = store.end_again(&ended.unwrap_or_default(), &by).await?;
+    let api = contract()?;
+    let holds = |role| api.contract().scopes().role(role);
+    let (before, continues) = before.map_or((Standing::default(), None), |(it, goes_on)| (it, Some(goes_on)));
+    let narrowed = store.narrow(&before, &holds, &by).await?;
+    let why = match continues {
+        Some(true) => None,
+        Some(false) => Some("the database that it replaced does not continue its history"),
+        None => Some("there was no database that it replaced"),
+    };
+    if let Some(why) = why {
+        store.hold_restore(why).await?;
+    }
+    let grants = store.grants(by.now).await?;
     store.close().await;
     merge_peppers(config, &from.join(PEPPERS))?;
     let aside = config.data.join(format!("before-restore-{}.db", by.now.as_millis()));
-    if compared {
+    if continues.is_some() {
         fs::rename(&present, &aside)?;
     }
     for leftover in ["flowyte.db-wal", "flowyte.db-shm"] {
@@ -202,19 +211,67 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     fs::rename(&incoming, &present)?;
     fs::File::open(&config.data)?.sync_all()?;
     let mut said = format!("restored {}; every session was ended\n", from.display());
-    match (compared, revived.len()) {
-        (false, _) => said.push_str("there was no database to compare with: keys that were revoked after the backup work again; look through them\n"),
-        (true, 0) => said.push_str("no key had been revoked since\n"),
-        (true, n) => writeln!(said, "{n} keys had been revoked since and would have worked again; revoked: {}", revived.join(", "))?,
+    match narrowed.len() {
+        0 => said.push_str("nothing that the backup grants was found to have been taken away since\n"),
+        n => writeln!(said, "{n} rights had been taken away since and were taken away again:\n  {}", narrowed.join("\n  "))?,
     }
-    if compared {
+    if continues.is_some() {
+        writeln!(said, "the database before is {}", aside.display())?;
+    }
+    if let Some(why) = why {
         writeln!(
             said,
-            "members, roles and passwords are those of the backup; the database before is {}",
-            aside.display()
+            "{why}, so nobody can say what was taken away since the backup was made; the server does not serve until you have \
+             looked: {TO_ACKNOWLEDGE}. It grants:\n  {}",
+            grants.join("\n  ")
         )?;
     }
     Ok(said.trim_end().to_owned())
+}
+
+/// What a database grants, and whether it continues the history of the backup that takes its place.
+async fn standing(present: &Path, backup: &dyn Store) -> anyhow::Result<(Standing, bool)> {
+    let store = Sqlite::open(present).await.context(
+        "the present database can't be read; move it away to restore without it, and look through what the backup grants",
+    )?;
+    // Something that is held back says nothing of what it replaced.
+    let continues = store.continues(backup).await? && store.restore_pending().await?.is_none();
+    let standing = store.standing().await?;
+    store.close().await;
+    Ok((standing, continues))
+}
+
+/// What a restored database grants.
+pub async fn restore_list(config: &Config) -> anyhow::Result<String> {
+    let store = open_beside(config).await?;
+    let mut lines = store.grants(System.now()).await?;
+    lines.push(match store.restore_pending().await? {
+        Some(why) => format!("not served yet: {why}; let it serve with flowyte restore --acknowledge"),
+        None => "nothing waits to be acknowledged".to_owned(),
+    });
+    store.close().await;
+    Ok(lines.join("\n"))
+}
+
+/// Lets a restored database be served.
+pub async fn restore_acknowledge(config: &Config) -> anyhow::Result<String> {
+    let _lock = open_folder(&config.data)?;
+    let store = open_beside(config).await?;
+    let pending = store.restore_pending().await?;
+    store.acknowledge_restore().await?;
+    store.close().await;
+    Ok(match pending {
+        Some(why) => format!("acknowledged ({why}); the server serves it from the next start on"),
+        None => "nothing waited to be acknowledged".to_owned(),
+    })
+}
+
+/// Refuses a database that its operator has not looked through yet.
+pub async fn refuse_unseen(store: &dyn Store) -> anyhow::Result<()> {
+    match store.restore_pending().await? {
+        Some(why) => bail!("the database was restored from a backup, and {why}: {TO_ACKNOWLEDGE}"),
+        None => Ok(()),
+    }
 }
 
 /// Adds the backup's peppers that are not there behind those that are.

@@ -1,7 +1,7 @@
 //! The commands beside the server: audit verify, backup, restore, pepper; and the server on PostgreSQL.
 
-use crate::support::{PASSWORD, Server, text};
-use serde_json::json;
+use crate::support::{PASSWORD, SHOP, Server, World, text};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
@@ -88,6 +88,163 @@ fn an_old_backup_brings_no_revoked_key_back() {
     assert_eq!(server.as_member(&owner, "GET", "/api/v1/auth/session", None).code(), "credential_revoked");
     let owner = server.log_in("ada@example.com", PASSWORD).cookie();
     assert_eq!(server.as_member(&owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"], true);
+}
+
+/// What says in an answer what somebody may do.
+const RIGHTS: [&str; 12] = [
+    "id", "name", "email", "env", "role", "status", "scopes", "expiresAt", "rateLimitRpm", "allowedAddresses", "allowedOrigins",
+    "requireIdentityVerification",
+];
+
+/// What the keys, members and policy of an organization grant.
+fn granted(server: &Server, owner: &str, agents: &[&str]) -> Vec<Value> {
+    let mut all = Vec::new();
+    let list = |path: &str| server.as_member(owner, "GET", &format!("/api/v1/{path}?limit=100"), None).data();
+    let agents = agents.iter().map(|it| format!("agents/{it}/publishable-keys"));
+    for path in ["api-keys".to_owned(), "members".to_owned(), "invites".to_owned()].into_iter().chain(agents) {
+        for row in list(&path).as_array().unwrap() {
+            let mut row = row.clone();
+            row.as_object_mut().unwrap().retain(|name, _| RIGHTS.contains(&name.as_str()));
+            all.push(row);
+        }
+    }
+    all.push(server.as_member(owner, "GET", "/api/v1/organization", None).data()["keyPolicy"].clone());
+    all.sort_by_key(|it| it["id"].as_str().unwrap_or("").to_owned());
+    all
+}
+
+/// One of each kind of right is narrowed after a backup, and nothing is wider after that was restored.
+#[test]
+fn an_old_backup_widens_nothing() {
+    let mut world = World::new(&[]);
+    let (owner, agent) = (world.owner.clone(), world.agent.clone());
+    let member = |world: &World, method: &str, path: &str, body: Value| {
+        let body = (!body.is_null()).then_some(&body);
+        world.server.as_member(&owner, method, &format!("/api/v1/{path}"), body).data()
+    };
+    let mint = |world: &World, name: &str| {
+        world.server.mint(&owner, json!({"name": name, "scopes": ["agents:read", "agents:write"], "expiresAt": null}))
+    };
+    let names = ["scopes", "addresses", "shorter", "rate", "revoked", "kept"];
+    let keys: Vec<(String, String)> = names.iter().map(|it| mint(&world, it)).collect();
+    let publishable = |world: &World, agent: &str, name: &str| {
+        let origins = [SHOP, "https://other.example"];
+        let body = json!({"name": name, "env": "live", "allowedOrigins": origins});
+        let key = member(world, "POST", &format!("agents/{agent}/publishable-keys"), body);
+        (text(&key["id"]), text(&key["keyPublic"]))
+    };
+    let deleted = text(&member(&world, "POST", "agents", json!({"name": "Gone"}))["id"]);
+    let pages: Vec<(String, String)> =
+        ["origins", "identity", "rate", "revoked"].iter().map(|it| publishable(&world, &agent, it)).collect();
+    let (_, of_deleted) = publishable(&world, &deleted, "of a deleted agent");
+    let invite = |world: &World, email: &str| member(world, "POST", "invites", json!({"email": email, "role": "admin"}));
+    let (withdrawn, used) = (invite(&world, "withdrawn@x.example"), invite(&world, "used@x.example"));
+    let backup = world.server.folder.join("../backup");
+    let backup = backup.to_str().unwrap().to_owned();
+    let (done, said) = run(&world.server.folder, &["backup", &backup]);
+    assert!(done, "{said}");
+
+    let change = |world: &World, at: usize, body: Value| member(world, "PATCH", &format!("api-keys/{}", keys[at].0), body);
+    change(&world, 0, json!({"scopes": ["agents:read"]}));
+    change(&world, 1, json!({"allowedAddresses": ["192.0.2.0/24"]}));
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(30);
+    change(&world, 2, json!({"expiresAt": soon.to_string()}));
+    change(&world, 3, json!({"rateLimitRpm": 7}));
+    member(&world, "DELETE", &format!("api-keys/{}", keys[4].0), Value::Null);
+    let page = |world: &World, at: usize, body: Value| {
+        let (method, key) = (if body.is_null() { "DELETE" } else { "PATCH" }, &pages[at].0);
+        member(world, method, &format!("agents/{agent}/publishable-keys/{key}"), body)
+    };
+    page(&world, 0, json!({"allowedOrigins": [SHOP]}));
+    page(&world, 1, json!({"requireIdentityVerification": true}));
+    page(&world, 2, json!({"rateLimitRpm": 7}));
+    page(&world, 3, Value::Null);
+    member(&world, "DELETE", &format!("agents/{deleted}"), Value::Null);
+    member(&world, "PATCH", "organization", json!({"keyPolicy": {"maxTtlDays": 30, "requireExpiry": true}}));
+    let members = member(&world, "GET", "members", Value::Null);
+    let id = |email: &str| {
+        let all = members.as_array().unwrap();
+        text(&all.iter().find(|it| it["email"] == email).unwrap()["id"])
+    };
+    member(&world, "PATCH", &format!("members/{}", id("admin@alpha.example")), json!({"role": "viewer"}));
+    member(&world, "DELETE", &format!("members/{}", id("developer@alpha.example")), Value::Null);
+    member(&world, "DELETE", &format!("invites/{}", text(&withdrawn["id"])), Value::Null);
+    let accept = |world: &World, invite: &Value| {
+        let body = json!({"token": invite["token"], "name": "Grace", "password": PASSWORD});
+        world.server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body))
+    };
+    assert_eq!(accept(&world, &used).status, 201);
+    let another = "harbour-violin-cactus-38";
+    let body = json!({"currentPassword": PASSWORD, "newPassword": another});
+    let changed = world.server.as_member(&world.viewer, "POST", "/api/v1/auth/password", Some(&body));
+    assert!(changed.status < 300, "{changed:?}");
+    let before = granted(&world.server, &owner, &[&agent]);
+
+    world.server.kill();
+    let (done, said) = run(&world.server.folder, &["restore", &backup]);
+    assert!(done && !said.contains("--acknowledge"), "{said}");
+    for named in [&keys[0].0, &keys[1].0, &keys[2].0, &keys[3].0, &keys[4].0, &pages[0].0, &pages[1].0, &pages[3].0] {
+        assert!(said.contains(named.as_str()), "{named} is not named: {said}");
+    }
+    assert!(said.contains("developer@alpha.example is no member any more") && !said.contains(&keys[5].0), "{said}");
+    world.server.kill_and_restart();
+    let sign_in = |world: &World, email: &str, password: &str| world.server.log_in(email, password);
+    let owner_again = sign_in(&world, "ada@alpha.example", PASSWORD).cookie();
+    // Who came since is no member of the backup, which is narrower; all else is as it was, row for row.
+    let came_since = |it: &Value| it["email"] == "used@x.example";
+    let before: Vec<Value> = before.into_iter().filter(|it| !came_since(it)).collect();
+    assert_eq!(granted(&world.server, &owner_again, &[&agent]), before);
+    let ask = |at: usize| world.server.as_key(&keys[at].1, "GET", "/api/v1/agents", None);
+    assert_eq!((ask(5).status, ask(0).status), (200, 200));
+    let create = world.server.as_key(&keys[0].1, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
+    assert_eq!(create.code(), "insufficient_scope");
+    assert_eq!((ask(1).code(), ask(4).code()), ("address_not_allowed".into(), "credential_revoked".into()));
+    let open = |key: &str| world.server.as_widget(key, "POST", "/api/v1/chat/widget/sessions", None);
+    assert_eq!((open(&pages[1].1).code(), open(&pages[3].1).code()), ("identity_required".into(), "credential_revoked".into()));
+    assert_eq!(open(&of_deleted).code(), "credential_revoked");
+    for (what, session) in [("owner", &owner), ("viewer", &world.viewer), ("admin", &world.admin)] {
+        assert_eq!(world.server.as_member(session, "GET", "/api/v1/auth/session", None).code(), "credential_revoked", "{what}");
+    }
+    assert_eq!(world.server.as_widget(&world.visitor, "GET", "/api/v1/chat/widget/messages", None).status, 401);
+    assert_eq!(sign_in(&world, "viewer@alpha.example", PASSWORD).code(), "login_failed");
+    assert_eq!(sign_in(&world, "viewer@alpha.example", another).status, 200);
+    assert!(sign_in(&world, "developer@alpha.example", PASSWORD).status >= 400);
+    for invite in [&withdrawn, &used] {
+        assert!(accept(&world, invite).status >= 400);
+    }
+    let audit = world.server.as_member(&owner_again, "GET", "/api/v1/audit-events/verify", None).data();
+    assert_eq!(audit["intact"], true);
+
+    // Where the data folder is lost nobody can say what was narrowed, and the operator has to look.
+    world.server.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (done, said) = run(&data, &["restore", &backup]);
+    assert!(done && said.contains("--acknowledge") && names.iter().all(|it| said.contains(it)), "{said}");
+    let serve = || {
+        let (port, ops_port) = (crate::support::free_port(), crate::support::free_port());
+        Server::command(&data, port, ops_port, &[]).output().unwrap()
+    };
+    let refused = serve();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && why.contains("flowyte restore --acknowledge"), "{why}");
+    let (done, said) = run(&data, &["restore", "--list"]);
+    assert!(done && said.contains(&keys[0].0) && said.contains("not served yet"), "{said}");
+    // A backup of it, put in its own place, is no way round.
+    let around = folder.path().join("around");
+    assert!(run(&data, &["backup", around.to_str().unwrap()]).0);
+    assert!(run(&data, &["restore", around.to_str().unwrap()]).0);
+    assert!(!serve().status.success());
+    let (done, said) = run(&data, &["restore", "--acknowledge"]);
+    assert!(done && said.starts_with("acknowledged"), "{said}");
+    let server = Server::start_in(&data, None, &[]);
+    assert_eq!(server.as_key(&keys[4].1, "GET", "/api/v1/agents", None).status, 200, "nobody could know");
+    assert!(accept_at(&server, &used).status >= 400, "an invite of then is open again");
+}
+
+fn accept_at(server: &Server, invite: &Value) -> crate::support::Got {
+    let body = json!({"token": invite["token"], "name": "Grace", "password": PASSWORD});
+    server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body))
 }
 
 #[test]
