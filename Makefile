@@ -59,10 +59,11 @@ compiler:
 	@tools/install cc build-essential
 
 # The tests start a PostgreSQL of their own in a temporary folder; they need its server programs, pgrep to hang
-# it, and what the README uses.
+# it, promtool to read the metrics, and what the README uses.
 postgres:
 	@tools/install '/usr/lib/postgresql/*/bin/initdb' postgresql-15
 	@tools/install pgrep procps
+	@tools/install promtool prometheus
 	@tools/install curl curl
 	@tools/install python3 python3
 

@@ -38,7 +38,7 @@ pub use denial::Denial;
 pub use digest::{Digest, Pepper};
 pub use facts::RequestFacts;
 pub use origin::Origin;
-pub use principal::Principal;
+pub use principal::{Principal, credential_id};
 pub use record::{Fence, Organization, Record};
 pub use role::Role;
 pub use scope::{Scope, ScopeSet, ScopeTable};

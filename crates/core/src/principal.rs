@@ -80,13 +80,16 @@ impl Principal {
 
     /// The id of the credential as clients know it.
     pub fn credential_id(&self) -> String {
-        match self.kind {
-            CredentialKind::SecretKey => SecretKeyId::from_bytes(self.credential).to_string(),
-            CredentialKind::PublishableKey => PublishableKeyId::from_bytes(self.credential).to_string(),
-            CredentialKind::Session => SessionId::from_bytes(self.credential).to_string(),
-            CredentialKind::Visitor | CredentialKind::OneTime => {
-                VisitorId::from_bytes(self.credential).to_string()
-            }
-        }
+        credential_id(self.kind, self.credential)
+    }
+}
+
+/// The id of a credential as clients know it, with the prefix of its kind.
+pub fn credential_id(kind: CredentialKind, id: [u8; 16]) -> String {
+    match kind {
+        CredentialKind::SecretKey => SecretKeyId::from_bytes(id).to_string(),
+        CredentialKind::PublishableKey => PublishableKeyId::from_bytes(id).to_string(),
+        CredentialKind::Session => SessionId::from_bytes(id).to_string(),
+        CredentialKind::Visitor | CredentialKind::OneTime => VisitorId::from_bytes(id).to_string(),
     }
 }

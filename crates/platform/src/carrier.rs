@@ -1,5 +1,6 @@
 //! Where telephone numbers come from: a sandbox with numbers that exist only in fiction, or a service that speaks Twilio's API.
 
+use crate::services::counted;
 use crate::words::words;
 use async_trait::async_trait;
 use flowyte_core::Environment;
@@ -435,6 +436,10 @@ impl Twilio {
 
     /// Sends a request; the status and the body of what was answered, where that says anything about the number.
     async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CarrierError> {
+        counted("carrier", Self::answer(request)).await
+    }
+
+    async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CarrierError> {
         // The text of an error may name the address that was asked, never the token.
         let away = |error: reqwest::Error| CarrierError::Away(error.without_url().to_string());
         let response = request.send().await.map_err(away)?;

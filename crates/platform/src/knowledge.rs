@@ -509,6 +509,13 @@ impl Knowledge<'_> {
         tx.commit().await
     }
 
+    /// How many sources wait to be read; a thousand is as far as is counted.
+    pub async fn waiting(&self, now: Timestamp) -> Result<i64, StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        let sql = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM knowledge_sources WHERE due_at <= $1 LIMIT 1000) AS due";
+        tx.one(sql, vec![now.into()]).await?.get("n")
+    }
+
     /// The source that has been due for longest, leased until then; one of an organization of which none is being read goes first. `None`: nothing is due.
     pub async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Job>, StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;

@@ -13,6 +13,7 @@ pub mod mood;
 pub mod numbers;
 pub mod outbound;
 pub mod payment;
+mod services;
 pub mod skills;
 pub mod talks;
 pub mod turn;

@@ -3,6 +3,7 @@
 use crate::answerer::{Answerer, Piece, Question, Source, greeting};
 use crate::conversations::{Line, Speaker};
 use crate::knowledge::Passage;
+use crate::services::counted;
 use crate::skills::toolbox::{Called, Request, Status, Toolbox, Wish, passage};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -315,7 +316,7 @@ impl Work {
         let mut pause = PAUSE;
         let mut attempt = 1;
         loop {
-            let failed = match self.try_once(&body, marks, out).await {
+            let failed = match counted("model", self.try_once(&body, marks, out)).await {
                 Ok(round) => return Ok(round),
                 Err(failed) => failed,
             };

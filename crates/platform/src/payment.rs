@@ -1,5 +1,6 @@
 //! Where money comes from: a sandbox that makes it up and says so, or a service that speaks Stripe's API.
 
+use crate::services::counted;
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId, TopUpId};
 use flowyte_core::time::SECOND;
@@ -223,6 +224,10 @@ impl Stripe {
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, PaymentError> {
+        counted("payment", Self::answer(request)).await
+    }
+
+    async fn answer<T: serde::de::DeserializeOwned>(request: RequestBuilder) -> Result<T, PaymentError> {
         // The text of an error may name the address that was asked, never the key.
         let away = |error: reqwest::Error| PaymentError::Away(error.without_url().to_string());
         let response = request.send().await.map_err(away)?;

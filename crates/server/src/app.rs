@@ -5,6 +5,7 @@ use crate::clock::{Clock, Entropy, NoEntropy};
 use crate::config::Config;
 use crate::handlers::Handler;
 use crate::meter::Meter;
+use crate::metrics::Answers;
 use crate::password::Passwords;
 use crate::pepper::Peppers;
 use crate::problem::{Code, Outcome, Problem};
@@ -54,6 +55,8 @@ pub struct App {
     pub browser_keys: Meter,
     /// A stop has begun: nothing new is to be sent here.
     pub draining: AtomicBool,
+    /// Counts answers, for `/metrics`.
+    pub answers: Answers,
     /// Counts calls.
     pub usage: Usage,
     /// Finds what an agent knows.
@@ -108,6 +111,7 @@ impl App {
             failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
             browser_keys: Meter::new(1, DAY),
             draining: AtomicBool::new(false),
+            answers: Answers::new(api.contract().operations().iter().map(|it| it.id.clone())),
             usage: Usage::default(),
             retriever: Arc::new(Library::new(store.clone())),
             due: tokio::sync::Notify::new(),

@@ -23,7 +23,7 @@ use flowyte_core::id::OrganizationId;
 use flowyte_core::limit::{Limited, Quota};
 use flowyte_core::{
     CredentialKind, Denial, Digest, Lookup, OperationIndex, Permit, Presented, Principal, Record,
-    RequestFacts, Timestamp, decide, path,
+    RequestFacts, Timestamp, credential_id, decide, path,
 };
 use flowyte_store::audit::Deed;
 use flowyte_store::labour::{Turn, labour};
@@ -136,14 +136,17 @@ async fn respond(
         bare(&mut response);
     }
     let status = response.status().as_u16();
-    metrics::counter!("flowyte_requests_total", "operation" => operation.to_owned(), "status" => status.to_string()).increment(1);
+    let took = begun.elapsed();
+    app.answers.count(trace.operation, status, code, took);
     tracing::info!(
         request_id,
         operation,
         status,
         code = code.map_or("", Code::as_str),
+        organization = trace.whose.map(|it| display(it.organization)),
+        credential = trace.whose.map(|it| display(credential_id(it.kind, it.id))),
         address = %address,
-        micros = begun.elapsed().as_micros() as u64,
+        micros = took.as_micros() as u64,
         "answered"
     );
     response

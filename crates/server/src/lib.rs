@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod identity_token;
 pub mod live;
 pub mod meter;
+pub mod metrics;
 pub mod ops;
 pub mod password;
 pub mod pepper;

@@ -2,7 +2,7 @@
 
 use crate::accept;
 use crate::app::App;
-use crate::clock::Clock;
+use crate::metrics;
 use crate::wire::Limits;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -10,7 +10,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,7 +34,7 @@ async fn unready(app: &App) -> Option<&'static str> {
     }
 }
 
-async fn answer(app: &App, metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Bytes> {
+async fn answer(app: &App, request: &Request<Incoming>) -> Response<Bytes> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
     }
@@ -45,12 +44,13 @@ async fn answer(app: &App, metrics: &PrometheusHandle, request: &Request<Incomin
             None => text(StatusCode::OK, "ready\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
-        "/metrics" => {
-            metrics::gauge!("flowyte_replica_secrets").set(app.replica.len() as f64);
-            metrics::gauge!("flowyte_time_seconds")
-                .set(crate::clock::System.now().as_millis() as f64 / 1000.0);
-            text(StatusCode::OK, metrics.render())
-        }
+        "/metrics" => match metrics::render(app).await {
+            Ok(all) => text(StatusCode::OK, all),
+            Err(error) => {
+                tracing::error!(%error, "metrics can't be rendered");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "metrics can't be rendered\n")
+            }
+        },
         _ => text(StatusCode::NOT_FOUND, "/health/live, /health/ready, /metrics\n"),
     }
 }
@@ -59,7 +59,6 @@ async fn answer(app: &App, metrics: &PrometheusHandle, request: &Request<Incomin
 pub async fn serve(
     app: Arc<App>,
     listener: TcpListener,
-    metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()>,
 ) {
     let limits = Limits {
@@ -70,10 +69,10 @@ pub async fn serve(
     };
     let refuse = Arc::new(|_, _| text(StatusCode::BAD_REQUEST, "malformed request\n"));
     let service_for = move |_| {
-        let (app, metrics) = (app.clone(), metrics.clone());
+        let app = app.clone();
         service_fn(move |request| {
-            let (app, metrics) = (app.clone(), metrics.clone());
-            async move { Ok::<_, Infallible>(answer(&app, &metrics, &request).await.map(Full::new)) }
+            let app = app.clone();
+            async move { Ok::<_, Infallible>(answer(&app, &request).await.map(Full::new)) }
         })
     };
     accept::serve(listener, limits, refuse, service_for, shutdown).await;

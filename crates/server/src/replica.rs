@@ -16,7 +16,7 @@ use flowyte_core::{
 use flowyte_store::accounts::SESSION_IDLE;
 use flowyte_store::publishable::VISITOR_IDLE;
 use flowyte_store::{Follower, Revision, State, Store, StoreError};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -49,7 +49,25 @@ pub struct Ties {
     keys: HashMap<PublishableKeyId, PublishableKey>,
     visitors: HashMap<VisitorId, State>,
     visitors_of: HashMap<PublishableKeyId, HashSet<VisitorId>>,
+    /// What is to be swept, and when it is to be looked at for that.
+    ends: BTreeSet<(Timestamp, Ending)>,
 }
+
+/// What ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// A visitor's session: after its last use, or with its key.
+    Visitor(VisitorId),
+    /// A person's session, whose end is remembered for a while.
+    Session(SessionId),
+    /// A restricted secret, and the key that it is of.
+    Secret([u8; 32], [u8; 16]),
+}
+
+/// How long after its end a session is told apart from one that never was, and a key keeps its restrictions.
+const KEPT: i64 = DAY;
+/// How much is swept before whoever waits for the replica has its turn.
+const SWEEP_AT_ONCE: usize = 1_000;
 
 /// What visitor sessions take from the key that opened them.
 #[derive(Clone)]
@@ -69,6 +87,8 @@ pub struct Replica {
     /// Until when, by a clock that also runs while the machine sleeps; the end of time where nobody else can write.
     lease: AtomicI64,
     store: Arc<dyn Store>,
+    /// The change up to which all are applied, for whoever watches it.
+    applied: AtomicI64,
     writer: tokio::sync::Mutex<(Ties, Revision)>,
 }
 
@@ -87,6 +107,7 @@ impl Replica {
             fresh: AtomicBool::new(false),
             lease: AtomicI64::new(if shared { 0 } else { i64::MAX }),
             store: store.clone(),
+            applied: AtomicI64::new(0),
             writer: tokio::sync::Mutex::default(),
         });
         if store.follower().set(replica.clone()).is_err() {
@@ -96,6 +117,7 @@ impl Replica {
         let batch = store.snapshot(now).await?;
         batch.states.into_iter().for_each(|state| replica.table.apply(&mut writer.0, state));
         writer.1 = batch.revision;
+        replica.applied.store(batch.revision, Ordering::Relaxed);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -113,6 +135,19 @@ impl Replica {
     pub fn is_fresh(&self) -> bool {
         let lease = self.lease.load(Ordering::Acquire);
         self.fresh.load(Ordering::Acquire) && (lease == i64::MAX || boot_time() < lease)
+    }
+
+    /// The change up to which all are applied.
+    pub fn revision(&self) -> Revision {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// For how many seconds more its answers may be trusted, if nothing is read until then; infinite where nobody else can write.
+    pub fn lease_seconds(&self) -> f64 {
+        match self.lease.load(Ordering::Acquire) {
+            i64::MAX => f64::INFINITY,
+            until => (until - boot_time()).max(0) as f64 / 1e9,
+        }
     }
 
     /// How many secrets it knows.
@@ -136,6 +171,7 @@ impl Replica {
             let batch = self.store.changes(writer.1).await?;
             batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
             writer.1 = batch.revision;
+            self.applied.store(batch.revision, Ordering::Relaxed);
             Ok::<_, StoreError>(())
         };
         match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
@@ -152,10 +188,11 @@ impl Replica {
         }
     }
 
-    /// Forgets sessions that ended long ago. The database keeps them, so nothing is lost if the clock was wrong.
+    /// Forgets visitors' sessions that are over, people's that ended a day ago, and what restricts keys that expired.
     pub async fn sweep(&self, now: Timestamp) {
-        let mut writer = self.writer.lock().await;
-        self.table.sweep(&mut writer.0, now);
+        while self.table.sweep(&mut self.writer.lock().await.0, now) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -233,23 +270,28 @@ impl Known {
                     .scopes
                     .grant(scopes.iter().map(String::as_str))
                     .intersection(self.scopes.secret_keys());
-                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm);
+                // What is revoked is refused before its restrictions are asked, so it needs none.
+                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
                 // An address list that can't be read would admit anybody if it were skipped, so the key is refused instead.
                 let addresses: Result<Vec<_>, _> =
                     allowed_addresses.iter().map(|block| block.parse()).collect();
                 let unreadable = addresses.is_err();
-                let addresses = addresses.unwrap_or_default();
+                let addresses = addresses.ok().filter(|_| !revoked).unwrap_or_default();
                 for (digest, secret_ends) in secrets {
                     let fence = (limit.is_some() || !addresses.is_empty()).then(|| Fence {
                         addresses: addresses.clone(),
                         limit: limit.clone(),
                         ..Default::default()
                     });
+                    let ends = expires_at.min(secret_ends);
+                    if fence.is_some() && ends != Timestamp::NEVER {
+                        writer.ends.insert((ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+                    }
                     let entry = Entry {
                         organization,
                         scopes: granted,
                         id: *id.as_bytes(),
-                        expires_at: expires_at.min(secret_ends),
+                        expires_at: ends,
                         kind: CredentialKind::SecretKey,
                         environment,
                         revoked: revoked || unreadable,
@@ -296,6 +338,7 @@ impl Known {
                 }
                 // Kept although it ended, until the sweep forgets it: until then it is told apart from one never known.
                 writer.sessions.insert(id, state);
+                writer.ends.insert((expires_at.plus(KEPT), Ending::Session(id)));
             }
             State::PublishableKey {
                 organization,
@@ -307,16 +350,18 @@ impl Known {
                 rate_limit_rpm,
                 secrets,
             } => {
-                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm);
-                let origins: Vec<Origin> =
-                    allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
-                let listed = if revoked { Vec::new() } else { origins.clone() };
-                let key = PublishableKey { agent, environment, origins: listed, limit: limit.clone() };
+                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
+                let listed = if revoked { Vec::new() } else { allowed_origins };
+                let origins: Vec<Origin> = listed.iter().map(|it| Origin::from_canonical(it)).collect();
+                let key = PublishableKey { agent, environment, origins: origins.clone(), limit: limit.clone() };
                 self.count_origins(&key, 1);
                 if let Some(old) = writer.keys.insert(id, key) {
                     self.count_origins(&old, -1);
                 }
                 for (digest, secret_ends) in secrets {
+                    if !revoked && secret_ends != Timestamp::NEVER {
+                        writer.ends.insert((secret_ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+                    }
                     let entry = Entry {
                         organization: self.organization(writer, organization),
                         scopes: self.scopes.publishable_keys(),
@@ -326,7 +371,7 @@ impl Known {
                         environment,
                         revoked,
                         superseded: secret_ends != Timestamp::NEVER,
-                        fence: Some(Fence {
+                        fence: (!revoked).then(|| Fence {
                             origins: origins.clone(),
                             agent: Some(agent),
                             limit: limit.clone(),
@@ -344,7 +389,12 @@ impl Known {
                 let of = writer.keys.get(&key).cloned();
                 let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
                 let origins: Vec<Origin> = origins.cloned().collect();
-                let known = self.last_used(&digest);
+                // A key that is revoked, or not known, lists no origin.
+                let revoked = of.as_ref().is_none_or(|it| it.origins.is_empty());
+                let known = self.last_used(&digest).unwrap_or(last_seen_at).max(last_seen_at);
+                let idle = Idle::new(known, VISITOR_IDLE);
+                let ends = if revoked { Timestamp::from_micros(i64::MIN) } else { idle.ends_at() };
+                writer.ends.insert((ends, Ending::Visitor(id)));
                 let entry = Entry {
                     organization: self.organization(writer, organization),
                     scopes: self.scopes.publishable_keys(),
@@ -352,14 +402,13 @@ impl Known {
                     expires_at,
                     kind: CredentialKind::Visitor,
                     environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
-                    // A key that is revoked, or not known, lists no origin.
-                    revoked: of.as_ref().is_none_or(|it| it.origins.is_empty()),
+                    revoked,
                     superseded: false,
                     fence: Some(Fence {
                         origins,
                         agent: of.as_ref().map(|it| it.agent),
                         limit: of.and_then(|it| it.limit),
-                        idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), VISITOR_IDLE)),
+                        idle: Some(idle),
                         ..Default::default()
                     }),
                 };
@@ -388,30 +437,63 @@ impl Known {
         }
     }
 
-    fn sweep(&self, writer: &mut Ties, now: Timestamp) {
-        let over = now.plus(-DAY);
-        writer.visitors.retain(|id, state| {
-            let State::Visitor { key, digest, expires_at, .. } = state else { return false };
-            if *expires_at >= over {
-                return true;
+    /// Forgets some of what is over, and what restricts some of what has expired; answers whether there is more. `now` decides, as
+    /// it does for requests: it never goes back.
+    pub fn sweep(&self, writer: &mut Ties, now: Timestamp) -> bool {
+        for _ in 0..SWEEP_AT_ONCE {
+            match writer.ends.first() {
+                Some((at, _)) if *at <= now => {}
+                _ => return false,
             }
-            self.secrets.remove(digest);
-            if let Some(of_key) = writer.visitors_of.get_mut(key) {
-                of_key.remove(id);
+            match writer.ends.pop_first() {
+                Some((_, Ending::Visitor(id))) => self.sweep_visitor(writer, id, now),
+                Some((_, Ending::Session(id))) => self.sweep_session(writer, id),
+                Some((_, Ending::Secret(digest, key))) => {
+                    self.secrets.disarm(&Digest::from_bytes(digest), now.plus(-KEPT));
+                    if writer.limits.get(&key).is_some_and(|limit| Arc::strong_count(limit) == 1) {
+                        writer.limits.remove(&key);
+                    }
+                }
+                None => return false,
             }
-            false
+        }
+        true
+    }
+
+    /// A visitor who was there since is looked at again when that would be over.
+    fn sweep_visitor(&self, writer: &mut Ties, id: VisitorId, now: Timestamp) {
+        let Some(State::Visitor { key, digest, .. }) = writer.visitors.get(&id) else { return };
+        let (key, digest) = (*key, *digest);
+        let lives_until = self.secrets.with(&digest, |lookup| match lookup {
+            Lookup::Found(record) if !record.revoked => {
+                let idle = record.fence.and_then(|it| it.idle.as_ref()).map(Idle::ends_at);
+                Some(idle.map_or(record.expires_at, |it| it.min(record.expires_at))).filter(|it| *it > now)
+            }
+            _ => None,
         });
-        writer.sessions.retain(|id, state| {
-            let State::Session { organization, user, digest, expires_at, .. } = state else { return false };
-            if *expires_at >= over {
-                return true;
+        if let Some(at) = lives_until {
+            writer.ends.insert((at, Ending::Visitor(id)));
+            return;
+        }
+        self.secrets.remove(&digest);
+        writer.visitors.remove(&id);
+        if let Some(of_key) = writer.visitors_of.get_mut(&key) {
+            of_key.remove(&id);
+            if of_key.is_empty() {
+                writer.visitors_of.remove(&key);
             }
-            self.secrets.remove(digest);
-            if let Some(of_member) = writer.sessions_of.get_mut(&(*organization, *user)) {
-                of_member.remove(id);
+        }
+    }
+
+    fn sweep_session(&self, writer: &mut Ties, id: SessionId) {
+        let Some(State::Session { organization, user, digest, .. }) = writer.sessions.remove(&id) else { return };
+        self.secrets.remove(&digest);
+        if let Some(of_member) = writer.sessions_of.get_mut(&(organization, user)) {
+            of_member.remove(&id);
+            if of_member.is_empty() {
+                writer.sessions_of.remove(&(organization, user));
             }
-            false
-        });
+        }
     }
 
     fn organization(&self, writer: &mut Ties, id: OrganizationId) -> OrganizationNumber {
@@ -458,6 +540,7 @@ impl Follower for Replica {
                 Ok(batch) => {
                     batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
                     writer.1 = batch.revision;
+                    self.applied.store(batch.revision, Ordering::Relaxed);
                     self.fresh.store(true, Ordering::Release);
                 }
                 Err(error) => {

@@ -7,7 +7,7 @@ use crate::pepper::Peppers;
 use crate::reading::Apart;
 use crate::replica::Replica;
 use crate::wire::Limits;
-use crate::{accept, gate, ops};
+use crate::{accept, gate, ops, upkeep};
 use anyhow::{Context, bail};
 use flowyte_contract::Api;
 use flowyte_core::{CredentialKind, Environment};
@@ -23,7 +23,6 @@ use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_platform::uploads::Uploads;
 use flowyte_store::{Postgres, Sqlite, Store};
 use hyper::service::service_fn;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -46,8 +45,14 @@ const FLUSH: Duration = Duration::from_secs(1);
 const READERS: usize = 2;
 /// How often somebody looks for sources that are due without having been woken.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often sessions that ended long ago are forgotten.
+/// How often what is over is forgotten.
 const SWEEP: Duration = Duration::from_secs(600);
+/// The same for sessions, visitors' above all.
+const VISITS: Duration = Duration::from_secs(30);
+/// Visitors' sessions that one transaction forgets, how many such transactions one sweep makes, and how long it leaves others alone.
+const CHUNK: u32 = 500;
+const MOST_CHUNKS: u32 = 100;
+const CHUNK_PAUSE: Duration = Duration::from_millis(20);
 /// Descriptors that are not connections: database, files, listeners.
 const SPARE_DESCRIPTORS: u64 = 200;
 
@@ -211,6 +216,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let max_connections = raise_descriptors(config.max_connections)?;
     let _lock = open_folder(&config.data)?;
     let store = open_store(&config).await?;
+    upkeep::refuse_unseen(&*store).await?;
     let peppers = open_peppers(&config, &*store, &System).await?;
     let payments = open_payments(&config)?;
     let carriers = open_carriers(&config)?;
@@ -236,7 +242,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Box::new(System),
     )
     .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("metrics can't be recorded")?;
     // Both addresses are taken before the set-up link is printed, and opened when its token is there.
     let public = Address::take(app.config.listen)?;
     let operations = Address::take(app.config.ops_listen)?;
@@ -250,9 +255,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let _ = stopping.wait_for(|it| *it).await;
     };
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(ops::serve(app.clone(), operations, metrics, stopped(stopping.clone())));
+    tasks.spawn(ops::serve(app.clone(), operations, stopped(stopping.clone())));
     tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
-    tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
+    if shared {
+        tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
+    }
+    tasks.spawn(keep_house(app.clone(), stopped(stopping.clone())));
     tasks.spawn(passes(app.clone(), look_after_billing, stopped(stopping.clone())));
     tasks.spawn(passes(app.clone(), look_after_numbers, stopped(stopping.clone())));
     Knowledge(&*store).release().await?;
@@ -514,30 +522,59 @@ async fn read_sources(app: Arc<App>, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Keeps the replica provably fresh where another process may write: a poll is the truth, a notification shortens it.
+/// Keeps the replica provably fresh where another process may write: a poll is the truth, a notification shortens it. Does nothing
+/// else, so that no other work holds up the lease.
 async fn follow(app: Arc<App>, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
-    let shared = matches!(app.config.database, Database::Postgres(_));
-    let mut sweeps = interval(SWEEP);
     loop {
-        if shared {
-            app.replica.renew().await;
-        }
+        app.replica.renew().await;
         tokio::select! {
             () = &mut stopped => return,
-            _ = timeout(crate::replica::POLL, app.store.woken()), if shared => {}
-            _ = sweeps.tick() => {
-                app.replica.sweep(app.now()).await;
-                if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
-                    tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
-                }
-                if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
-                    tracing::warn!(%error, "what came of old conversations could not be written; the next sweep tries again");
-                }
-                if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
-                    tracing::warn!(%error, "old uploads could not be forgotten; the next sweep tries again");
-                }
+            _ = timeout(crate::replica::POLL, app.store.woken()) => {}
+        }
+    }
+}
+
+/// Forgets what is over.
+async fn keep_house(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut sweeps = interval(SWEEP);
+    let mut visits = interval(VISITS);
+    for ticks in [&mut sweeps, &mut visits] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = visits.tick() => sweep_visitors(&app).await,
+            _ = sweeps.tick() => sweep(&app).await,
+        }
+    }
+}
+
+/// Some at a time, so that nobody waits long to write.
+async fn sweep_visitors(app: &App) {
+    app.replica.sweep(app.now()).await;
+    for _ in 0..MOST_CHUNKS {
+        match app.store.sweep_visitors(app.now(), CHUNK).await {
+            Ok(gone) if gone == u64::from(CHUNK) => tokio::time::sleep(CHUNK_PAUSE).await,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "visitors' sessions that are over could not be forgotten; the next sweep tries again");
+                return;
             }
         }
+    }
+}
+
+async fn sweep(app: &App) {
+    if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
+        tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
+    }
+    if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
+        tracing::warn!(%error, "what came of old conversations could not be written; the next sweep tries again");
+    }
+    if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
+        tracing::warn!(%error, "old uploads could not be forgotten; the next sweep tries again");
     }
 }

@@ -16,8 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 const FEWEST: usize = 64;
 /// A fuller array than this, in percent, is replaced by a larger one.
 const FULLEST: usize = 65;
-/// How full the larger one is then, in percent.
-const AFTER_GROWTH: usize = 45;
+/// An emptier one is replaced by a smaller one, if it has more lines than [`FEW`].
+const EMPTIEST: usize = 10;
+const FEW: usize = 4_096;
+/// How full the new one is then, in percent.
+const AFTER_RESIZE: usize = 45;
 
 /// The number of an organization in its table.
 pub type OrganizationNumber = u32;
@@ -268,7 +271,7 @@ impl Table {
         let found = search(&all, tag);
         let old = found.ok().and_then(|at| facts(&all[at]));
         if found.is_err() && (writer.used + 1) * 100 > all.len() * FULLEST {
-            all = self.grow(&mut writer, &all);
+            all = self.resize(&mut writer, &all);
         }
         let known = old.map_or(0, |it| it.fence);
         // A place of its own for what is new: a reader meets the old line with the old restrictions or both new.
@@ -305,6 +308,23 @@ impl Table {
         }
     }
 
+    /// Takes away what restricts a secret that ended before `over`, and all that it granted with it: should the clock be wrong, it
+    /// opens nothing.
+    pub fn disarm(&self, digest: &Digest, over: Timestamp) {
+        let mut writer = self.writer();
+        let all = self.lines.load_full();
+        let tag = Tag::of(digest);
+        let Ok(at) = search(&all, tag) else { return };
+        let Some(words) = all[at].read(all[at].tag_and_version().1) else { return };
+        let old = Facts::unpack(words[3]);
+        if old.vacant || old.fence == 0 || words[2] as i64 > over.as_micros() {
+            return;
+        }
+        let facts = Facts { fence: 0, ..old };
+        all[at].write(tag, [0, 0, words[2], facts.pack(), words[4], words[5]]);
+        self.take_down(&mut writer, old.fence);
+    }
+
     /// Forgets a secret.
     pub fn remove(&self, digest: &Digest) {
         let mut writer = self.writer();
@@ -317,12 +337,15 @@ impl Table {
         all[at].write(tag, words);
         self.take_down(&mut writer, old.fence);
         self.live.fetch_sub(1, Relaxed);
+        if all.len() > FEW && self.live.load(Relaxed) * 100 < all.len() * EMPTIEST {
+            self.resize(&mut writer, &all);
+        }
     }
 
-    /// A larger array with the same lines. Readers go on in the old one until it is swapped.
-    fn grow(&self, writer: &mut Writer, old: &[Line]) -> Arc<Box<[Line]>> {
+    /// An array that fits, with the same lines. Readers go on in the old one until it is swapped.
+    fn resize(&self, writer: &mut Writer, old: &[Line]) -> Arc<Box<[Line]>> {
         let live = self.live.load(Relaxed) + 1;
-        let larger = lines((live * 100 / AFTER_GROWTH).max(FEWEST));
+        let fitting = lines((live * 100 / AFTER_RESIZE).max(FEWEST));
         writer.used = 0;
         for line in old {
             let (tag, version) = line.tag_and_version();
@@ -330,14 +353,14 @@ impl Table {
             if version as u32 == 0 || Facts::unpack(words[3]).vacant {
                 continue;
             }
-            if let Err(at) = search(&larger, tag) {
-                larger[at].write(tag, words);
+            if let Err(at) = search(&fitting, tag) {
+                fitting[at].write(tag, words);
                 writer.used += 1;
             }
         }
-        let larger = Arc::new(larger);
-        self.lines.store(larger.clone());
-        larger
+        let fitting = Arc::new(fitting);
+        self.lines.store(fitting.clone());
+        fitting
     }
 
     fn hang(&self, writer: &mut Writer, fence: Fence) -> u32 {

@@ -66,7 +66,7 @@ impl Usage {
         let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let key = (whose, operation, outcome, day, whose.superseded.then_some(address));
         if shard.len() >= MOST && !shard.contains_key(&key) {
-            metrics::counter!("flowyte_usage_unattributed_total").increment(1);
+            crate::metrics::UNATTRIBUTED.inc();
             self.unattributed.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -78,6 +78,11 @@ impl Usage {
         if now >= count.last_at {
             (count.last_at, count.address) = (now, address);
         }
+    }
+
+    /// How many counters wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.shards.iter().map(|it| it.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len()).sum()
     }
 
     /// Returns when a write should not wait for its time.

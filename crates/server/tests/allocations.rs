@@ -1,11 +1,14 @@
-//! A decision allocates nothing, permit or denial. One test in this file: another thread's allocations would count.
-#![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
+//! A decision allocates nothing, permit or denial, and what is over is given back. One test in this file: another thread's allocations would count.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what went wrong by panicking.
 
 use flowyte::replica::{Known, Ties};
 use flowyte_core::credential::present;
 use flowyte_core::facts::Field;
-use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
-use flowyte_core::{Brand, CredentialKind, Denial, Environment, Pepper, RequestFacts, Timestamp, decide};
+use flowyte_core::id::{AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, VisitorId};
+use flowyte_core::time::{DAY, HOUR, MINUTE};
+use flowyte_core::{
+    Brand, CredentialKind, Denial, Digest, Environment, Lookup, Pepper, RequestFacts, Timestamp, decide,
+};
 use flowyte_store::State;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -69,4 +72,91 @@ fn a_decision_allocates_nothing() {
     let region = Region::new(ALLOCATOR);
     (0..1_000).for_each(|_| walk());
     assert_eq!(region.change().allocations, 0);
+
+    visitors_leave_nothing_behind(&table);
+}
+
+/// What visitors' sessions and restricted keys take is given back as soon as they are over.
+fn visitors_leave_nothing_behind(table: &Known) {
+    const VISITORS: u32 = 20_000;
+    let begun = Timestamp::from_micros(1_790_000_000_000_000);
+    let organization = OrganizationId::from_bytes([1; 16]);
+    let key = PublishableKeyId::from_bytes([3; 16]);
+    let digest = |kind: u8, number: u32| {
+        let mut bytes = [kind; 32];
+        bytes[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        bytes[4..8].copy_from_slice(&number.to_be_bytes());
+        Digest::from_bytes(bytes)
+    };
+    let id = |number: u32| {
+        let mut id = [4; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        id
+    };
+    let of_key = |revoked| State::PublishableKey {
+        organization,
+        id: key,
+        agent: AgentId::from_bytes([5; 16]),
+        environment: Environment::Live,
+        allowed_origins: vec!["https://shop.example".into()],
+        revoked,
+        rate_limit_rpm: None,
+        secrets: vec![(digest(3, 0), Timestamp::NEVER)],
+    };
+    let visitor = |number: u32| State::Visitor {
+        organization,
+        id: VisitorId::from_bytes(id(number)),
+        key,
+        digest: digest(4, number),
+        origin: "https://shop.example".into(),
+        last_seen_at: begun,
+        expires_at: begun.plus(DAY),
+    };
+    let secret_key = |number: u32| State::SecretKey {
+        organization,
+        id: SecretKeyId::from_bytes(id(number)),
+        environment: Environment::Live,
+        scopes: vec!["agents:read".into()],
+        expires_at: begun.plus(HOUR),
+        revoked: false,
+        rate_limit_rpm: Some(60),
+        allowed_addresses: vec!["192.0.2.0/24".into()],
+        secrets: vec![(digest(6, number), Timestamp::NEVER)],
+    };
+    let mut ties = Ties::default();
+    let held = |change: &stats_alloc::Stats| change.bytes_allocated as i64 - change.bytes_deallocated as i64;
+    let known = table.len();
+    let mut region = Region::new(ALLOCATOR);
+    // The first round makes the arrays as large as they are to be.
+    for round in 0..3 {
+        region.reset();
+        table.apply(&mut ties, of_key(false));
+        (0..VISITORS).for_each(|number| table.apply(&mut ties, visitor(number)));
+        let full = held(&region.change());
+        while table.sweep(&mut ties, begun.plus(29 * MINUTE)) {}
+        assert_eq!(table.len() - known, VISITORS as usize + 1, "one that is not over is kept");
+        if round == 1 {
+            table.apply(&mut ties, of_key(true)); // With its key, at once.
+            while table.sweep(&mut ties, begun) {}
+            assert_eq!(table.len() - known, 1);
+        }
+        while table.sweep(&mut ties, begun.plus(31 * MINUTE)) {}
+        assert_eq!(table.len() - known, 1);
+        let left = held(&region.change());
+        println!("{} bytes a visitor; {left} bytes left of {full}", full / i64::from(VISITORS));
+        assert!(round == 0 || left < i64::from(VISITORS) * 16, "{left} bytes are left of {full}");
+    }
+    // A key that expired a day ago grants nothing, so nothing need restrict it; the line that says that it expired stays.
+    region.reset();
+    (0..VISITORS).for_each(|number| table.apply(&mut ties, secret_key(number)));
+    let full = held(&region.change());
+    while table.sweep(&mut ties, begun.plus(DAY)) {}
+    let fenced = |lookup: Lookup<'_>| matches!(lookup, Lookup::Found(record) if record.fence.is_some());
+    assert!(table.with(&digest(6, 7), fenced), "within a day a clock may have been wrong");
+    while table.sweep(&mut ties, begun.plus(DAY + HOUR)) {}
+    let left = held(&region.change());
+    println!("{} bytes a restricted key; {left} bytes left of {full}", full / i64::from(VISITORS));
+    assert!(!table.with(&digest(6, 7), fenced) && left < full / 2, "{left} of {full}");
+    let grants = |lookup: Lookup<'_>| matches!(lookup, Lookup::Found(record) if !record.scopes.is_empty());
+    assert!(!table.with(&digest(6, 7), grants));
 }

@@ -1,6 +1,7 @@
 //! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
 
 use crate::lanes::{Class, Lane, NoTurn, Queue, Turn};
+use crate::measure::{Pool, waited};
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
@@ -35,6 +36,11 @@ pub trait Store: Send + Sync {
 
     /// Proves that this process alone may serve from this database, or says who is in the way.
     async fn claim(&self) -> Result<(), StoreError>;
+
+    /// Its connections, for whoever watches them; none of its own where it only leads to another.
+    fn pools(&self) -> Vec<Pool> {
+        Vec::new()
+    }
 
     /// Waits until another process may have changed something; for ever where there is no other process.
     async fn woken(&self);
@@ -332,6 +338,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_last_calls.sql"),
     include_str!("../migrations/0011_asked.sql"),
     include_str!("../migrations/0012_unanswered.sql"),
+    include_str!("../migrations/0013_visitors_by_use.sql"),
 ];
 
 /// The embedded database: one file, one process.
@@ -356,6 +363,11 @@ impl<D: sqlx::Database> Readers<D> {
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
             (_, Class::Product) => &self.product,
         }
+    }
+
+    fn pools(&self) -> [Pool; 3] {
+        [("feed", &self.feed), ("credentials", &self.credentials), ("product", &self.product)]
+            .map(|(name, pool)| Pool::of(name, pool))
     }
 
     async fn close(&self) {
@@ -461,13 +473,16 @@ fn pending(have: i64) -> Result<impl Iterator<Item = (i64, &'static str)>, Store
 #[async_trait]
 impl Store for Sqlite {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
-        let (inner, turn) = match mode {
-            Mode::Read | Mode::Feed => (self.readers.of(lane, mode).begin().await?, None),
-            Mode::Write | Mode::Batch => {
-                let turn = self.queue.enter(lane).await?;
-                (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
-            }
+        let begin = async {
+            Ok::<_, StoreError>(match mode {
+                Mode::Read | Mode::Feed => (self.readers.of(lane, mode).begin().await?, None),
+                Mode::Write | Mode::Batch => {
+                    let turn = self.queue.enter(lane).await?;
+                    (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
+                }
+            })
         };
+        let (inner, turn) = waited(mode, begin).await?;
         Ok(Tx { inner: Inner::Lite(inner), follower: self.follower.get().cloned(), revision: None, turn })
     }
 
@@ -477,6 +492,10 @@ impl Store for Sqlite {
 
     async fn claim(&self) -> Result<(), StoreError> {
         Ok(()) // The data folder's lock file is the claim.
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        [Pool::of("writers", &self.writer)].into_iter().chain(self.readers.pools()).collect()
     }
 
     async fn woken(&self) {
@@ -559,24 +578,27 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
-        let turn = match mode {
-            Mode::Read | Mode::Feed => None,
-            Mode::Write => Some(self.changes.enter(lane).await?),
-            Mode::Batch => Some(self.batches.enter(lane).await?),
-        };
-        let inner = match turn {
-            Some(_) => self.writers.begin().await?,
-            None => {
-                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                self.readers.of(lane, mode).begin_with(begin).await?
+        let begin = async {
+            let turn = match mode {
+                Mode::Read | Mode::Feed => None,
+                Mode::Write => Some(self.changes.enter(lane).await?),
+                Mode::Batch => Some(self.batches.enter(lane).await?),
+            };
+            let inner = match turn {
+                Some(_) => self.writers.begin().await?,
+                None => {
+                    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                    self.readers.of(lane, mode).begin_with(begin).await?
+                }
+            };
+            let follower = self.follower.get().cloned();
+            let mut tx = Tx { inner: Inner::Pg(inner), follower, revision: None, turn };
+            if mode == Mode::Write {
+                tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
             }
+            Ok::<_, StoreError>(tx)
         };
-        let follower = self.follower.get().cloned();
-        let mut tx = Tx { inner: Inner::Pg(inner), follower, revision: None, turn };
-        if mode == Mode::Write {
-            tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
-        }
-        Ok(tx)
+        waited(mode, begin).await
     }
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
@@ -607,6 +629,10 @@ impl Store for Postgres {
         };
         *sole = Some(connection);
         Ok(())
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        [Pool::of("writers", &self.writers)].into_iter().chain(self.readers.pools()).collect()
     }
 
     async fn woken(&self) {

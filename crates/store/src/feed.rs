@@ -2,7 +2,7 @@
 
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
 use crate::db::{Mode, Row, Store, Tx, id};
-use crate::publishable::VISITOR_LIFE;
+use crate::publishable::VISITOR_IDLE;
 use crate::{Revision, StoreError, args};
 use flowyte_core::id::{
     AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId,
@@ -157,6 +157,11 @@ pub struct Batch {
 }
 
 impl dyn Store + '_ {
+    /// The newest revision.
+    pub async fn revision(&self) -> Result<Revision, StoreError> {
+        self.begin(Mode::Read).await?.revision().await
+    }
+
     /// The peppers that something stored depends on.
     pub async fn pepper_ids(&self) -> Result<Vec<[u8; 8]>, StoreError> {
         let mut tx = self.begin(Mode::Read).await?;
@@ -198,7 +203,7 @@ impl dyn Store + '_ {
             states.push(publishable_key(&row, own)?);
         }
         for row in
-            tx.all("SELECT * FROM visitors WHERE created_at > $1", args![now.plus(-2 * VISITOR_LIFE)]).await?
+            tx.all("SELECT * FROM visitors WHERE last_seen_at > $1", args![now.plus(-VISITOR_IDLE)]).await?
         {
             states.push(visitor(&row)?);
         }
@@ -247,7 +252,7 @@ impl dyn Store + '_ {
         touched.sort_by_key(|(order, ..)| *order);
         let mut states = Vec::with_capacity(touched.len());
         for (_, entity, organization, entity_id) in touched {
-            states.push(tx.state(entity, organization, entity_id).await?);
+            states.extend(tx.state(entity, organization, entity_id).await?);
         }
         Ok(Batch { revision, states })
     }
@@ -264,8 +269,8 @@ impl Tx {
         entity: Entity,
         of: OrganizationId,
         entity_id: [u8; 16],
-    ) -> Result<State, StoreError> {
-        match entity {
+    ) -> Result<Option<State>, StoreError> {
+        let state = match entity {
             Entity::Organization => organization(
                 &self.one("SELECT id, suspended FROM organizations WHERE id = $1", args![entity_id]).await?,
             ),
@@ -309,9 +314,12 @@ impl Tx {
                 )
             }
             Entity::Visitor => {
-                visitor(&self.one("SELECT * FROM visitors WHERE id = $1", args![entity_id]).await?)
+                // It is swept when it is over, and whoever knew it forgets it by itself.
+                let row = self.opt("SELECT * FROM visitors WHERE id = $1", args![entity_id]).await?;
+                return row.as_ref().map(visitor).transpose();
             }
-        }
+        };
+        state.map(Some)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod labour;
 pub mod lanes;
+pub mod measure;
 pub mod publishable;
 pub mod restore;
 pub mod usage;
@@ -70,7 +71,14 @@ pub enum StoreError {
     Unusable(String),
     /// The database is away, full or read-only.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        measure::failed(&error);
+        Self::Database(error)
+    }
 }
 
 impl StoreError {

@@ -87,6 +87,9 @@ pub struct PublishableKeyChange {
     pub identity: Option<Option<IdentitySecret>>,
 }
 
+/// How much later the database forgets it: its last use is written a moment after it, or later where the database was away.
+const VISITOR_GRACE: i64 = 5 * MINUTE;
+
 /// A visitor session to open.
 #[derive(Clone)]
 pub struct NewVisitor {
@@ -432,6 +435,19 @@ impl dyn Store + '_ {
         let revision = tx.change(organization, Entity::Visitor, new.id, now).await?;
         tx.commit().await?;
         Ok(revision)
+    }
+
+    /// Forgets some visitors' sessions that were not used for so long that they are over; how many. What was said stays.
+    pub async fn sweep_visitors(&self, now: Timestamp, most: u32) -> Result<u64, StoreError> {
+        let mut tx = self.begin(Mode::Batch).await?;
+        let gone = tx
+            .exec(
+                "DELETE FROM visitors WHERE id IN (SELECT id FROM visitors WHERE last_seen_at <= $1 LIMIT $2)",
+                args![now.plus(-VISITOR_IDLE - VISITOR_GRACE), most],
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(gone)
     }
 
     /// The conversation of a visitor session.

@@ -3,13 +3,17 @@
 
 mod postgres;
 
-use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, SecretKeyId, SessionId, UserId};
+use flowyte_core::id::{
+    AgentId, Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId,
+};
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{NewOwner, NewSession};
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
-use flowyte_store::{Actor, By, Claim, Follower, Once, Page, Revision, Sqlite, State, Store, StoreError};
+use flowyte_store::db::id;
+use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyRow};
+use flowyte_store::{Actor, By, Claim, Follower, Mode, Once, Page, Revision, Sqlite, State, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -374,6 +378,72 @@ async fn sessions_open_switch_and_end() {
             )
             .await
             .unwrap();
+    })
+    .await;
+}
+
+/// A visitor's session is forgotten when nobody used it for a while, some at a time, and whoever reads the change log is not stopped by
+/// one that is gone.
+#[tokio::test]
+async fn visitors_sessions_that_are_over_are_forgotten() {
+    on_both(|store| async move {
+        let (organization, _, _) = found(&store, "a@example.com").await;
+        let (agent, key): (AgentId, PublishableKeyId) = (fresh(), fresh());
+        let mut tx = store.begin(Mode::Batch).await.unwrap();
+        tx.exec(
+            "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
+             VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
+            vec![id(agent), id(organization), NOW.into()],
+        )
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        let new = NewPublishableKey {
+            id: key,
+            name: "site".into(),
+            environment: Environment::Live,
+            key_public: "public".into(),
+            allowed_origins: vec!["https://shop.example".into()],
+            rate_limit_rpm: None,
+            identity: None,
+            secret: secret(),
+        };
+        let seal = |_: &PublishableKeyRow| vec![];
+        assert!(store.mint_publishable_key(organization, agent, &new, None, &by_at(NOW), &seal).await.is_ok());
+        let before = store.revision().await.unwrap();
+        let open = |at| {
+            let store = store.clone();
+            async move {
+                let visitor = NewVisitor {
+                    id: fresh(),
+                    conversation: fresh(),
+                    secret: secret(),
+                    origin: "https://shop.example".into(),
+                    subject: None,
+                };
+                store.open_visitor(organization, key, &visitor, at).await.unwrap();
+                visitor.id
+            }
+        };
+        for _ in 0..5 {
+            open(NOW).await;
+        }
+        let later = NOW.plus(HOUR);
+        let stays = open(later).await;
+        assert_eq!(store.sweep_visitors(NOW, 3).await.unwrap(), 0);
+        assert_eq!(store.sweep_visitors(later, 3).await.unwrap(), 3);
+        assert_eq!(store.sweep_visitors(later, 3).await.unwrap(), 2);
+        assert_eq!(store.sweep_visitors(later, 3).await.unwrap(), 0);
+        let told = |states: Vec<State>| {
+            let visitors = states.into_iter().filter_map(|it| match it {
+                State::Visitor { id, .. } => Some(id),
+                _ => None,
+            });
+            visitors.collect::<Vec<VisitorId>>()
+        };
+        assert_eq!(told(store.changes(before).await.unwrap().states), [stays]);
+        assert_eq!(told(store.snapshot(later).await.unwrap().states), [stays]);
+        assert_eq!(told(store.snapshot(later.plus(HOUR)).await.unwrap().states), []);
     })
     .await;
 }

@@ -1,8 +1,10 @@
 //! The process as whoever operates it meets it: its variables, its signals, its version.
 
-use crate::support::Server;
+use crate::support::{Server, World};
+use serde_json::{Value, json};
+use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn signal(server: &Server, name: &str) {
@@ -90,4 +92,86 @@ fn it_names_its_commit() {
         _ => format!("flowyte {release} (commit unknown: built outside a git checkout)\n"),
     };
     assert_eq!(said, wanted);
+}
+
+/// The value of a sample by its name and labels.
+fn sample(all: &str, name: &str) -> f64 {
+    let line = all.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{all}")).parse().unwrap()
+}
+
+#[test]
+fn metrics_say_what_happens_here_and_are_as_they_should_be() {
+    let world = World::new(&[]);
+    let server = &world.server;
+    let before = server.ops("/metrics").body;
+    for _ in 0..3 {
+        server.as_key(&world.key, "GET", "/api/v1/agents", None);
+    }
+    server.as_key(&world.key, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
+    server.send("GET", "/api/v1/never-declared", &[], None);
+    let all = server.ops("/metrics").body;
+    let grown = |name: &str, by: f64| {
+        let was = if before.contains(&format!("{name} ")) { sample(&before, name) } else { 0.0 };
+        assert_eq!(sample(&all, name) - was, by, "{name}");
+    };
+    grown("flowyte_requests_total{operation=\"listAgents\",status=\"200\"}", 3.0);
+    grown("flowyte_requests_total{operation=\"createAgent\",status=\"403\"}", 1.0);
+    grown("flowyte_requests_total{operation=\"none\",status=\"404\"}", 1.0);
+    grown("flowyte_request_seconds_count{operation=\"listAgents\"}", 3.0);
+    grown("flowyte_refusals_total{code=\"insufficient_scope\"}", 1.0);
+    for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds", "process_threads"] {
+        assert!(sample(&all, name) > 0.0, "{name}");
+    }
+    assert!(all.contains("\nprocess_cpu_seconds_total "));
+    let pid = format!("/proc/{}/status", server.id());
+    let resident = std::fs::read_to_string(pid).unwrap();
+    let resident = resident.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
+    let resident: f64 = resident.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    assert!((sample(&all, "process_resident_memory_bytes") / 1024.0 / resident - 1.0).abs() < 0.5);
+    let build = format!("flowyte_build_info{{commit=\"{}\",version=\"{}\"}}", flowyte::COMMIT, env!("CARGO_PKG_VERSION"));
+    assert_eq!(sample(&all, &build), 1.0);
+    assert_eq!(sample(&all, "flowyte_replica_lag_revisions"), 0.0);
+    assert_eq!((sample(&all, "flowyte_replica_fresh"), sample(&all, "flowyte_replica_lease_seconds")), (1.0, f64::INFINITY));
+    assert!(sample(&all, "flowyte_replica_secrets") >= 10.0 && sample(&all, "flowyte_replica_revision") >= 10.0);
+    for name in ["flowyte_database_waiting{mode=\"write\"}", "flowyte_knowledge_sources_waiting", "flowyte_usage_unattributed_total"] {
+        assert_eq!(sample(&all, name), 0.0, "{name}");
+    }
+    assert!(sample(&all, "flowyte_database_wait_seconds_count{mode=\"write\"}") > 5.0);
+    assert!(all.contains("flowyte_database_connections{pool=\"") && all.contains("flowyte_usage_waiting "));
+    // No label comes from a caller: a name, an id, an address or a path.
+    for of_a_caller in [&world.key_id, &world.organization, &world.agent, "never-declared", "127.0.0.1"] {
+        assert!(!all.contains(of_a_caller), "{of_a_caller}");
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is needed; make postgres installs it");
+    promtool.stdin.take().unwrap().write_all(all.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let words = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+    assert!(said.status.success() && words.is_empty(), "{words}");
+}
+
+#[test]
+fn a_json_log_line_says_whose_the_request_was() {
+    let world = World::new(&[("LOG_FORMAT", "json")]);
+    let server = &world.server;
+    let got = server.as_key(&world.key, "POST", "/api/v1/agents", Some(&json!({"name": "x"})));
+    let id = got.header("x-request-id").unwrap().to_owned();
+    let stranger = server.as_key("nonsense", "GET", "/api/v1/agents", None);
+    let line = |id: &str| -> Value {
+        until("there is no line", || server.output.lock().unwrap().contains(id));
+        let all = server.output.lock().unwrap().clone();
+        serde_json::from_str(all.lines().find(|it| it.contains(id)).unwrap()).unwrap()
+    };
+    let known = line(&id);
+    assert_eq!((&known["organization"], &known["credential"]), (&json!(world.organization), &json!(world.key_id)));
+    assert_eq!((&known["operation"], &known["code"]), (&json!("createAgent"), &json!("insufficient_scope")));
+    let unknown = line(stranger.header("x-request-id").unwrap());
+    assert!(unknown.get("organization").is_none() && unknown.get("credential").is_none(), "{unknown}");
+    assert!(!server.output.lock().unwrap().contains(&world.key));
 }

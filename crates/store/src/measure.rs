@@ -1,0 +1,105 @@
+//! What `/metrics` shows of the database.
+
+use crate::db::Mode;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_histogram_vec,
+    register_int_counter_vec, register_int_gauge_vec,
+};
+use sqlx::Error;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+/// A declaration fails where a name is taken; each stands once.
+const ONCE: &str = "each metric is declared once";
+
+static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Errors of the database: busy, away (no connection), refused (a constraint), other (a full disk among them).";
+    register_int_counter_vec!("flowyte_database_errors_total", help, &["kind"]).expect(ONCE)
+});
+
+static WAITS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "How long transactions waited until they could begin.";
+    let options = HistogramOpts::new("flowyte_database_wait_seconds", help)
+        .buckets(vec![0.0001, 0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 10.0]);
+    register_histogram_vec!(options, &["mode"]).expect(ONCE)
+});
+
+static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Transactions that wait until they can begin.";
+    register_int_gauge_vec!("flowyte_database_waiting", help, &["mode"]).expect(ONCE)
+});
+
+static READ: LazyLock<Queue> = LazyLock::new(|| Queue::new("read"));
+static FEED: LazyLock<Queue> = LazyLock::new(|| Queue::new("feed"));
+static WRITE: LazyLock<Queue> = LazyLock::new(|| Queue::new("write"));
+static BATCH: LazyLock<Queue> = LazyLock::new(|| Queue::new("batch"));
+
+struct Queue {
+    waits: Histogram,
+    waiting: IntGauge,
+}
+
+impl Queue {
+    fn new(mode: &str) -> Self {
+        Self { waits: WAITS.with_label_values(&[mode]), waiting: WAITING.with_label_values(&[mode]) }
+    }
+}
+
+/// Leaves the queue however the wait ends.
+struct Place(&'static Queue, Instant);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.dec();
+        self.0.waits.observe(self.1.elapsed().as_secs_f64());
+    }
+}
+
+/// Waits for the beginning of a transaction, and counts that.
+pub(crate) async fn waited<T>(mode: Mode, begin: impl Future<Output = T>) -> T {
+    let queue = match mode {
+        Mode::Read => &READ,
+        Mode::Feed => &FEED,
+        Mode::Write => &WRITE,
+        Mode::Batch => &BATCH,
+    };
+    queue.waiting.inc();
+    let _place = Place(queue, Instant::now());
+    begin.await
+}
+
+/// Counts an error.
+pub(crate) fn failed(error: &Error) {
+    let kind = match error {
+        Error::PoolTimedOut => "busy",
+        Error::Database(error) if is_busy(error.code().as_deref()) => "busy",
+        Error::Database(error) if error.is_unique_violation() || error.is_foreign_key_violation() => "refused",
+        Error::Io(_) | Error::Tls(_) | Error::PoolClosed | Error::WorkerCrashed => "away",
+        _ => "other",
+    };
+    ERRORS.with_label_values(&[kind]).inc();
+}
+
+/// SQLite's SQLITE_BUSY and SQLITE_LOCKED, PostgreSQL's lock_not_available and query_canceled.
+fn is_busy(code: Option<&str>) -> bool {
+    matches!(code, Some("5" | "6" | "55P03" | "57014"))
+}
+
+/// The connections of one pool.
+pub struct Pool {
+    /// What it is for.
+    pub name: &'static str,
+    /// Open.
+    pub open: usize,
+    /// Open and not used.
+    pub idle: usize,
+    /// That may be open.
+    pub most: usize,
+}
+
+impl Pool {
+    pub(crate) fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
+        let most = pool.options().get_max_connections() as usize;
+        Self { name, open: pool.size() as usize, idle: pool.num_idle(), most }
+    }
+}
