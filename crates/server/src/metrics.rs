@@ -21,7 +21,9 @@ static SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
         "flowyte_request_seconds",
         "Time from the head of a request to the head of its answer; a stream's events come after that.",
     )
-    .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+    .buckets(vec![
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ]);
     register_histogram_vec!(options, &["operation"]).expect(ONCE)
 });
 
@@ -43,7 +45,8 @@ pub static UNATTRIBUTED: LazyLock<IntCounter> = LazyLock::new(|| {
 
 /// Statuses that answers have. Another one is counted as `other`.
 const STATUSES: [u16; 22] = [
-    101, 200, 201, 202, 204, 206, 303, 304, 400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 429, 431, 500, 503,
+    101, 200, 201, 202, 204, 206, 303, 304, 400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 429, 431, 500,
+    503,
 ];
 const OTHER: usize = STATUSES.len();
 
@@ -104,12 +107,36 @@ pub async fn render(app: &App) -> prometheus::Result<String> {
         .const_label("commit", crate::COMMIT);
     put(build, 1.0)?;
     for (name, help, value) in [
-        ("flowyte_time_seconds", "The clock that decisions go by, in seconds since 1970.", app.now().as_millis() as f64 / 1000.0),
-        ("flowyte_draining", "1 from the beginning of a stop on.", f64::from(app.draining.load(std::sync::atomic::Ordering::Acquire))),
-        ("flowyte_replica_secrets", "Secrets of keys and sessions that this node can verify.", app.replica.len() as f64),
-        ("flowyte_replica_fresh", "1 while this node can prove that it has seen every change, and so verifies credentials.", f64::from(app.replica.is_fresh())),
-        ("flowyte_replica_lease_seconds", "How much longer it may verify without having read changes anew; infinite where nobody else can write.", app.replica.lease_seconds()),
-        ("flowyte_replica_revision", "The change up to which this node has applied all.", app.replica.revision() as f64),
+        (
+            "flowyte_time_seconds",
+            "The clock that decisions go by, in seconds since 1970.",
+            app.now().as_millis() as f64 / 1000.0,
+        ),
+        (
+            "flowyte_draining",
+            "1 from the beginning of a stop on.",
+            f64::from(app.draining.load(std::sync::atomic::Ordering::Acquire)),
+        ),
+        (
+            "flowyte_replica_secrets",
+            "Secrets of keys and sessions that this node can verify.",
+            app.replica.len() as f64,
+        ),
+        (
+            "flowyte_replica_fresh",
+            "1 while this node can prove that it has seen every change, and so verifies credentials.",
+            f64::from(app.replica.is_fresh()),
+        ),
+        (
+            "flowyte_replica_lease_seconds",
+            "How much longer it may verify without having read changes anew; infinite where nobody else can write.",
+            app.replica.lease_seconds(),
+        ),
+        (
+            "flowyte_replica_revision",
+            "The change up to which this node has applied all.",
+            app.replica.revision() as f64,
+        ),
         ("flowyte_usage_waiting", "Counters of usage that wait to be written.", app.usage.waiting() as f64),
     ] {
         put(Opts::new(name, help), value)?;
@@ -117,11 +144,16 @@ pub async fn render(app: &App) -> prometheus::Result<String> {
     for pool in app.store.pools() {
         for (state, connections) in [("used", pool.open - pool.idle.min(pool.open)), ("idle", pool.idle)] {
             let help = "Open connections to the database.";
-            let options = Opts::new("flowyte_database_connections", help).const_label("pool", pool.name).const_label("state", state);
+            let options = Opts::new("flowyte_database_connections", help)
+                .const_label("pool", pool.name)
+                .const_label("state", state);
             put(options, connections as f64)?;
         }
         let help = "Connections to the database that may be open.";
-        put(Opts::new("flowyte_database_connections_max", help).const_label("pool", pool.name), pool.most as f64)?;
+        put(
+            Opts::new("flowyte_database_connections_max", help).const_label("pool", pool.name),
+            pool.most as f64,
+        )?;
     }
     if let Ok(head) = app.store.revision().await {
         let help = "Changes in the database that this node has not applied.";

@@ -56,11 +56,7 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Bytes> {
 }
 
 /// Serves until `shutdown` completes.
-pub async fn serve(
-    app: Arc<App>,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) {
+pub async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let limits = Limits {
         authority: app.config.ops_listen.to_string(),
         max_connections: 100,

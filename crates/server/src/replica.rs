@@ -285,7 +285,9 @@ impl Known {
                     });
                     let ends = expires_at.min(secret_ends);
                     if fence.is_some() && ends != Timestamp::NEVER {
-                        writer.ends.insert((ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+                        writer
+                            .ends
+                            .insert((ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
                     }
                     let entry = Entry {
                         organization,
@@ -353,14 +355,18 @@ impl Known {
                 let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
                 let listed = if revoked { Vec::new() } else { allowed_origins };
                 let origins: Vec<Origin> = listed.iter().map(|it| Origin::from_canonical(it)).collect();
-                let key = PublishableKey { agent, environment, origins: origins.clone(), limit: limit.clone() };
+                let key =
+                    PublishableKey { agent, environment, origins: origins.clone(), limit: limit.clone() };
                 self.count_origins(&key, 1);
                 if let Some(old) = writer.keys.insert(id, key) {
                     self.count_origins(&old, -1);
                 }
                 for (digest, secret_ends) in secrets {
                     if !revoked && secret_ends != Timestamp::NEVER {
-                        writer.ends.insert((secret_ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+                        writer.ends.insert((
+                            secret_ends.plus(KEPT),
+                            Ending::Secret(*digest.as_bytes(), *id.as_bytes()),
+                        ));
                     }
                     let entry = Entry {
                         organization: self.organization(writer, organization),
@@ -486,7 +492,9 @@ impl Known {
     }
 
     fn sweep_session(&self, writer: &mut Ties, id: SessionId) {
-        let Some(State::Session { organization, user, digest, .. }) = writer.sessions.remove(&id) else { return };
+        let Some(State::Session { organization, user, digest, .. }) = writer.sessions.remove(&id) else {
+            return;
+        };
         self.secrets.remove(&digest);
         if let Some(of_member) = writer.sessions_of.get_mut(&(organization, user)) {
             of_member.remove(&id);

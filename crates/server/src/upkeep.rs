@@ -213,7 +213,11 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     let mut said = format!("restored {}; every session was ended\n", from.display());
     match narrowed.len() {
         0 => said.push_str("nothing that the backup grants was found to have been taken away since\n"),
-        n => writeln!(said, "{n} rights had been taken away since and were taken away again:\n  {}", narrowed.join("\n  "))?,
+        n => writeln!(
+            said,
+            "{n} rights had been taken away since and were taken away again:\n  {}",
+            narrowed.join("\n  ")
+        )?,
     }
     if continues.is_some() {
         writeln!(said, "the database before is {}", aside.display())?;

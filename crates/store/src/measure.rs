@@ -73,7 +73,9 @@ pub(crate) fn failed(error: &Error) {
     let kind = match error {
         Error::PoolTimedOut => "busy",
         Error::Database(error) if is_busy(error.code().as_deref()) => "busy",
-        Error::Database(error) if error.is_unique_violation() || error.is_foreign_key_violation() => "refused",
+        Error::Database(error) if error.is_unique_violation() || error.is_foreign_key_violation() => {
+            "refused"
+        }
         Error::Io(_) | Error::Tls(_) | Error::PoolClosed | Error::WorkerCrashed => "away",
         _ => "other",
     };

@@ -7,7 +7,9 @@ use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Sqlite, Store, Tx, Value, id};
 use crate::{Entity, Revision, StoreError, args, list};
 use flowyte_core::address::AddressBlock;
-use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId};
+use flowyte_core::id::{
+    Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
+};
 use flowyte_core::{Digest, Role, ScopeSet, Timestamp};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -159,14 +161,23 @@ impl dyn Store + '_ {
             if it.revoked || it.expires_at <= now {
                 continue;
             }
-            let expiry = it.expires_at.unless_never().map_or("never expires".into(), |at| format!("until {at}"));
+            let expiry =
+                it.expires_at.unless_never().map_or("never expires".into(), |at| format!("until {at}"));
             let from = if it.addresses.is_empty() { "anywhere".into() } else { it.addresses.join(" ") };
-            lines.push(format!("{organization} key {key} {:?}: {}; {expiry}; from {from}", it.name, it.scopes.join(" ")));
+            lines.push(format!(
+                "{organization} key {key} {:?}: {}; {expiry}; from {from}",
+                it.name,
+                it.scopes.join(" ")
+            ));
         }
         for ((organization, key), it) in &standing.publishable_keys {
             if !it.revoked {
                 let identity = if it.identity.is_some() { "; visitors are identified" } else { "" };
-                lines.push(format!("{organization} publishable key {key} {:?}: {}{identity}", it.name, it.origins.join(" ")));
+                lines.push(format!(
+                    "{organization} publishable key {key} {:?}: {}{identity}",
+                    it.name,
+                    it.origins.join(" ")
+                ));
             }
         }
         lines.sort_unstable();
@@ -220,7 +231,9 @@ impl Tx {
         // A key of an agent that was deleted works no more.
         let sql = "SELECT k.*, a.deleted_at FROM publishable_keys k JOIN agents a ON a.id = k.agent_id";
         for row in self.all(sql, vec![]).await? {
-            standing.publishable_keys.insert((row.id("organization_id")?, row.id("id")?), publishable_key(&row)?);
+            standing
+                .publishable_keys
+                .insert((row.id("organization_id")?, row.id("id")?), publishable_key(&row)?);
         }
         for row in self.all("SELECT digest, expires_at FROM secrets", vec![]).await? {
             standing.secrets.insert(Digest::from_bytes(row.bytes("digest")?), row.time("expires_at")?);
@@ -241,7 +254,8 @@ fn secret_key(row: &Row) -> Result<SecretKey, StoreError> {
 }
 
 fn publishable_key(row: &Row) -> Result<PublishableKey, StoreError> {
-    let identity: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get("identity_secret")?, row.get("identity_pepper_id")?);
+    let identity: (Option<Vec<u8>>, Option<Vec<u8>>) =
+        (row.get("identity_secret")?, row.get("identity_pepper_id")?);
     Ok(PublishableKey {
         name: row.get("name")?,
         origins: row.list("allowed_origins")?,
@@ -275,7 +289,12 @@ impl Narrowing<'_> {
                 )
                 .await?;
             let what = "key policy and suspension as they were before the restore".to_owned();
-            let target = Target { action: "organization.changed", kind: "organization", id: organization.to_string(), name: "" };
+            let target = Target {
+                action: "organization.changed",
+                kind: "organization",
+                id: organization.to_string(),
+                name: "",
+            };
             self.tell(*organization, Entity::Organization, *organization, target, what).await?;
         }
         Ok(())
@@ -300,7 +319,10 @@ impl Narrowing<'_> {
                         ],
                     )
                     .await?;
-                self.done.push(format!("{user} {}: password and lock as they were before the restore", ours.email));
+                self.done.push(format!(
+                    "{user} {}: password and lock as they were before the restore",
+                    ours.email
+                ));
             }
         }
         for ((organization, user), ours) in &here.members {
@@ -324,8 +346,10 @@ impl Narrowing<'_> {
                             vec![id(*organization), id(*user), theirs.role.as_str().into()],
                         )
                         .await?;
-                    let what = format!("{email} is {} again, not {}", theirs.role.as_str(), ours.role.as_str());
-                    self.tell(*organization, Entity::Member, *user, target("member.role_changed"), what).await?;
+                    let what =
+                        format!("{email} is {} again, not {}", theirs.role.as_str(), ours.role.as_str());
+                    self.tell(*organization, Entity::Member, *user, target("member.role_changed"), what)
+                        .await?;
                 }
                 _ => {}
             }
@@ -333,7 +357,10 @@ impl Narrowing<'_> {
         self.owners(here, before).await?;
         for invite in here.open_invites.difference(&before.open_invites) {
             self.tx
-                .exec("UPDATE invites SET closed_at = $2 WHERE id = $1", vec![id(*invite), self.by.now.into()])
+                .exec(
+                    "UPDATE invites SET closed_at = $2 WHERE id = $1",
+                    vec![id(*invite), self.by.now.into()],
+                )
                 .await?;
             self.done.push(format!("{invite}: used or withdrawn since, and closed"));
         }
@@ -347,7 +374,8 @@ impl Narrowing<'_> {
             if self.tx.opt(sql, vec![id(*organization)]).await?.is_some() {
                 continue;
             }
-            let owners = before.members.iter().filter(|((of, _), it)| of == organization && it.role == Role::Owner);
+            let owners =
+                before.members.iter().filter(|((of, _), it)| of == organization && it.role == Role::Owner);
             for ((_, user), member) in owners {
                 let Some(it) = before.users.get(user) else { continue };
                 self.tx
@@ -371,7 +399,12 @@ impl Narrowing<'_> {
                         vec![id(member.id), id(*organization), id(*user), member.joined_at.into()],
                     )
                     .await?;
-                let target = Target { action: "member.joined", kind: "member", id: member.id.to_string(), name: &it.email };
+                let target = Target {
+                    action: "member.joined",
+                    kind: "member",
+                    id: member.id.to_string(),
+                    name: &it.email,
+                };
                 let what = format!("{} is its owner, as before the restore", it.email);
                 self.tell(*organization, Entity::Member, *user, target, what).await?;
             }
@@ -381,7 +414,8 @@ impl Narrowing<'_> {
 
     async fn secret_keys(&mut self, here: &Standing, before: &Standing) -> Result<(), StoreError> {
         for ((organization, key), ours) in &here.secret_keys {
-            let Some(theirs) = before.secret_keys.get(&(*organization, *key)).filter(|_| !ours.revoked) else {
+            let Some(theirs) = before.secret_keys.get(&(*organization, *key)).filter(|_| !ours.revoked)
+            else {
                 continue;
             };
             let target = |action| Target { action, kind: "api_key", id: key.to_string(), name: &ours.name };
@@ -429,17 +463,20 @@ impl Narrowing<'_> {
                     ],
                 )
                 .await?;
-            self.tell(*organization, Entity::SecretKey, *key, target("api_key.changed"), what.join("; ")).await?;
+            self.tell(*organization, Entity::SecretKey, *key, target("api_key.changed"), what.join("; "))
+                .await?;
         }
         Ok(())
     }
 
     async fn publishable_keys(&mut self, here: &Standing, before: &Standing) -> Result<(), StoreError> {
         for ((organization, key), ours) in &here.publishable_keys {
-            let Some(theirs) = before.publishable_keys.get(&(*organization, *key)).filter(|_| !ours.revoked) else {
+            let Some(theirs) = before.publishable_keys.get(&(*organization, *key)).filter(|_| !ours.revoked)
+            else {
                 continue;
             };
-            let target = |action| Target { action, kind: "publishable_key", id: key.to_string(), name: &ours.name };
+            let target =
+                |action| Target { action, kind: "publishable_key", id: key.to_string(), name: &ours.name };
             let origins = common(&ours.origins, &theirs.origins);
             if theirs.revoked || origins.is_empty() {
                 self.tx
@@ -502,11 +539,15 @@ impl Narrowing<'_> {
 
     /// Whoever was signed in, or talked to an agent, begins anew; and no answer of then is given again.
     async fn sessions(&mut self) -> Result<(), StoreError> {
-        let open = self.tx.all("SELECT id, organization_id FROM sessions WHERE ended_at IS NULL", vec![]).await?;
+        let open =
+            self.tx.all("SELECT id, organization_id FROM sessions WHERE ended_at IS NULL", vec![]).await?;
         for row in open {
             let session: SessionId = row.id("id")?;
             self.tx
-                .exec("UPDATE sessions SET ended_at = $2 WHERE id = $1", vec![id(session), self.by.now.into()])
+                .exec(
+                    "UPDATE sessions SET ended_at = $2 WHERE id = $1",
+                    vec![id(session), self.by.now.into()],
+                )
                 .await?;
             self.tx.change(row.id("organization_id")?, Entity::Session, session, self.by.now).await?;
         }
@@ -555,11 +596,18 @@ fn meet(ours: &[String], theirs: &[String]) -> Option<Vec<String>> {
     if ours.is_empty() || theirs.is_empty() || ours == theirs {
         return Some(if theirs.is_empty() { ours } else { theirs }.to_vec());
     }
-    let read = |texts: &[String]| texts.iter().map(|it| it.parse()).collect::<Result<Vec<AddressBlock>, _>>().ok();
+    let read =
+        |texts: &[String]| texts.iter().map(|it| it.parse()).collect::<Result<Vec<AddressBlock>, _>>().ok();
     let (ours, theirs) = (read(ours)?, read(theirs)?);
     let mut both: Vec<String> = Vec::new();
     for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (a, b))) {
-        let smaller = if b.holds(a) { a } else if a.holds(b) { b } else { continue };
+        let smaller = if b.holds(a) {
+            a
+        } else if a.holds(b) {
+            b
+        } else {
+            continue;
+        };
         if !both.contains(&smaller.to_string()) {
             both.push(smaller.to_string());
         }
@@ -584,6 +632,9 @@ mod tests {
         ] {
             assert_eq!(meet(&texts(ours), &texts(theirs)), both.map(texts), "{ours} and {theirs}");
         }
-        assert_eq!((least(None, Some(3)), least(Some(5), Some(3)), least(None, None)), (Some(3), Some(3), None));
+        assert_eq!(
+            (least(None, Some(3)), least(Some(5), Some(3)), least(None, None)),
+            (Some(3), Some(3), None)
+        );
     }
 }

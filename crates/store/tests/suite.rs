@@ -4,16 +4,19 @@
 mod postgres;
 
 use flowyte_core::id::{
-    AgentId, Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId,
+    AgentId, Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
+    VisitorId,
 };
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{NewOwner, NewSession};
 use flowyte_store::audit::AuditFilter;
-use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::db::id;
+use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyRow};
-use flowyte_store::{Actor, By, Claim, Follower, Mode, Once, Page, Revision, Sqlite, State, Store, StoreError};
+use flowyte_store::{
+    Actor, By, Claim, Follower, Mode, Once, Page, Revision, Sqlite, State, Store, StoreError,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

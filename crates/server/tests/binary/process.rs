@@ -120,7 +120,9 @@ fn metrics_say_what_happens_here_and_are_as_they_should_be() {
     grown("flowyte_requests_total{operation=\"none\",status=\"404\"}", 1.0);
     grown("flowyte_request_seconds_count{operation=\"listAgents\"}", 3.0);
     grown("flowyte_refusals_total{code=\"insufficient_scope\"}", 1.0);
-    for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds", "process_threads"] {
+    for name in
+        ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds", "process_threads"]
+    {
         assert!(sample(&all, name) > 0.0, "{name}");
     }
     assert!(all.contains("\nprocess_cpu_seconds_total "));
@@ -129,12 +131,25 @@ fn metrics_say_what_happens_here_and_are_as_they_should_be() {
     let resident = resident.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
     let resident: f64 = resident.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
     assert!((sample(&all, "process_resident_memory_bytes") / 1024.0 / resident - 1.0).abs() < 0.5);
-    let build = format!("flowyte_build_info{{commit=\"{}\",version=\"{}\"}}", flowyte::COMMIT, env!("CARGO_PKG_VERSION"));
+    let build = format!(
+        "flowyte_build_info{{commit=\"{}\",version=\"{}\"}}",
+        flowyte::COMMIT,
+        env!("CARGO_PKG_VERSION")
+    );
     assert_eq!(sample(&all, &build), 1.0);
     assert_eq!(sample(&all, "flowyte_replica_lag_revisions"), 0.0);
-    assert_eq!((sample(&all, "flowyte_replica_fresh"), sample(&all, "flowyte_replica_lease_seconds")), (1.0, f64::INFINITY));
-    assert!(sample(&all, "flowyte_replica_secrets") >= 10.0 && sample(&all, "flowyte_replica_revision") >= 10.0);
-    for name in ["flowyte_database_waiting{mode=\"write\"}", "flowyte_knowledge_sources_waiting", "flowyte_usage_unattributed_total"] {
+    assert_eq!(
+        (sample(&all, "flowyte_replica_fresh"), sample(&all, "flowyte_replica_lease_seconds")),
+        (1.0, f64::INFINITY)
+    );
+    assert!(
+        sample(&all, "flowyte_replica_secrets") >= 10.0 && sample(&all, "flowyte_replica_revision") >= 10.0
+    );
+    for name in [
+        "flowyte_database_waiting{mode=\"write\"}",
+        "flowyte_knowledge_sources_waiting",
+        "flowyte_usage_unattributed_total",
+    ] {
         assert_eq!(sample(&all, name), 0.0, "{name}");
     }
     assert!(sample(&all, "flowyte_database_wait_seconds_count{mode=\"write\"}") > 5.0);
@@ -169,7 +184,10 @@ fn a_json_log_line_says_whose_the_request_was() {
         serde_json::from_str(all.lines().find(|it| it.contains(id)).unwrap()).unwrap()
     };
     let known = line(&id);
-    assert_eq!((&known["organization"], &known["credential"]), (&json!(world.organization), &json!(world.key_id)));
+    assert_eq!(
+        (&known["organization"], &known["credential"]),
+        (&json!(world.organization), &json!(world.key_id))
+    );
     assert_eq!((&known["operation"], &known["code"]), (&json!("createAgent"), &json!("insufficient_scope")));
     let unknown = line(stranger.header("x-request-id").unwrap());
     assert!(unknown.get("organization").is_none() && unknown.get("credential").is_none(), "{unknown}");

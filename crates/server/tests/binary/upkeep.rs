@@ -92,7 +92,17 @@ fn an_old_backup_brings_no_revoked_key_back() {
 
 /// What says in an answer what somebody may do.
 const RIGHTS: [&str; 12] = [
-    "id", "name", "email", "env", "role", "status", "scopes", "expiresAt", "rateLimitRpm", "allowedAddresses", "allowedOrigins",
+    "id",
+    "name",
+    "email",
+    "env",
+    "role",
+    "status",
+    "scopes",
+    "expiresAt",
+    "rateLimitRpm",
+    "allowedAddresses",
+    "allowedOrigins",
     "requireIdentityVerification",
 ];
 
@@ -101,7 +111,8 @@ fn granted(server: &Server, owner: &str, agents: &[&str]) -> Vec<Value> {
     let mut all = Vec::new();
     let list = |path: &str| server.as_member(owner, "GET", &format!("/api/v1/{path}?limit=100"), None).data();
     let agents = agents.iter().map(|it| format!("agents/{it}/publishable-keys"));
-    for path in ["api-keys".to_owned(), "members".to_owned(), "invites".to_owned()].into_iter().chain(agents) {
+    for path in ["api-keys".to_owned(), "members".to_owned(), "invites".to_owned()].into_iter().chain(agents)
+    {
         for row in list(&path).as_array().unwrap() {
             let mut row = row.clone();
             row.as_object_mut().unwrap().retain(|name, _| RIGHTS.contains(&name.as_str()));
@@ -123,7 +134,9 @@ fn an_old_backup_widens_nothing() {
         world.server.as_member(&owner, method, &format!("/api/v1/{path}"), body).data()
     };
     let mint = |world: &World, name: &str| {
-        world.server.mint(&owner, json!({"name": name, "scopes": ["agents:read", "agents:write"], "expiresAt": null}))
+        world
+            .server
+            .mint(&owner, json!({"name": name, "scopes": ["agents:read", "agents:write"], "expiresAt": null}))
     };
     let names = ["scopes", "addresses", "shorter", "rate", "revoked", "kept"];
     let keys: Vec<(String, String)> = names.iter().map(|it| mint(&world, it)).collect();
@@ -137,14 +150,18 @@ fn an_old_backup_widens_nothing() {
     let pages: Vec<(String, String)> =
         ["origins", "identity", "rate", "revoked"].iter().map(|it| publishable(&world, &agent, it)).collect();
     let (_, of_deleted) = publishable(&world, &deleted, "of a deleted agent");
-    let invite = |world: &World, email: &str| member(world, "POST", "invites", json!({"email": email, "role": "admin"}));
+    let invite = |world: &World, email: &str| {
+        member(world, "POST", "invites", json!({"email": email, "role": "admin"}))
+    };
     let (withdrawn, used) = (invite(&world, "withdrawn@x.example"), invite(&world, "used@x.example"));
     let backup = world.server.folder.join("../backup");
     let backup = backup.to_str().unwrap().to_owned();
     let (done, said) = run(&world.server.folder, &["backup", &backup]);
     assert!(done, "{said}");
 
-    let change = |world: &World, at: usize, body: Value| member(world, "PATCH", &format!("api-keys/{}", keys[at].0), body);
+    let change = |world: &World, at: usize, body: Value| {
+        member(world, "PATCH", &format!("api-keys/{}", keys[at].0), body)
+    };
     change(&world, 0, json!({"scopes": ["agents:read"]}));
     change(&world, 1, json!({"allowedAddresses": ["192.0.2.0/24"]}));
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(30);
@@ -183,10 +200,15 @@ fn an_old_backup_widens_nothing() {
     world.server.kill();
     let (done, said) = run(&world.server.folder, &["restore", &backup]);
     assert!(done && !said.contains("--acknowledge"), "{said}");
-    for named in [&keys[0].0, &keys[1].0, &keys[2].0, &keys[3].0, &keys[4].0, &pages[0].0, &pages[1].0, &pages[3].0] {
+    for named in
+        [&keys[0].0, &keys[1].0, &keys[2].0, &keys[3].0, &keys[4].0, &pages[0].0, &pages[1].0, &pages[3].0]
+    {
         assert!(said.contains(named.as_str()), "{named} is not named: {said}");
     }
-    assert!(said.contains("developer@alpha.example is no member any more") && !said.contains(&keys[5].0), "{said}");
+    assert!(
+        said.contains("developer@alpha.example is no member any more") && !said.contains(&keys[5].0),
+        "{said}"
+    );
     world.server.kill_and_restart();
     let sign_in = |world: &World, email: &str, password: &str| world.server.log_in(email, password);
     let owner_again = sign_in(&world, "ada@alpha.example", PASSWORD).cookie();
@@ -200,12 +222,22 @@ fn an_old_backup_widens_nothing() {
     assert_eq!(create.code(), "insufficient_scope");
     assert_eq!((ask(1).code(), ask(4).code()), ("address_not_allowed".into(), "credential_revoked".into()));
     let open = |key: &str| world.server.as_widget(key, "POST", "/api/v1/chat/widget/sessions", None);
-    assert_eq!((open(&pages[1].1).code(), open(&pages[3].1).code()), ("identity_required".into(), "credential_revoked".into()));
+    assert_eq!(
+        (open(&pages[1].1).code(), open(&pages[3].1).code()),
+        ("identity_required".into(), "credential_revoked".into())
+    );
     assert_eq!(open(&of_deleted).code(), "credential_revoked");
     for (what, session) in [("owner", &owner), ("viewer", &world.viewer), ("admin", &world.admin)] {
-        assert_eq!(world.server.as_member(session, "GET", "/api/v1/auth/session", None).code(), "credential_revoked", "{what}");
+        assert_eq!(
+            world.server.as_member(session, "GET", "/api/v1/auth/session", None).code(),
+            "credential_revoked",
+            "{what}"
+        );
     }
-    assert_eq!(world.server.as_widget(&world.visitor, "GET", "/api/v1/chat/widget/messages", None).status, 401);
+    assert_eq!(
+        world.server.as_widget(&world.visitor, "GET", "/api/v1/chat/widget/messages", None).status,
+        401
+    );
     assert_eq!(sign_in(&world, "viewer@alpha.example", PASSWORD).code(), "login_failed");
     assert_eq!(sign_in(&world, "viewer@alpha.example", another).status, 200);
     assert!(sign_in(&world, "developer@alpha.example", PASSWORD).status >= 400);
