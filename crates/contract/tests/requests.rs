@@ -137,6 +137,10 @@ fn a_body_has_one_meaning_or_is_refused() {
             matches!(api.checks[0].check_body(&body), Err(BodyError::Syntax(why)) if !why.contains('\n'));
         assert!(refused, "{}", String::from_utf8_lossy(&body[..body.len().min(40)]));
     }
+    // Two bytes a value, each of which would take some fifty in memory.
+    let values = |many: usize| format!("[{}0]", "0,".repeat(many - 2)).into_bytes();
+    assert!(matches!(api.checks[0].check_body(&values(50_001)), Err(BodyError::Syntax(_))));
+    assert!(matches!(api.checks[0].check_body(&values(50_000)), Err(BodyError::Invalid(_))));
     // Within the levels it is the schema that speaks.
     assert!(matches!(api.checks[0].check_body(&deep(64)), Err(BodyError::Invalid(_))));
     assert!(api.checks[0].check_body(b" {\"name\":\"a\"}\n").is_ok());
