@@ -305,6 +305,23 @@ async fn book(tx: &mut Tx, it: &Movement<'_>) -> Result<bool, StoreError> {
         )
         .await?;
     }
+    // In one order, so that two movements do not wait for each other.
+    let mut moved = it.entries.to_vec();
+    moved.sort_by_key(|(account, _)| account.as_str());
+    for (account, credits) in moved {
+        tx.exec(
+            "INSERT INTO ledger_balances (organization_id, environment, account, credits) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (organization_id, environment, account) \
+             DO UPDATE SET credits = ledger_balances.credits + excluded.credits",
+            vec![
+                id(it.organization),
+                it.environment.as_str().into(),
+                account.as_str().into(),
+                credits.into(),
+            ],
+        )
+        .await?;
+    }
     Ok(true)
 }
 
@@ -315,13 +332,43 @@ pub async fn balance(
     environment: Environment,
     account: Account,
 ) -> Result<i64, StoreError> {
+    let row = tx
+        .opt(
+            "SELECT credits FROM ledger_balances WHERE organization_id = $1 AND environment = $2 AND account = $3",
+            vec![id(organization), environment.as_str().into(), account.as_str().into()],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get("credits"))
+}
+
+/// Messages that a wallet's period has had, without those that were given back. Counted once, when the period is asked for first.
+async fn messages_since(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    environment: Environment,
+    from: Timestamp,
+) -> Result<i64, StoreError> {
+    let period = || vec![id(organization), environment.as_str().into(), from.into()];
+    let known = tx
+        .opt(
+            "SELECT messages FROM message_counts WHERE organization_id = $1 AND environment = $2 AND period_from = $3",
+            period(),
+        )
+        .await?;
+    if let Some(row) = known {
+        return row.get("messages");
+    }
     tx.one(
-        "SELECT CAST(COALESCE(SUM(credits), 0) AS BIGINT) AS held FROM ledger_entries \
-         WHERE organization_id = $1 AND environment = $2 AND account = $3",
-        vec![id(organization), environment.as_str().into(), account.as_str().into()],
+        "INSERT INTO message_counts (organization_id, environment, period_from, messages) \
+         SELECT o.id, CAST($2 AS TEXT), CAST($3 AS BIGINT), (SELECT COUNT(*) FROM ledger_transactions t \
+         WHERE t.organization_id = o.id AND t.environment = $2 AND t.kind = $4 AND t.at >= $3 AND t.quantity > 0 \
+         AND NOT EXISTS (SELECT 1 FROM ledger_transactions r \
+         WHERE r.organization_id = o.id AND r.reference = t.reference || CAST($5 AS TEXT))) FROM organizations o WHERE o.id = $1 \
+         RETURNING messages",
+        [period(), vec![Kind::ChatMessage.as_str().into(), RETURNED.into()]].concat(),
     )
     .await?
-    .get("held")
+    .get("messages")
 }
 
 /// Holds the wallet's row until the transaction ends, so that nobody else debits it meanwhile: what is read of the ledger from
@@ -424,24 +471,7 @@ pub async fn charge_message_in(
     let wallet = hold(tx, organization, environment).await?;
     let plan = Plan::read(&wallet.get::<String>("plan")?)?;
     let (from, _) = period(&wallet, now)?;
-    let used = tx
-        .one(
-            // No further than it matters.
-            "SELECT COUNT(*) AS used FROM (SELECT id FROM ledger_transactions t \
-             WHERE organization_id = $1 AND environment = $2 AND kind = $3 AND at >= $4 AND quantity > 0 \
-             AND NOT EXISTS (SELECT 1 FROM ledger_transactions r WHERE r.organization_id = $1 AND r.reference = t.reference || CAST($6 AS TEXT)) \
-             LIMIT $5) AS counted",
-            vec![
-                id(organization),
-                environment.as_str().into(),
-                Kind::ChatMessage.as_str().into(),
-                from.into(),
-                plan.included_messages.into(),
-                RETURNED.into(),
-            ],
-        )
-        .await?
-        .get::<i64>("used")?;
+    let used = messages_since(tx, organization, environment, from).await?;
     let included = used < plan.included_messages;
     let charge = Charge {
         reference: &message.to_string(),
@@ -451,7 +481,16 @@ pub async fn charge_message_in(
         agent: Some(agent),
         description: if included { "Chat message, included in the plan" } else { "Chat message" },
     };
-    debit(tx, &wallet, organization, environment, &charge, Account::Revenue, now).await
+    let charged = debit(tx, &wallet, organization, environment, &charge, Account::Revenue, now).await?;
+    if !matches!(charged, Charged::Already) {
+        tx.exec(
+            "UPDATE message_counts SET messages = messages + 1 \
+             WHERE organization_id = $1 AND environment = $2 AND period_from = $3",
+            vec![id(organization), environment.as_str().into(), from.into()],
+        )
+        .await?;
+    }
+    Ok(charged)
 }
 
 /// Gives back what a message cost that got no answer, and takes it out of those that a plan includes.
@@ -468,9 +507,9 @@ pub async fn return_message_in(
     hold(tx, organization, environment).await?;
     let charged = tx
         .opt(
-            "SELECT t.agent_id, CAST(-SUM(e.credits) AS BIGINT) AS credits FROM ledger_transactions t \
+            "SELECT t.agent_id, t.at, CAST(-SUM(e.credits) AS BIGINT) AS credits FROM ledger_transactions t \
              JOIN ledger_entries e ON e.transaction_id = t.id AND e.account = $3 \
-             WHERE t.organization_id = $1 AND t.reference = $2 GROUP BY t.agent_id",
+             WHERE t.organization_id = $1 AND t.reference = $2 GROUP BY t.agent_id, t.at",
             vec![id(organization), message.to_string().into(), Account::Wallet.as_str().into()],
         )
         .await?;
@@ -489,7 +528,15 @@ pub async fn return_message_in(
         description: "Chat message that got no answer, given back",
     };
     let entries = [(Account::Wallet, credits), (Account::Revenue, -credits)];
-    book(tx, &Movement::of(organization, environment, &charge, now, &entries)).await.map(drop)
+    book(tx, &Movement::of(organization, environment, &charge, now, &entries)).await?;
+    tx.exec(
+        "UPDATE message_counts SET messages = messages - 1 WHERE organization_id = $1 AND environment = $2 \
+         AND period_from = (SELECT MAX(c.period_from) FROM message_counts c \
+         WHERE c.organization_id = $1 AND c.environment = $2 AND c.period_from <= $3)",
+        vec![id(organization), environment.as_str().into(), charged.time("at")?.into()],
+    )
+    .await
+    .map(drop)
 }
 
 /// What stands behind a message's id where what it cost is given back.
@@ -1333,10 +1380,19 @@ pub async fn accounts(
     let mut tx = store.begin(Mode::Read).await?;
     let rows = tx
         .all(
-            "SELECT account, CAST(SUM(credits) AS BIGINT) AS held FROM ledger_entries \
-             WHERE organization_id = $1 AND environment = $2 GROUP BY account ORDER BY account",
+            "SELECT e.account, CAST(SUM(e.credits) AS BIGINT) AS held, b.credits AS kept FROM ledger_entries e \
+             LEFT JOIN ledger_balances b ON b.organization_id = e.organization_id AND b.environment = e.environment \
+             AND b.account = e.account WHERE e.organization_id = $1 AND e.environment = $2 \
+             GROUP BY e.account, b.credits ORDER BY e.account",
             vec![id(organization), Value::from(environment.as_str())],
         )
         .await?;
-    rows.iter().map(|row| Ok((row.get("account")?, row.get("held")?))).collect()
+    let account = |row: &Row| {
+        let (name, held) = (row.get::<String>("account")?, row.get::<i64>("held")?);
+        match row.get::<Option<i64>>("kept")? {
+            Some(kept) if kept == held => Ok((name, held)),
+            kept => Err(StoreError::Inconsistent(format!("{name} holds {held}, and {kept:?} was kept"))),
+        }
+    };
+    rows.iter().map(account).collect()
 }

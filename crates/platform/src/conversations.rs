@@ -3,8 +3,8 @@
 use crate::answerer::Source;
 use crate::billing::{charge_message_in, return_message_in};
 use crate::gaps;
+use crate::gist::{Gist, Question};
 use crate::knowledge::analysis::{language, terms};
-use crate::knowledge::english::telling;
 use crate::mood::{Mood, Sentiment};
 use crate::words::words;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeSourceId, MessageId, OrganizationId};
@@ -13,7 +13,7 @@ use flowyte_core::{Environment, Timestamp};
 use flowyte_store::db::id;
 use flowyte_store::{Claim, Mode, Once, Page, Row, Store, StoreError, Tx, Value};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// A conversation that nobody went on with for this long is over.
 pub const IDLE: i64 = 30 * MINUTE;
@@ -23,10 +23,8 @@ const REMEMBERED: i64 = 20;
 const MOST_WORDS: usize = 600;
 /// Words that one search looks for.
 pub const MOST_SEARCHED: usize = 16;
-/// Messages that a summary and a topic are made from.
+/// Messages that a summary is made from where nothing was noted on the way.
 const SUMMED_UP: i64 = 400;
-/// The longest question that a summary quotes, in characters.
-const QUOTED: usize = 160;
 
 words! {
     /// Who spoke.
@@ -331,9 +329,9 @@ async fn find_by(
     tx: &mut Tx,
     organization: OrganizationId,
     conversation: ConversationId,
-    text: &str,
+    words: &[String],
 ) -> Result<(), StoreError> {
-    for some in searched(text, MOST_WORDS).chunks(WORDS_AT_ONCE) {
+    for some in words.chunks(WORDS_AT_ONCE) {
         let args = [id(organization), id(conversation)].into_iter().chain(sixteen(some)).collect();
         tx.exec(ADD_WORDS, args).await?;
     }
@@ -345,6 +343,7 @@ async fn add(
     organization: OrganizationId,
     conversation: ConversationId,
     new: &Message,
+    words: &[String],
     unknown: bool,
     latency_ms: Option<i64>,
 ) -> Result<(), StoreError> {
@@ -365,7 +364,7 @@ async fn add(
         ],
     )
     .await?;
-    find_by(tx, organization, conversation, &new.text).await
+    find_by(tx, organization, conversation, words).await
 }
 
 /// Opens a conversation in the transaction of what opens it.
@@ -490,16 +489,20 @@ impl Conversations<'_> {
         conversation: ConversationId,
         heard: &Heard<'_>,
     ) -> Result<Vec<Line>, StoreError> {
-        let mut tx = self.0.begin(Mode::Batch).await?;
+        // Whatever takes time comes before the transaction, which others wait for.
         let mood = Mood::of(heard.text);
         let language = language(heard.text, heard.language);
+        let words = searched(heard.text, MOST_WORDS);
+        let question = Question::of(heard.text, &language);
+        let (before, so_far) = self.remembered(organization, conversation).await?;
+        let mut tx = self.0.begin(Mode::Batch).await?;
         // First, since it holds the row: turns of one conversation at the same time are numbered one after the other.
         let row = tx
             .opt(
                 "UPDATE conversations SET user_turns = user_turns + 1, events = events + 1, last_at = $3, language = $4, \
                  valence = valence + $5, frustration = frustration + $6, standing = 'asked', ended_at = NULL, outcome = NULL \
                  WHERE organization_id = $1 AND id = $2 AND closed = 0 \
-                 RETURNING agent_id, environment, events, valence, frustration",
+                 RETURNING agent_id, environment, events, valence, frustration, gist",
                 vec![
                     id(organization),
                     id(conversation),
@@ -515,17 +518,13 @@ impl Conversations<'_> {
             return Err(StoreError::Conflict("The conversation has ended; open another."));
         };
         let mood = Mood { valence: row.get("valence")?, frustration: row.get("frustration")? };
+        let mut gist = Gist::read(&row)?.unwrap_or(so_far);
+        gist.hear(question);
         tx.exec(
-            "UPDATE conversations SET sentiment = $3 WHERE organization_id = $1 AND id = $2",
-            vec![id(organization), id(conversation), mood.sentiment().as_str().into()],
+            "UPDATE conversations SET sentiment = $3, gist = $4 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(conversation), mood.sentiment().as_str().into(), gist.to_text().into()],
         )
         .await?;
-        let before = tx
-            .all(
-                "SELECT role, text FROM messages WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3",
-                vec![id(organization), id(conversation), REMEMBERED.into()],
-            )
-            .await?;
         let new = Message {
             id: heard.id,
             speaker: Speaker::User,
@@ -534,15 +533,54 @@ impl Conversations<'_> {
             sources: Vec::new(),
             at: heard.at,
         };
-        add(&mut tx, organization, conversation, &new, false, None).await?;
+        add(&mut tx, organization, conversation, &new, &words, false, None).await?;
         let event = ("user_utterance", json!({"text": heard.text}));
         happened(&mut tx, organization, conversation, row.get("events")?, &[event], heard.at).await?;
         let environment = row.environment()?;
         charge_message_in(&mut tx, organization, environment, row.id("agent_id")?, heard.id, heard.at)
             .await?;
         tx.commit().await?;
+        Ok(before)
+    }
+
+    /// What was said last, oldest first; and where no gist was noted on the way, the one of what was said so far.
+    async fn remembered(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+    ) -> Result<(Vec<Line>, Gist), StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        let place = || vec![id(organization), id(conversation)];
+        let row = tx
+            .one("SELECT user_turns, gist FROM conversations WHERE organization_id = $1 AND id = $2", place())
+            .await?;
+        let mut gist = Gist::default();
+        // Begun under a release that read everything again each time.
+        if row.get::<i64>("user_turns")? > 0 && Gist::read(&row)?.is_none() {
+            let said = tx
+                .all(
+                    "SELECT role, text, language, sources, unknown FROM messages \
+                     WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id LIMIT $3",
+                    [place(), vec![SUMMED_UP.into()]].concat(),
+                )
+                .await?;
+            for row in &said {
+                match Speaker::of(row, "role")? {
+                    Speaker::User => {
+                        gist.hear(Question::of(&row.get::<String>("text")?, &row.get::<String>("language")?))
+                    }
+                    _ => gist.answer(&sources(&row.get::<String>("sources")?)?, row.flag("unknown")?),
+                }
+            }
+        }
+        let before = tx
+            .all(
+                "SELECT role, text FROM messages WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3",
+                [place(), vec![REMEMBERED.into()]].concat(),
+            )
+            .await?;
         let line = |row: &Row| Ok(Line { speaker: Speaker::of(row, "role")?, text: row.get("text")? });
-        before.iter().rev().map(line).collect()
+        Ok((before.iter().rev().map(line).collect::<Result<_, StoreError>>()?, gist))
     }
 
     /// Adds an answer with what happened on the way, and sums the conversation up anew.
@@ -554,8 +592,23 @@ impl Conversations<'_> {
         reply: &Reply,
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
+        let spoken: Option<String> = {
+            let mut tx = self.0.begin(Mode::Read).await?;
+            let sql = "SELECT language FROM conversations WHERE organization_id = $1 AND id = $2";
+            tx.one(sql, vec![id(organization), id(conversation)]).await?.get("language")?
+        };
+        let new = Message {
+            id: reply.id,
+            speaker: Speaker::Assistant,
+            text: reply.text.clone(),
+            language: language(&reply.text, &spoken.unwrap_or_default()),
+            sources: reply.sources.clone(),
+            at: reply.at,
+        };
+        let words = searched(&new.text, MOST_WORDS);
+        let miss = gaps::Miss::of(question, reply.top_score, reply.at).filter(|_| reply.unknown);
+        let unknown = miss.is_some();
         let mut tx = self.0.begin(Mode::Batch).await?;
-        let unknown = reply.unknown && gaps::is_question(question);
         let standing = match (reply.outcome, unknown) {
             (Some(Outcome::Transferred), _) => "transferred",
             (None, true) => "unknown",
@@ -567,7 +620,7 @@ impl Conversations<'_> {
                  last_at = $4, standing = $5, outcome = COALESCE($6, CASE outcome WHEN 'error' THEN 'completed' ELSE outcome END), \
                  ended_at = CASE WHEN CAST($6 AS TEXT) IS NULL THEN ended_at ELSE $4 END, \
                  closed = CASE WHEN CAST($6 AS TEXT) IS NULL THEN closed ELSE 1 END \
-                 WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, language",
+                 WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, gist",
                 vec![
                     id(organization),
                     id(conversation),
@@ -579,27 +632,25 @@ impl Conversations<'_> {
                 ],
             )
             .await?;
-        let fallback: Option<String> = row.get("language")?;
-        let new = Message {
-            id: reply.id,
-            speaker: Speaker::Assistant,
-            text: reply.text.clone(),
-            language: language(&reply.text, &fallback.unwrap_or_default()),
-            sources: reply.sources.clone(),
-            at: reply.at,
-        };
-        add(&mut tx, organization, conversation, &new, unknown, Some(reply.latency_ms)).await?;
+        add(&mut tx, organization, conversation, &new, &words, unknown, Some(reply.latency_ms)).await?;
         happened(&mut tx, organization, conversation, row.get("events")?, events, reply.at).await?;
-        if unknown {
-            let miss = gaps::Miss {
-                question,
-                environment: row.environment()?,
-                top_score: reply.top_score,
-                at: reply.at,
-            };
-            gaps::note(&mut tx, organization, row.id("agent_id")?, conversation, &miss).await?;
+        if let Some(miss) = miss {
+            gaps::note(&mut tx, organization, row.id("agent_id")?, conversation, row.environment()?, &miss)
+                .await?;
         }
-        sum_up(&mut tx, organization, conversation).await?;
+        let mut gist = Gist::read(&row)?.unwrap_or_default();
+        gist.answer(&reply.sources, unknown);
+        tx.exec(
+            "UPDATE conversations SET gist = $3, summary = $4, topic = $5 WHERE organization_id = $1 AND id = $2",
+            vec![
+                id(organization),
+                id(conversation),
+                gist.to_text().into(),
+                gist.summary().into(),
+                gist.topic().into(),
+            ],
+        )
+        .await?;
         tx.commit().await
     }
 
@@ -710,147 +761,7 @@ impl Conversations<'_> {
     }
 }
 
-/// Writes summary and topic from what was said.
-async fn sum_up(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    conversation: ConversationId,
-) -> Result<(), StoreError> {
-    let rows = tx
-        .all(
-            "SELECT role, text, language, sources, unknown FROM messages \
-             WHERE organization_id = $1 AND conversation_id = $2 ORDER BY id LIMIT $3",
-            vec![id(organization), id(conversation), SUMMED_UP.into()],
-        )
-        .await?;
-    let mut said = Vec::new();
-    for row in &rows {
-        said.push(Said {
-            speaker: Speaker::of(row, "role")?,
-            text: row.get("text")?,
-            language: row.get("language")?,
-            labels: sources(&row.get::<String>("sources")?)?.into_iter().map(|it| it.label).collect(),
-            unknown: row.flag("unknown")?,
-        });
-    }
-    tx.exec(
-        "UPDATE conversations SET summary = $3, topic = $4 WHERE organization_id = $1 AND id = $2",
-        vec![id(organization), id(conversation), summary(&said).into(), topic(&said).into()],
-    )
-    .await
-    .map(drop)
-}
-
-struct Said {
-    speaker: Speaker,
-    text: String,
-    language: String,
-    labels: Vec<String>,
-    unknown: bool,
-}
-
-/// What was asked and what became of it.
-fn summary(said: &[Said]) -> Option<String> {
-    let mut asked = said.iter().filter(|it| it.speaker == Speaker::User);
-    // A greeting says nothing of what it was about, unless there was nothing else.
-    let longest = asked.clone().max_by_key(|it| it.text.split_whitespace().count().min(4))?;
-    let first = asked.find(|it| it.text.split_whitespace().count() >= 3).unwrap_or(longest);
-    let mut quoted: String = first.text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if quoted.chars().count() > QUOTED {
-        quoted = quoted.chars().take(QUOTED).chain("…".chars()).collect();
-    }
-    let others = said.iter().filter(|it| it.speaker == Speaker::User).count() - 1;
-    let mut text = match others {
-        0 => format!("The visitor said: “{quoted}”"),
-        1 => format!("The visitor said: “{quoted}” and one more thing."),
-        _ => format!("The visitor said: “{quoted}” and {others} more things."),
-    };
-    let labels: BTreeSet<&str> =
-        said.iter().filter(|it| !it.unknown).flat_map(|it| it.labels.iter().map(String::as_str)).collect();
-    if !labels.is_empty() {
-        let labels: Vec<String> = labels.into_iter().take(3).map(|it| format!("“{it}”")).collect();
-        text.push_str(&format!(" The answers come from {}.", labels.join(", ")));
-    }
-    match said.iter().filter(|it| it.unknown).count() {
-        0 => {}
-        1 => text.push_str(" One question was not answered."),
-        some => text.push_str(&format!(" {some} questions were not answered.")),
-    }
-    Some(text)
-}
-
-/// The source that answered most often; without one, the word that visitors used most.
-fn topic(said: &[Said]) -> Option<String> {
-    let labels = said.iter().filter(|it| !it.unknown).flat_map(|it| &it.labels).cloned();
-    let words = said.iter().filter(|it| it.speaker == Speaker::User).flat_map(|it| {
-        // What the language's own analysis leaves is worth something; its stems are no words to show, so those are the plain ones.
-        let kept: BTreeSet<String> = terms(&it.text, &it.language).into_iter().collect();
-        let worth = move |word: &String| {
-            let mut stems = kept.iter().filter(|stem| word.starts_with(stem.as_str()));
-            word.chars().count() > 3 && stems.any(|stem| telling(stem, &it.language) == 1.0)
-        };
-        terms(&it.text, "").into_iter().filter(worth)
-    });
-    most(labels).or_else(|| most(words))
-}
-
-/// The most frequent, and of those the first.
-fn most(all: impl Iterator<Item = String>) -> Option<String> {
-    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
-    for (at, one) in all.enumerate() {
-        counts.entry(one).or_insert((0, at)).0 += 1;
-    }
-    let best = counts.into_iter().max_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-    best.map(|(one, _)| one)
-}
-
 /// What a conversation's sentiment is called, where there is one.
 pub fn sentiment(conversation: &Conversation) -> Option<(f64, Sentiment)> {
     conversation.mood.map(|mood| (mood.score(), mood.sentiment()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(speaker: Speaker, text: &str, labels: &[&str], unknown: bool) -> Said {
-        let labels = labels.iter().map(|it| (*it).to_owned()).collect();
-        Said { speaker, text: text.into(), language: "en".into(), labels, unknown }
-    }
-
-    #[test]
-    fn a_summary_says_what_was_asked_and_what_became_of_it() {
-        let all = [
-            said(Speaker::User, "Hello!", &[], false),
-            said(Speaker::Assistant, "Good day!", &[], false),
-            said(Speaker::User, "When do you open on Sundays?", &[], false),
-            said(Speaker::Assistant, "At nine.", &["Opening hours"], false),
-            said(Speaker::User, "Do you sell fish?", &[], false),
-            said(Speaker::Assistant, "I don't know.", &[], true),
-        ];
-        assert_eq!(
-            summary(&all).unwrap(),
-            "The visitor said: “When do you open on Sundays?” and 2 more things. \
-             The answers come from “Opening hours”. One question was not answered."
-        );
-        assert_eq!(topic(&all).as_deref(), Some("Opening hours"));
-        assert_eq!(summary(&[]), None);
-    }
-
-    #[test]
-    fn a_topic_without_a_source_is_what_was_asked_about_most() {
-        let all = [
-            said(Speaker::User, "Where is my parcel?", &[], false),
-            said(Speaker::User, "The parcel was sent on Monday", &[], false),
-        ];
-        assert_eq!(topic(&all).as_deref(), Some("parcel"));
-        assert_eq!(topic(&[said(Speaker::User, "???", &[], false)]), None);
-        // What came closest to a question that was not answered is not what it was about.
-        let close = [
-            said(Speaker::User, "Do you sell fish?", &[], false),
-            said(Speaker::Assistant, "I don't know that.", &["Opening hours"], true),
-        ];
-        assert_eq!(topic(&close).as_deref(), Some("fish"));
-        assert!(!summary(&close).unwrap().contains("Opening hours"));
-    }
 }

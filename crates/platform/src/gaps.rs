@@ -55,17 +55,22 @@ impl Gap {
     }
 }
 
-/// Whether a text asks anything: one without a word (`???`, an emoji) is no question that an answer could be missing for.
-pub(crate) fn is_question(text: &str) -> bool {
-    !terms(text, "").is_empty()
-}
-
 /// A question to note.
 pub(crate) struct Miss<'m> {
-    pub question: &'m str,
-    pub environment: Environment,
-    pub top_score: Option<f64>,
-    pub at: Timestamp,
+    question: &'m str,
+    /// What it comes down to.
+    asked: String,
+    top_score: Option<f64>,
+    at: Timestamp,
+}
+
+impl<'m> Miss<'m> {
+    /// Nothing, where the text asks nothing: one without a word (`???`, an emoji) is no question that an answer could be missing
+    /// for. `top_score`: of the passage that came closest, where there was one.
+    pub fn of(question: &'m str, top_score: Option<f64>, at: Timestamp) -> Option<Self> {
+        let asked: String = terms(question, "").join(" ").chars().take(TOLD_APART).collect();
+        (!asked.is_empty()).then_some(Self { question, asked, top_score, at })
+    }
 }
 
 /// Notes a question that was not answered.
@@ -74,13 +79,14 @@ pub(crate) async fn note(
     organization: OrganizationId,
     agent: AgentId,
     conversation: ConversationId,
+    environment: Environment,
     miss: &Miss<'_>,
 ) -> Result<(), StoreError> {
-    let asked: String = terms(miss.question, "").join(" ").chars().take(TOLD_APART).collect();
+    let asked = &miss.asked;
     // Organization, agent and words are unique, so a hash of them is as good as randomness.
     let hash = Sha256::new_with_prefix(organization.as_bytes())
         .chain_update(agent.as_bytes())
-        .chain_update(&asked)
+        .chain_update(asked)
         .finalize();
     let mut unique = [0; 10];
     unique.copy_from_slice(&hash[..10]);
@@ -96,7 +102,7 @@ pub(crate) async fn note(
                 id(KnowledgeGapId::generate(miss.at, unique)),
                 id(organization),
                 id(agent),
-                asked.into(),
+                asked.clone().into(),
                 miss.question.into(),
                 miss.top_score.map(|score| (score * 1_000.0) as i64).into(),
                 miss.at.into(),
@@ -110,7 +116,7 @@ pub(crate) async fn note(
             id(row.id::<KnowledgeGapId>("id")?),
             id(organization),
             id(conversation),
-            miss.environment.as_str().into(),
+            environment.as_str().into(),
         ],
     )
     .await

@@ -7,6 +7,7 @@ pub mod billing;
 pub mod carrier;
 pub mod conversations;
 pub mod gaps;
+mod gist;
 pub mod knowledge;
 pub mod model;
 pub mod mood;

@@ -22,6 +22,8 @@ mod conversations;
 mod crash;
 #[path = "binary/decisions.rs"]
 mod decisions;
+#[path = "binary/floods.rs"]
+mod floods;
 #[path = "binary/knowledge.rs"]
 mod knowledge;
 #[path = "binary/model.rs"]

@@ -339,6 +339,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_asked.sql"),
     include_str!("../migrations/0012_unanswered.sql"),
     include_str!("../migrations/0013_visitors_by_use.sql"),
+    include_str!("../migrations/0014_flat.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -40,11 +40,18 @@ impl Tx {
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(claim) = claim else { return Ok(None) };
-        self.exec("DELETE FROM idempotency WHERE expires_at <= $1", args![now]).await?;
+        // So many at once that those of a flood are not left to one of its neighbours.
+        self.exec(
+            "DELETE FROM idempotency WHERE (organization_id, actor, digest) IN \
+             (SELECT organization_id, actor, digest FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT 20)",
+            args![now],
+        )
+        .await?;
         let found = self
             .opt(
-                "SELECT operation, request, answer FROM idempotency WHERE organization_id = $1 AND actor = $2 AND digest = $3",
-                args![*organization.as_bytes(), claim.actor.clone(), claim.digest],
+                "SELECT operation, request, answer FROM idempotency WHERE organization_id = $1 AND actor = $2 AND digest = $3 \
+                 AND expires_at > $4",
+                args![*organization.as_bytes(), claim.actor.clone(), claim.digest, now],
             )
             .await?;
         let Some(row) = found else { return Ok(None) };
@@ -65,7 +72,9 @@ impl Tx {
         let Some(claim) = claim else { return Ok(()) };
         self.exec(
             "INSERT INTO idempotency (organization_id, actor, digest, operation, request, answer, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, actor, digest) DO UPDATE SET \
+             operation = excluded.operation, request = excluded.request, answer = excluded.answer, \
+             expires_at = excluded.expires_at",
             vec![
                 id(organization),
                 claim.actor.clone().into(),

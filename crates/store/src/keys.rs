@@ -159,6 +159,38 @@ impl Tx {
         })
     }
 
+    /// Counts a key that is about to be minted. The count that is kept is never less than the keys that work: those that
+    /// expired are taken out of it only when it comes to `most`, so that minting does not cost more the more was minted before.
+    async fn one_key_more(
+        &mut self,
+        organization: OrganizationId,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let kept = self
+            .one(
+                "UPDATE organizations SET keys = keys + 1 WHERE id = $1 RETURNING keys",
+                vec![id(organization)],
+            )
+            .await?;
+        if kept.get::<i64>("keys")? <= i64::from(most) {
+            return Ok(());
+        }
+        let counted = self
+            .one(
+                "UPDATE organizations SET keys = 1 + (SELECT COUNT(*) FROM secret_keys \
+                 WHERE organization_id = $1 AND revoked_at IS NULL AND expires_at > $2) WHERE id = $1 RETURNING keys",
+                vec![id(organization), now.into()],
+            )
+            .await?;
+        if counted.get::<i64>("keys")? > i64::from(most) {
+            return Err(StoreError::Conflict(
+                "The organization has as many keys as it may have; revoke one first.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Adds a secret to a key of either kind; older ones live until `old_until` at most, all but the newest of them not at all.
     pub(crate) async fn add_secret<I: Id>(
         &mut self,
@@ -230,17 +262,7 @@ impl dyn Store + '_ {
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
-        let row = tx
-            .one(
-                "SELECT COUNT(*) AS n FROM secret_keys WHERE organization_id = $1 AND revoked_at IS NULL AND expires_at > $2",
-                vec![id(organization), by.now.into()],
-            )
-            .await?;
-        if row.get::<i64>("n")? >= i64::from(most) {
-            return Err(StoreError::Conflict(
-                "The organization has as many keys as it may have; revoke one first.",
-            ));
-        }
+        tx.one_key_more(organization, most, by.now).await?;
         tx.exec(
             "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
              rate_limit_rpm, allowed_addresses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -406,6 +428,10 @@ impl dyn Store + '_ {
             vec![id(organization), id(key), by.now.into()],
         )
         .await?;
+        // One that expired before may have been taken out of the count already.
+        if by.now < old.expires_at {
+            tx.exec("UPDATE organizations SET keys = keys - 1 WHERE id = $1", vec![id(organization)]).await?;
+        }
         let row = tx.secret_key(organization, key, by.now).await?;
         tx.audit(organization, by, deed("api_key.revoked", &row, json!({}))).await?;
         let revision = tx.change(organization, Entity::SecretKey, key, by.now).await?;

@@ -450,3 +450,38 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
     })
     .await;
 }
+
+/// The count that limits keys is kept, not taken anew for each mint, and still only keys that work count.
+#[tokio::test]
+async fn only_keys_that_work_count_against_the_limit() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let seal = |_: &SecretKeyRow| vec![];
+        let mint_at = async |now: Timestamp| {
+            let new = NewSecretKey { expires_at: now.plus(DAY), ..new_key(user) };
+            store.mint_secret_key(organization, &new, 3, None, &by_at(now), &seal).await
+        };
+        let mut minted = Vec::new();
+        for _ in 0..3 {
+            match mint_at(NOW).await.unwrap() {
+                Once::Fresh(key) => minted.push(key.id),
+                Once::Replay(_) => panic!("nothing was claimed"),
+            }
+        }
+        assert!(matches!(mint_at(NOW).await, Err(StoreError::Conflict(_))));
+        // One that is revoked makes room, once however often it is revoked.
+        for _ in 0..2 {
+            store.revoke_secret_key(organization, minted[0], &by_at(NOW)).await.unwrap();
+        }
+        mint_at(NOW).await.unwrap();
+        assert!(matches!(mint_at(NOW).await, Err(StoreError::Conflict(_))));
+        // So do those that expired; to revoke one of them makes no more.
+        let later = NOW.plus(2 * DAY);
+        mint_at(later).await.unwrap();
+        store.revoke_secret_key(organization, minted[1], &by_at(later)).await.unwrap();
+        mint_at(later).await.unwrap();
+        mint_at(later).await.unwrap();
+        assert!(matches!(mint_at(later).await, Err(StoreError::Conflict(_))));
+    })
+    .await;
+}
