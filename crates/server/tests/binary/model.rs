@@ -9,6 +9,11 @@ use std::time::Duration;
 
 /// Worlds whose live conversations a model answers.
 fn with_model(at: &OpenAi) -> impl Iterator<Item = World> {
+    waiting_for(at, "1")
+}
+
+/// The same, where the model may say nothing for so long.
+fn waiting_for(at: &OpenAi, seconds: &'static str) -> impl Iterator<Item = World> {
     let folder = tempfile::tempdir().unwrap().keep();
     let file = openai::key_file(&folder);
     let kept = |text: &str| -> &'static str { text.to_owned().leak() };
@@ -16,7 +21,7 @@ fn with_model(at: &OpenAi) -> impl Iterator<Item = World> {
         ("MODEL_URL", kept(&at.url)),
         ("MODEL_NAME", openai::NAME),
         ("MODEL_KEY_FILE", kept(&file)),
-        ("MODEL_IDLE_SECONDS", "1"),
+        ("MODEL_IDLE_SECONDS", seconds),
         ("OUTBOUND_ALLOW", "127.0.0.1"),
     ];
     worlds(settings.leak())
@@ -300,5 +305,69 @@ fn skills_run_and_the_owner_sees_it() {
         let got = world.server.as_key(&test, "POST", &simulate, Some(&transcript));
         assert_eq!(said(&got, "tool_call")[0]["status"], "succeeded", "{got:?}");
         assert_eq!(asked.lock().unwrap().len(), 4);
+    }
+}
+
+/// Item F4 for streams of events: what is narrowed while an answer is made ends it within two seconds, and says what was taken away.
+#[test]
+fn every_narrowing_ends_a_stream() {
+    let at = OpenAi::start();
+    for world in waiting_for(&at, "20") {
+        let server = &world.server;
+        let owner = |method: &str, path: &str, body: Value| {
+            server.as_member(&world.owner, method, &format!("/api/v1{path}"), Some(&body)).data()
+        };
+        let ends = |code: &str, ask: &(dyn Fn() -> Got + Sync), take: &dyn Fn()| {
+            at.script([Reply::Hang(Duration::from_secs(15))]);
+            std::thread::scope(|scope| {
+                let answer = scope.spawn(ask);
+                while at.asked().is_empty() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                take();
+                let begun = std::time::Instant::now();
+                let got = answer.join().unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(2), "{code}: {:?}", begun.elapsed());
+                assert_eq!(said(&got, "error")[0]["code"], code, "{got:?}");
+                assert!(said(&got, "done").is_empty(), "{got:?}");
+            });
+        };
+        let transcript = json!({"draftMode": true, "transcript": [{"role": "user", "text": "Hello"}]});
+        let simulate = format!("/api/v1/agents/{}/simulate", world.agent);
+        let scopes = json!(["agents:read", "agents:write"]);
+        let key = |name: &str| server.mint(&world.owner, json!({"name": name, "scopes": scopes}));
+
+        let (id, narrowed) = key("narrowed");
+        ends(
+            "insufficient_scope",
+            &|| server.as_key(&narrowed, "POST", &simulate, Some(&transcript)),
+            &|| {
+                owner("PATCH", &format!("/api-keys/{id}"), json!({"scopes": ["agents:read"]}));
+            },
+        );
+        let (id, fenced) = key("fenced");
+        ends(
+            "address_not_allowed",
+            &|| server.as_key(&fenced, "POST", &simulate, Some(&transcript)),
+            &|| {
+                owner("PATCH", &format!("/api-keys/{id}"), json!({"allowedAddresses": ["192.0.2.0/24"]}));
+            },
+        );
+        let members = server.as_member(&world.owner, "GET", "/api/v1/members", None).data();
+        let admin =
+            members.as_array().unwrap().iter().find(|it| it["email"] == "admin@alpha.example").unwrap();
+        let path = format!("/members/{}", text(&admin["id"]));
+        ends(
+            "insufficient_scope",
+            &|| server.as_member(&world.admin, "POST", &simulate, Some(&transcript)),
+            &|| {
+                owner("PATCH", &path, json!({"role": "viewer"}));
+            },
+        );
+        let (_, visitor) = visit(&world, &world.pk);
+        ends("origin_not_allowed", &|| chat(&world, &visitor, "Hello"), &|| {
+            let path = format!("/agents/{}/publishable-keys/{}", world.agent, world.pk_id);
+            owner("PATCH", &path, json!({"allowedOrigins": ["https://app.shop.example:8443"]}));
+        });
     }
 }

@@ -1,6 +1,8 @@
 //! Talk tokens and the WebSocket that one opens.
 
 use crate::support::{SHOP, Server, World, text, worlds};
+use flowyte_core::id::{Id, OrganizationId};
+use flowyte_store::{Mode, Sqlite};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::TcpStream;
@@ -198,6 +200,128 @@ fn a_token_is_good_once_and_from_where_it_may_be_used() {
         assert_eq!(winners, 1);
         assert_eq!(status("/realtime", &offer, None), invalid);
     }
+}
+
+/// Takes something away and says how: each is a way in which the one who asked for a token may no longer talk.
+type Narrowing = (&'static str, Box<dyn Fn(&World, &str)>);
+
+/// Item F4 for open streams: whatever is narrowed ends the connection within two seconds.
+#[test]
+fn every_narrowing_ends_a_conversation() {
+    let patch = |body: Value| -> Box<dyn Fn(&World, &str)> {
+        Box::new(move |world, id| {
+            let path = format!("/api/v1/api-keys/{id}");
+            world.server.as_member(&world.owner, "PATCH", &path, Some(&body)).data();
+        })
+    };
+    let ends = |what: &str, mut socket: Socket, take: &dyn Fn()| {
+        say(&mut socket, "Still there?");
+        until(&mut socket, "done");
+        take();
+        let begun = Instant::now();
+        assert_eq!(closed(&mut socket), Some(CloseCode::Policy), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
+    };
+    for world in worlds(&[]) {
+        let server = &world.server;
+        // What is done to a key, which is met by both of its secrets.
+        let keys: [Narrowing; 4] = [
+            ("scopes", patch(json!({"scopes": ["agents:read"]}))),
+            ("addresses", patch(json!({"allowedAddresses": ["192.0.2.0/24"]}))),
+            ("grace", patch(json!({"graceEndsAt": "2020-01-01T00:00:00Z"}))),
+            (
+                "revocation",
+                Box::new(|world, id| {
+                    let path = format!("/api/v1/api-keys/{id}");
+                    world.server.as_member(&world.owner, "DELETE", &path, None).data();
+                }),
+            ),
+        ];
+        for (what, take) in keys {
+            let body = json!({"name": what, "scopes": ["agents:read", "agents:write"]});
+            let (id, key) = server.mint(&world.owner, body);
+            let socket = talk(server, &mint(server, &key, &world.agent, false));
+            let path = format!("/api/v1/api-keys/{id}/rotate");
+            server.as_member(&world.owner, "POST", &path, Some(&json!({"graceSeconds": 3600}))).data();
+            ends(what, socket, &|| take(&world, &id));
+        }
+        // What is done to a member.
+        let open = |cookie: &str| {
+            let path = format!("/api/v1/agents/{}/talk-token", world.agent);
+            talk(server, &server.as_member(cookie, "POST", &path, Some(&json!({}))).data())
+        };
+        let members = server.as_member(&world.owner, "GET", "/api/v1/members", None).data();
+        let member = |email: &str| {
+            let found = members.as_array().unwrap().iter().find(|it| it["email"] == email).unwrap();
+            format!("/api/v1/members/{}", text(&found["id"]))
+        };
+        let lowered = member("admin@alpha.example");
+        ends("role", open(&world.admin), &|| {
+            server.as_member(&world.owner, "PATCH", &lowered, Some(&json!({"role": "viewer"}))).data();
+        });
+        let removed = member("developer@alpha.example");
+        ends("removal", open(&world.developer), &|| {
+            server.as_member(&world.owner, "DELETE", &removed, None).data();
+        });
+        let out = server.log_in("ada@alpha.example", crate::support::PASSWORD).cookie();
+        ends("sign-out", open(&out), &|| {
+            server.as_member(&out, "POST", "/api/v1/auth/logout", None);
+        });
+        // What is done to the page that the connection comes from.
+        let offer =
+            format!("flowyte.talk.v1, {}", text(&mint(server, &world.all, &world.agent, false)["token"]));
+        let socket = connect(server, "/realtime", &offer, Some(SHOP)).unwrap();
+        ends("origin", socket, &|| {
+            let path = format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, world.pk_id);
+            let body = json!({"allowedOrigins": ["https://elsewhere.example"]});
+            server.as_member(&world.owner, "PATCH", &path, Some(&body)).data();
+        });
+    }
+}
+
+/// An operator who suspends an organization ends what it has open, as soon as the server hears of it.
+#[test]
+fn a_suspended_organization_talks_no_more() {
+    let world = World::new(&[]);
+    let mut socket = talk(&world.server, &mint(&world.server, &world.all, &world.agent, true));
+    let organization = OrganizationId::parse(&world.organization).unwrap();
+    let file = world.server.folder.join("flowyte.db");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = Sqlite::open(&file).await.unwrap();
+        let mut tx = store.begin(Mode::Write).await.unwrap();
+        tx.exec(
+            "UPDATE organizations SET suspended = 1 WHERE id = $1",
+            vec![flowyte_store::db::id(organization)],
+        )
+        .await
+        .unwrap();
+        let now = flowyte_core::Timestamp::from_micros(0);
+        tx.change(organization, flowyte_store::Entity::Organization, organization, now).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    // Another organization's change makes the server read what changed.
+    let (_, _) = world.server.mint(&world.other_owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    let begun = Instant::now();
+    assert_eq!(closed(&mut socket), Some(CloseCode::Policy));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+/// A question over a WebSocket costs what a request costs.
+#[test]
+fn each_question_is_charged_to_the_keys_limit() {
+    let world = World::new(&[]);
+    let server = &world.server;
+    let body = json!({"name": "slow", "scopes": ["agents:write"], "rateLimitRpm": 3});
+    let (_, key) = server.mint(&world.owner, body);
+    let mut socket = talk(server, &mint(server, &key, &world.agent, true));
+    for _ in 0..2 {
+        say(&mut socket, "Hello?");
+        until(&mut socket, "done");
+    }
+    say(&mut socket, "And now?");
+    let events = until(&mut socket, "error");
+    assert_eq!(events.last().unwrap()["data"]["code"], "rate_limited", "{events:?}");
 }
 
 #[test]
