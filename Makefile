@@ -1,7 +1,7 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test torture lint run web demo screenshots browser bench fuzz compiler postgres proxies
+.PHONY: test torture lint run web demo screenshots browser bench fuzz compiler postgres faketime proxies
 
-test: compiler postgres proxies browser web lint
+test: compiler postgres faketime proxies browser web lint
 	cargo test --workspace --locked
 	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
@@ -57,6 +57,10 @@ fuzz: compiler
 compiler:
 	@command -v cargo >/dev/null || { echo "Rust 1.95 is needed: https://rustup.rs" >&2; exit 1; }
 	@tools/install cc build-essential
+
+# A test sets the clock of the server that it started.
+faketime:
+	@tools/install '/usr/lib/*/faketime/libfaketimeMT.so.1' faketime
 
 # The tests start a PostgreSQL of their own in a temporary folder; they need its server programs, pgrep to hang
 # it, promtool to read the metrics, and what the README uses.

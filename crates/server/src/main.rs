@@ -55,6 +55,9 @@ enum Command {
     /// Look after the peppers, under which credentials are stored. The server must be stopped to change them.
     #[command(subcommand)]
     Pepper(PepperCommand),
+    /// Look after the time that expiries are decided by. The server must be stopped.
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
@@ -97,6 +100,12 @@ enum PepperCommand {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+#[derive(Subcommand)]
+enum ClockCommand {
+    /// Make the clock's time count again after it was wrongly ahead. What expired only by the wrong time works again.
+    Reset(Settings),
 }
 
 #[derive(Subcommand)]
@@ -210,6 +219,9 @@ fn main() -> ExitCode {
         }
         Command::Pepper(PepperCommand::Retire { id, settings }) => {
             settings.read().and_then(|it| block_on(async move { upkeep::pepper_retire(&it, &id).await }))
+        }
+        Command::Clock(ClockCommand::Reset(settings)) => {
+            settings.read().and_then(|it| block_on(async move { upkeep::clock_reset(&it).await }))
         }
         Command::ReadFile { media_type } => read_standard_input(&media_type),
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),

@@ -2,8 +2,10 @@
 //! codes), never from a caller. What other crates count stands beside what they count.
 
 use crate::app::App;
+use crate::clock::{Clock, System};
 use crate::problem::Code;
 use flowyte_core::OperationIndex;
+use flowyte_core::time::SECOND;
 use flowyte_platform::knowledge::Knowledge;
 use prometheus::core::Collector;
 use prometheus::{
@@ -111,6 +113,11 @@ pub async fn render(app: &App) -> prometheus::Result<String> {
             "flowyte_time_seconds",
             "The clock that decisions go by, in seconds since 1970.",
             app.now().as_millis() as f64 / 1000.0,
+        ),
+        (
+            "flowyte_clock_behind_seconds",
+            "How far the machine's clock is behind that; above zero after it was set back.",
+            app.now().since(System.now()).max(0) as f64 / SECOND as f64,
         ),
         (
             "flowyte_draining",

@@ -1,7 +1,7 @@
 //! `flowyte serve`: from a configuration to a server that answers, and back down again.
 
 use crate::app::App;
-use crate::clock::{Clock, Entropy, System};
+use crate::clock::{Clock, Entropy, Steady, System};
 use crate::config::{Carrier, Config, Database, Payment};
 use crate::pepper::Peppers;
 use crate::reading::Apart;
@@ -41,6 +41,8 @@ use zeroize::Zeroizing;
 const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
 /// How often counters are written. A crash loses at most these.
 const FLUSH: Duration = Duration::from_secs(1);
+/// How often it is written down how late it is.
+const KEEP_TIME: Duration = Duration::from_secs(10);
 /// Knowledge sources that are read at once.
 const READERS: usize = 2;
 /// How often somebody looks for sources that are due without having been woken.
@@ -222,7 +224,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let carriers = open_carriers(&config)?;
     let answerers = open_answerers(&config)?;
     let api = contract()?;
-    let now = System.now();
+    let clock = Steady::new(System, store.seen_at().await?)?;
+    let now = clock.now();
     let shared = matches!(config.database, Database::Postgres(_));
     let scopes = api.contract().scopes().clone();
     let replica = Replica::load(store.clone(), scopes, config.organization_rpm, shared, now).await?;
@@ -238,7 +241,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         answerers,
         payments,
         carriers,
-        Box::new(System),
+        Box::new(clock),
         Box::new(System),
     )
     .map_err(|wrong| anyhow::anyhow!("handlers and contract do not agree:\n  {}", wrong.join("\n  ")))?;
@@ -257,6 +260,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(ops::serve(app.clone(), operations, stopped(stopping.clone())));
     tasks.spawn(write_usage(app.clone(), stopped(stopping.clone())));
+    tasks.spawn(keep_time(app.clone(), stopped(stopping.clone())));
     if shared {
         tasks.spawn(follow(app.clone(), stopped(stopping.clone())));
     }
@@ -297,6 +301,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
     flush(&app).await;
+    note_time(&app).await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -421,6 +426,26 @@ async fn announce(app: &App) -> anyhow::Result<()> {
     let line = format!("Set up at {}/setup#token={}\n", app.config.public_url, secret.expose());
     // To standard output alone: it is for the person who started it, not for the log.
     std::io::stdout().write_all(line.as_bytes()).context("the set-up link can't be printed")
+}
+
+/// Writes down how late it is, so that time does not go back over a start. Each change of credentials does so too.
+async fn keep_time(app: Arc<App>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut ticks = interval(KEEP_TIME);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = ticks.tick() => note_time(&app).await,
+        }
+    }
+}
+
+async fn note_time(app: &App) {
+    let now = app.now();
+    if let Err(error) = app.store.note_time(now).await {
+        tracing::warn!(%error, "how late it is could not be written; the next time is in ten seconds");
+    }
 }
 
 async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {

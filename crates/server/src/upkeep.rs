@@ -3,7 +3,7 @@
 use crate::clock::{Clock, System};
 use crate::config::{Config, Database};
 use crate::pepper::Peppers;
-use crate::serve::{contract, open_folder};
+use crate::serve::{contract, open_folder, open_store};
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use flowyte_core::Pepper;
@@ -289,6 +289,21 @@ fn merge_peppers(config: &Config, from: &Path) -> anyhow::Result<()> {
         return Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o600))?);
     }
     Ok(Peppers::merge(file, from)?)
+}
+
+/// Makes the clock's time count, where the database has seen a later one that was wrong.
+pub async fn clock_reset(config: &Config) -> anyhow::Result<String> {
+    let _lock = open_folder(&config.data)?;
+    let store = open_store(config).await?;
+    let (seen, now) = (store.seen_at().await?, System.now());
+    store.reset_time(now).await?;
+    store.close().await;
+    Ok(match seen > now {
+        true => format!(
+            "time counts from {now}; the database had seen {seen}, and what expired only by that time works again"
+        ),
+        false => format!("the clock was not behind: it says {now}, and the database had seen {seen}"),
+    })
 }
 
 /// Makes a new pepper the current one. The old ones go on finding what they made.

@@ -16,6 +16,8 @@ mod attacks;
 mod billing;
 #[path = "binary/canary.rs"]
 mod canary;
+#[path = "binary/clock.rs"]
+mod clock;
 #[path = "binary/conversations.rs"]
 mod conversations;
 #[path = "binary/crash.rs"]

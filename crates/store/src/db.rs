@@ -268,7 +268,11 @@ impl Tx {
         now: Timestamp,
     ) -> Result<Revision, StoreError> {
         let row = self
-            .one("UPDATE head SET revision = revision + 1 WHERE id = 1 RETURNING revision", vec![])
+            .one(
+                "UPDATE head SET revision = revision + 1, seen_at = CASE WHEN seen_at < $1 THEN $1 ELSE seen_at END \
+                 WHERE id = 1 RETURNING revision",
+                args![now],
+            )
             .await?;
         let revision: Revision = row.get("revision")?;
         self.exec(
@@ -340,6 +344,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0012_unanswered.sql"),
     include_str!("../migrations/0013_visitors_by_use.sql"),
     include_str!("../migrations/0014_flat.sql"),
+    include_str!("../migrations/0015_time.sql"),
 ];
 
 /// The embedded database: one file, one process.

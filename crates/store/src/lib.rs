@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod measure;
 pub mod publishable;
 pub mod restore;
+pub mod time;
 pub mod usage;
 
 pub use audit::{Actor, AuditEvent, By};

@@ -137,7 +137,10 @@ impl Server {
                 &format!("127.0.0.1:{ops_port}"),
             ])
             .env("FLOWYTE_DRAIN_DELAY", "0")
-            .envs(settings.iter().map(|(name, value)| (format!("FLOWYTE_{name}"), value.clone())))
+            .envs(settings.iter().map(|(name, value)| match name.strip_prefix("env:") {
+                Some(variable) => (variable.to_owned(), value.clone()),
+                None => (format!("FLOWYTE_{name}"), value.clone()),
+            }))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
