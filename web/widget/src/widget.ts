@@ -48,7 +48,7 @@ const STYLE = `
   --accent: #0b57d0; --on-accent: #fff; --radius: 14px; --paper: #fff; --ink: #16181d; --quiet: #5b616e; --line: #d8dbe1; --mine: #e8f0fe; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :host { --paper: #1b1d22; --ink: #e8e9ec; --quiet: #a3a9b6; --line: #3a3f49; --mine: #1d3357; --bad: #ffb4ab; } }
 /* Within a page of ours, beside what it previews. */
-:host([inline]) { position: static; display: block; width: fit-content; margin: 8px 0; } :host([inline]) .panel { height: 440px; box-shadow: none; }
+:host([inline]) { position: static; display: block; width: fit-content; margin: 8px 0; } :host([inline]) .panel { height: 440px; max-width: 100%; box-shadow: none; }
 :host([hidden]) { display: none; }
 * { box-sizing: border-box; font: inherit; }
 button { cursor: pointer; border: 0; color: inherit; background: none; }
