@@ -155,7 +155,7 @@ impl Checks {
         for parameter in self.parameters.iter().filter(|it| it.place == place) {
             let values = sent(&parameter.name);
             if values.len() > 1 && parameter.kind != TextKind::Composite {
-                errors.push(parameter.error("may stand only once"));
+                errors.push(parameter.error("must be sent only once"));
                 continue;
             }
             match values.into_iter().next() {

@@ -28,7 +28,7 @@ impl fmt::Display for InvalidAddressBlock {
         f.write_str(match self {
             Self::Address => "not an IPv4 or IPv6 address",
             Self::Prefix => "the prefix length is not 0 to 32 (IPv4) or 0 to 128 (IPv6)",
-            Self::HostBits => "bits after the prefix are set; clear them or lengthen the prefix",
+            Self::HostBits => "the address has bits set after the prefix; clear them or lengthen the prefix",
         })
     }
 }

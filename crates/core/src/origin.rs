@@ -32,7 +32,7 @@ impl fmt::Display for InvalidOrigin {
             Self::Form => {
                 "an origin is written scheme://host or scheme://host:port, like https://shop.example"
             }
-            Self::Null => "null is what every sandboxed page sends, so it can't be listed",
+            Self::Null => "null can't be listed: every sandboxed page sends it",
             Self::Wildcard => "wildcards are not accepted; list each origin by name",
             Self::Path => "an origin ends after the host and port; drop the path, query and trailing slash",
             Self::Scheme => "the scheme must be https; http only for localhost and 127.0.0.1 on a test key",

@@ -248,7 +248,7 @@ impl Parameters {
             Some(_) => return invalid(FIELD, "must have an object as properties"),
         };
         if let Err(error) = jsonschema::draft202012::meta::validate(&schema) {
-            return invalid(FIELD, format!("is no JSON Schema: {}", error.masked()));
+            return invalid(FIELD, format!("is not a JSON Schema: {}", error.masked()));
         }
         for name in &required {
             if !properties.is_some_and(|it| it.contains_key(name)) {

@@ -181,7 +181,10 @@ impl App {
 impl From<NoEntropy> for Problem {
     fn from(error: NoEntropy) -> Self {
         tracing::error!(%error, "nothing secret can be made");
-        Self::new(Code::DependencyUnavailable, "The machine gives no randomness; nothing was made.")
+        Self::new(
+            Code::DependencyUnavailable,
+            "The operating system has no random numbers at the moment; nothing was created.",
+        )
     }
 }
 
@@ -191,7 +194,7 @@ pub fn or_internal<T>(value: Option<T>, what: &'static str) -> Outcome<T> {
         tracing::error!(what, "an invariant does not hold");
         Problem::new(
             Code::InternalError,
-            "Something went wrong here; the operator finds it under the request id.",
+            "Something went wrong on the server. The operator finds the cause in the log, under the request id.",
         )
     })
 }

@@ -85,7 +85,7 @@ pub async fn serve(
 fn panicked() -> Problem {
     Problem::new(
         Code::InternalError,
-        "Something went wrong here; the operator finds it under the request id.",
+        "Something went wrong on the server. The operator finds the cause in the log, under the request id.",
     )
 }
 
@@ -179,11 +179,14 @@ pub fn refuse(app: &App, refusal: HeadRefusal, peer: SocketAddr) -> Response<Byt
 }
 
 fn tunnel() -> Problem {
-    Problem::new(Code::MethodNotAllowed, "Nothing can be tunnelled through here.").allow(String::new())
+    Problem::new(Code::MethodNotAllowed, "CONNECT is not supported.").allow(String::new())
 }
 
 fn too_many_fields() -> Problem {
-    Problem::new(Code::HeadersTooLarge, "At most 16 KiB of header fields and 100 of them are taken.")
+    Problem::new(
+        Code::HeadersTooLarge,
+        "Too many header fields; at most 100 of them and 16 KiB altogether are accepted.",
+    )
 }
 
 /// One request, in a straight line.
@@ -515,7 +518,7 @@ async fn read(
     room.grow(bytes.len())?;
     let value = check_body(app, operation, &bytes).await?.map_err(|error| match error {
         BodyError::Syntax(why) => {
-            Problem::new(Code::MalformedRequest, format!("The body is no JSON text: {why}."))
+            Problem::new(Code::MalformedRequest, format!("The body is not valid JSON: {why}."))
         }
         BodyError::Invalid(errors) => Problem::invalid(errors),
     })?;

@@ -35,7 +35,7 @@ pub async fn payments(app: &App, parts: &Parts, body: Incoming, address: IpAddr)
         Err(why) => {
             // Guessing is metered like any other invalid credential.
             app.strangers.take(neighbourhood(address), now).map_err(Problem::limited)?;
-            return Err(Problem::new(Code::MalformedRequest, format!("The notice is not believed: {why}.")));
+            return Err(Problem::new(Code::MalformedRequest, format!("The notification is refused: {why}.")));
         }
     };
     if let Some(notice) = notice {

@@ -62,7 +62,7 @@ pub fn answer(warrant: Arc<Warrant>, events: Receiver<Event>, speech: impl Speec
 
 /// Says that the credential of what is under way has ended.
 pub fn ended() -> Problem {
-    Problem::new(Code::CredentialRevoked, "The credential of this stream has ended.")
+    Problem::new(Code::CredentialRevoked, "The credential of this stream was revoked or has expired.")
 }
 
 /// One event (HTML Living Standard §9.2). JSON has no line break of its own.

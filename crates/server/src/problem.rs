@@ -48,17 +48,17 @@ macro_rules! codes {
 
 codes! {
     MalformedRequest "malformed_request" 400 "Malformed request"
-        "The request can be read in more than one way, or not at all: a path with dot segments, empty segments or escapes that are not needed, more than one credential, a header or JSON text that is broken. Send the plain form; nothing was done.";
+        "The request is broken, or could be read in more than one way: a path with dot segments, empty segments or needless escapes, more than one credential, an invalid header, or a body that is not valid JSON. Nothing was done. `detail` says what to change.";
     ValidationError "validation_error" 400 "Validation failed"
-        "The body, a parameter or a header breaks the contract. `errors` names each field and what is wrong with it.";
+        "The body, a parameter or a header is not as the API reference says. `errors` names each field and what is wrong with it.";
     IdempotencyKeyReused "idempotency_key_reused" 409 "Idempotency key reused"
-        "This Idempotency-Key came before with another request. Use a new key for a new request, and the same body for a repeated one.";
+        "This Idempotency-Key was already used for another request. Use a new key for a new request, and the same body for a repeated one.";
     MissingCredential "missing_credential" 401 "Credential required"
         "The operation needs a credential and none came. Send `Authorization: Bearer …` with a key; in the dashboard, sign in. A key in the URL or in another header is not read.";
     InvalidCredential "invalid_credential" 401 "Credential not valid"
         "The credential is malformed, cut short or not known here. Copy it again in full; if it is lost, mint a new key.";
     CredentialExpired "credential_expired" 401 "Credential expired"
-        "The key, the session or the rotated secret is past its time. Use the newest secret, mint a new key, or sign in again.";
+        "The key, the session or the rotated secret has expired. Use the newest secret, mint a new key, or sign in again.";
     CredentialRevoked "credential_revoked" 401 "Credential revoked"
         "The key was revoked or the session ended, which can't be undone. Mint a new key, or sign in again.";
     LoginFailed "login_failed" 401 "Login failed"
@@ -68,11 +68,11 @@ codes! {
     CredentialNotAllowed "credential_not_allowed" 403 "Credential kind not allowed"
         "The operation does not take this kind of credential, whatever its scopes. `allowed` names the kinds it takes.";
     OperationReserved "operation_reserved" 403 "Operation reserved"
-        "The operation is declared and not released yet. No scope opens it.";
+        "The operation is planned but not available yet, whatever the scopes.";
     InsufficientScope "insufficient_scope" 403 "Scope missing"
-        "The credential is good and lacks a scope. `requiredScopes` lists the sets of which one is needed, `missingScopes` what to add.";
+        "The credential is valid but lacks a scope. `requiredScopes` lists the sets of which one is needed, `missingScopes` what to add.";
     ScopeNotGrantable "scope_not_grantable" 403 "Scope not grantable"
-        "Nobody can grant what they do not hold, and some scopes and roles can't be held by this kind of credential or granted by this role.";
+        "You can only grant scopes that you hold yourself. Some scopes can't be given to this kind of credential, and some roles can't be granted by yours.";
     OriginNotAllowed "origin_not_allowed" 403 "Origin not allowed"
         "A publishable key works only on the web origins it lists, and the request came from another or named none. Add the page's origin to the key, exactly as the browser sends it: scheme, host, port.";
     AgentNotAllowed "agent_not_allowed" 403 "Agent not allowed"
@@ -90,7 +90,7 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "The path exists without this method. The `Allow` header lists those it has.";
     Conflict "conflict" 409 "Conflict"
-        "The present state does not allow the change; `detail` says why.";
+        "The change conflicts with the present state of the resource; `detail` says why.";
     StaleVersion "stale_version" 409 "Stale version"
         "Somebody changed the resource since it was read. `current` is how it is now: apply the change to that.";
     NoPublishedVersion "no_published_version" 409 "No published version"
@@ -104,11 +104,11 @@ codes! {
     RateLimited "rate_limited" 429 "Rate limited"
         "Too many requests. Wait as many seconds as `Retry-After` says.";
     InternalError "internal_error" 500 "Internal error"
-        "Something went wrong here. The operator finds it in the log under the request id.";
+        "Something went wrong on the server. The operator finds the cause in the log, under the request id.";
     VerificationUnavailable "verification_unavailable" 503 "Verification unavailable"
-        "This node can't prove at the moment that what it knows of credentials is fresh, and it does not guess. Try again after `Retry-After`.";
+        "The server can't make sure at the moment that its copy of the credentials is up to date, so it refuses rather than guesses. Try again after `Retry-After`.";
     DependencyUnavailable "dependency_unavailable" 503 "Dependency unavailable"
-        "Something this operation needs, such as the database, is away. Nothing was acknowledged; try again after `Retry-After`.";
+        "Something that this operation needs does not answer: the database, the model, the payment provider or the carrier. `detail` says which. Nothing was changed; try again after `Retry-After`.";
     HeadersTooLarge "headers_too_large" 431 "Headers too large"
         "A request may carry at most 16 KiB of header fields and at most 100 of them.";
     RequestTimeout "request_timeout" 408 "Request timeout"
@@ -173,7 +173,7 @@ impl Problem {
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let errors = errors.into_iter().map(|it| json!({"field": it.field, "message": it.message}));
         let errors = Value::Array(errors.collect());
-        Self::new(Code::ValidationError, "The request breaks the contract; `errors` says where.")
+        Self::new(Code::ValidationError, "The request is not valid; `errors` says where.")
             .with("errors", errors)
     }
 
@@ -184,7 +184,10 @@ impl Problem {
 
     /// Not in this organization, wherever else it may be.
     pub fn not_found() -> Self {
-        Self::new(Code::NotFound, "There is nothing here by this name.")
+        Self::new(
+            Code::NotFound,
+            "Nothing was found: no such path, or no such resource in your organization.",
+        )
     }
 
     /// Too many requests.
@@ -242,15 +245,13 @@ impl Problem {
                 Code::InvalidCredential,
                 "The credential is malformed or not known; a Bearer key in full is expected.",
             ),
-            Denial::CredentialExpired => {
-                Self::new(Code::CredentialExpired, "The credential is past its time.")
-            }
+            Denial::CredentialExpired => Self::new(Code::CredentialExpired, "The credential has expired."),
             Denial::CredentialRevoked => {
                 Self::new(Code::CredentialRevoked, "The credential was revoked or has ended.")
             }
             Denial::VerificationUnavailable => Self::new(
                 Code::VerificationUnavailable,
-                "What this node knows of credentials may be out of date; try again shortly.",
+                "The server's copy of the credentials may be out of date; try again shortly.",
             ),
             Denial::OrganizationSuspended => {
                 Self::new(Code::OrganizationSuspended, "The operator suspended this organization.")
@@ -272,11 +273,11 @@ impl Problem {
                 .with("allowed", kinds.into())
             }
             Denial::OperationReserved => {
-                Self::new(Code::OperationReserved, "This operation is declared and not released yet.")
+                Self::new(Code::OperationReserved, "This operation is planned but not available yet.")
             }
             Denial::CrossSiteRequest => Self::new(
                 Code::CrossSiteRequest,
-                "Nothing proves that this request was made by the dashboard itself.",
+                "This change was asked for with a session cookie, and nothing shows that it comes from the dashboard itself. Send Origin or Sec-Fetch-Site, or use a key.",
             ),
             Denial::OriginNotAllowed => {
                 Self::new(Code::OriginNotAllowed, "The key does not list the origin of this request.")
@@ -362,7 +363,7 @@ impl From<StoreError> for Problem {
             StoreError::Crowded(why) => Self::new(Code::RateLimited, why).retry_after(2),
             StoreError::IdempotencyKeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "This Idempotency-Key came before with another request.",
+                "This Idempotency-Key was already used for another request.",
             ),
             StoreError::Denied(denial) => Self::ended(denial),
             StoreError::Busy => Self::new(
@@ -373,14 +374,14 @@ impl From<StoreError> for Problem {
                 tracing::error!(what, "a stored row can't be read");
                 Self::new(
                     Code::InternalError,
-                    "Something went wrong here; the operator finds it under the request id.",
+                    "Something went wrong on the server. The operator finds the cause in the log, under the request id.",
                 )
             }
             StoreError::Unusable(_) | StoreError::Database(_) => {
                 tracing::error!(%error, "the database refuses");
                 Self::new(
                     Code::DependencyUnavailable,
-                    "The database is away, full or read-only; nothing was acknowledged.",
+                    "The database is unreachable, full or read-only; nothing was changed.",
                 )
             }
         }

@@ -148,7 +148,7 @@ pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: Ip
     let unknown = || {
         let problem = Problem::new(
             Code::InvalidCredential,
-            "The talk token is not known, was used, or is past its minute.",
+            "The talk token is unknown, was already used, or is older than 60 seconds.",
         );
         app.strangers.take(neighbourhood(address), app.now()).map_or_else(Problem::limited, |()| problem)
     };

@@ -925,7 +925,9 @@ impl Tx {
             )
             .await?;
         match row.get::<i64>("n")? {
-            0 | 1 => Err(StoreError::Conflict("The last owner stays; make somebody else an owner first.")),
+            0 | 1 => Err(StoreError::Conflict(
+                "An organization needs an owner; make somebody else an owner first.",
+            )),
             _ => Ok(()),
         }
     }

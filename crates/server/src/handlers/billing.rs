@@ -101,7 +101,7 @@ impl From<NotToppedUp> for Problem {
                     }
                     PaymentError::Away(_) => Self::new(
                         Code::DependencyUnavailable,
-                        "The payment provider is away; nothing was paid.",
+                        "The payment provider does not answer; nothing was paid.",
                     ),
                 }
             }

@@ -53,7 +53,10 @@ pub async fn open(call: Call) -> Outcome<Answer> {
             let token = body.identity_token.as_deref().ok_or_else(refused)?;
             let subject = identity_token::verify(token, &secret, &agent.to_string(), call.now);
             Some(subject.map_err(|why| {
-                Problem::new(Code::IdentityRequired, format!("The identity is refused: {why}."))
+                Problem::new(
+                    Code::IdentityRequired,
+                    format!("The visitor's identity token is refused: {why}."),
+                )
             })?)
         }
     };

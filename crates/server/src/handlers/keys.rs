@@ -370,7 +370,7 @@ fn grantable(call: &Call, names: &[String], already: ScopeSet) -> Outcome<()> {
         let Some(scope) = table.find(name) else {
             return Err(Problem::field(
                 format!("scopes[{index}]"),
-                "is no scope; GET /api/v1/scopes lists them",
+                "is not a scope; GET /api/v1/scopes lists them",
             ));
         };
         wanted = wanted.with(scope);

@@ -26,7 +26,7 @@ impl From<NumberError> for Problem {
                     CarrierError::Refused(_) => Self::new(Code::Conflict, "The carrier refuses."),
                     CarrierError::Away(_) => Self::new(
                         Code::DependencyUnavailable,
-                        "The carrier is away. A purchase that was begun is finished or undone when it is back.",
+                        "The carrier does not answer. A purchase that was begun is finished or undone once it does.",
                     )
                     .retry_after(30),
                 }

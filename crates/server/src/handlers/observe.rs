@@ -66,10 +66,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
         (None, _) => 0,
         (Some(number), None) => (i64::from(number) - 1) * i64::from(page.limit),
         (Some(_), Some(_)) => {
-            return Err(Problem::field(
-                "query.page",
-                "says where to begin, and so does the cursor; send one",
-            ));
+            return Err(Problem::field("query.page", "must not be sent together with a cursor"));
         }
     };
     let agent = match call.query.get("agentId") {
@@ -343,7 +340,8 @@ struct Curate {
 pub async fn curate(call: Call) -> Outcome<Answer> {
     let (agent, gap): (AgentId, KnowledgeGapId) = (call.id("agentId")?, call.id("gapId")?);
     let body: Curate = call.read()?;
-    let status = Status::parse(&body.status).ok_or_else(|| Problem::field("status", "is none of a gap's"))?;
+    let status = Status::parse(&body.status)
+        .ok_or_else(|| Problem::field("status", "is not a status of a knowledge gap"))?;
     let (gap, total) =
         Gaps(call.store()).curate(call.organization()?, agent, gap, status, &call.by().await?).await?;
     Ok(Answer::data(render_gap(&gap, total)))

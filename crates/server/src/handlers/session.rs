@@ -53,7 +53,10 @@ pub async fn setup(call: Call) -> Outcome<Answer> {
 /// A new person with a new organization, where the operator allows it.
 pub async fn signup(call: Call) -> Outcome<Answer> {
     if !call.app.config.signup_open || call.store().is_empty().await? {
-        return Err(Problem::new(Code::SignupClosed, "Sign-up is closed here; ask a member for an invite."));
+        return Err(Problem::new(
+            Code::SignupClosed,
+            "Sign-up is closed; ask a member of an organization for an invite.",
+        ));
     }
     found(&call, call.read()?, None).await
 }
@@ -98,7 +101,7 @@ pub async fn login(call: Call) -> Outcome<Answer> {
         None => memberships.first().ok_or_else(|| {
             Problem::new(
                 Code::Conflict,
-                "You belong to no organization any more; ask a member for an invite.",
+                "You are no longer a member of any organization; ask a member of one for an invite.",
             )
         })?,
     }

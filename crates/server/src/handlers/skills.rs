@@ -239,7 +239,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
     let body: Create = call.read()?;
     let of = SkillType::parse(&body.skill_type)
-        .ok_or_else(|| Problem::field("skillType", "must be a type that runs; see GET /skill-types"))?;
+        .ok_or_else(|| Problem::field("skillType", "must be an available type; see GET /skill-types"))?;
     let mut new = Skill {
         id: call.app.id(call.now)?,
         organization,

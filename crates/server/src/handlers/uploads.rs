@@ -41,9 +41,8 @@ pub async fn create(mut call: Call) -> Outcome<Answer> {
 
 /// The one part `file` of a body: its name, its type and its bytes.
 async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
-    let broken = |_| {
-        Problem::new(Code::MalformedRequest, "The body is no multipart/form-data (RFC 7578) in good order.")
-    };
+    let broken =
+        |_| Problem::new(Code::MalformedRequest, "The body is not valid multipart/form-data (RFC 7578).");
     let boundary = multer::parse_boundary(&call.content_type).map_err(broken)?;
     // Taken, so that no more than two copies of the file are in memory at once.
     let body = stream::iter([Ok::<Bytes, Infallible>(std::mem::take(&mut call.sent))]);
@@ -66,7 +65,10 @@ async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
         return Err(Problem::field("file", "must have a file name"));
     }
     if content.len() > LARGEST {
-        return Err(Problem::new(Code::PayloadTooLarge, format!("A file may have {LARGEST} bytes.")));
+        return Err(Problem::new(
+            Code::PayloadTooLarge,
+            format!("The file is too long; at most {LARGEST} bytes are accepted."),
+        ));
     }
     Ok((name, content_type, content))
 }

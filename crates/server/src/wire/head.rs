@@ -64,8 +64,8 @@ impl HeadReader {
                         return Ok(Some((self.scanned, length)));
                     }
                 }
-                (true, _) => return malformed("a carriage return stands alone"),
-                (false, b'\n') => return malformed("a line feed stands alone"),
+                (true, _) => return malformed("a carriage return is not followed by a line feed"),
+                (false, b'\n') => return malformed("a line feed is not preceded by a carriage return"),
                 (false, _) => {}
             }
         }
@@ -119,7 +119,7 @@ impl HeadReader {
             self.content_length = Some(content_length(value)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return malformed("Transfer-Encoding is other than one chunked");
+                return malformed("Transfer-Encoding must be chunked, sent once");
             }
             self.chunked = true;
         }
@@ -131,8 +131,8 @@ impl HeadReader {
             return malformed("Host is missing");
         }
         match (self.chunked, self.content_length) {
-            (true, Some(_)) => malformed("Content-Length and Transfer-Encoding exclude each other"),
-            (true, None) if version == Version::Http10 => malformed("HTTP/1.0 has no Transfer-Encoding"),
+            (true, Some(_)) => malformed("Content-Length and Transfer-Encoding must not be sent together"),
+            (true, None) if version == Version::Http10 => malformed("Transfer-Encoding needs HTTP/1.1"),
             (true, None) => Ok(BodyLength::Chunked),
             (false, length) => Ok(BodyLength::Exact(length.unwrap_or(0))),
         }
