@@ -11,8 +11,9 @@ fn main() {
         Some(commit) => (commit.clone(), format!("commit {commit}")),
         None => ("unknown".to_owned(), "commit unknown: built outside a git checkout".to_owned()),
     };
-    println!("cargo::rustc-env=FLOWYTE_COMMIT={commit}");
-    println!("cargo::rustc-env=FLOWYTE_VERSION={release} ({words})");
+    // Not FLOWYTE_…: Cargo hands these on to the tests, whose servers would take them for settings.
+    println!("cargo::rustc-env=BUILD_COMMIT={commit}");
+    println!("cargo::rustc-env=BUILD_VERSION={release} ({words})");
 }
 
 /// The commit that is checked out. Another repository around an unpacked archive is not asked.

@@ -34,7 +34,7 @@ pub mod warrant;
 pub mod wire;
 
 /// Release and commit, as `flowyte --version` says them.
-pub const VERSION: &str = env!("FLOWYTE_VERSION");
+pub const VERSION: &str = env!("BUILD_VERSION");
 
 /// The commit that this was built from; `unknown` where there was none.
-pub const COMMIT: &str = env!("FLOWYTE_COMMIT");
+pub const COMMIT: &str = env!("BUILD_COMMIT");

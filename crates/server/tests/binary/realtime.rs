@@ -203,12 +203,13 @@ fn a_token_is_good_once_and_from_where_it_may_be_used() {
 }
 
 /// Takes something away and says how: each is a way in which the one who asked for a token may no longer talk.
-type Narrowing = (&'static str, Box<dyn Fn(&World, &str)>);
+type Narrowing = (&'static str, Narrow);
+type Narrow = Box<dyn Fn(&World, &str)>;
 
 /// Item F4 for open streams: whatever is narrowed ends the connection within two seconds.
 #[test]
 fn every_narrowing_ends_a_conversation() {
-    let patch = |body: Value| -> Box<dyn Fn(&World, &str)> {
+    let patch = |body: Value| -> Narrow {
         Box::new(move |world, id| {
             let path = format!("/api/v1/api-keys/{id}");
             world.server.as_member(&world.owner, "PATCH", &path, Some(&body)).data();
