@@ -110,26 +110,48 @@ pub enum BodyError {
 }
 
 impl Checks {
-    /// Reads a raw query string. Parameters that are not declared are ignored, whatever they hold.
+    /// Reads a raw query string. Parameters that are not declared are refused, whatever they hold.
     pub fn check_query(&self, query: Option<&str>) -> Result<Parameters, Vec<FieldError>> {
+        const ENCODED: &str = "must be percent-encoded UTF-8";
         let mut sent: Vec<(Cow<'_, str>, Sent<'_>)> = Vec::new();
+        let mut unknown = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
-            if let Some(name) = form_decode(name) {
-                sent.push((name, form_decode(raw).ok_or("must be percent-encoded UTF-8")));
+            let (raw_name, raw) = pair.split_once('=').unwrap_or((pair, ""));
+            match form_decode(raw_name) {
+                Some(name) if self.declares(Place::Query, &name) => {
+                    sent.push((name, form_decode(raw).ok_or(ENCODED)));
+                }
+                Some(name) => {
+                    unknown.push(FieldError::in_query(&name, "is not a parameter of this operation"))
+                }
+                None => unknown.push(FieldError::in_query(raw_name, ENCODED)),
             }
         }
-        self.check(Place::Query, |name| {
+        let known = self.check(Place::Query, |name| {
             sent.iter().filter(|it| it.0 == name).map(|it| it.1.clone()).collect()
-        })
+        });
+        match known {
+            Ok(known) if unknown.is_empty() => Ok(known),
+            known => {
+                unknown.extend(known.err().unwrap_or_default());
+                unknown.truncate(field::MOST);
+                Err(unknown)
+            }
+        }
     }
 
-    /// Checks the path's parameters, by name, as they are after decoding.
-    pub fn check_path(&self, decoded: &[(String, String)]) -> Result<Parameters, Vec<FieldError>> {
-        self.check(Place::Path, |name| {
+    fn declares(&self, place: Place, name: &str) -> bool {
+        self.parameters.iter().any(|it| it.place == place && it.name == name)
+    }
+
+    /// Whether the path's parameters, by name and decoded, have the form that the contract gives them. Where one has not, the path
+    /// names nothing.
+    pub fn fits_path(&self, decoded: &[(String, String)]) -> bool {
+        let fits = self.check(Place::Path, |name| {
             let own = decoded.iter().filter(|it| it.0 == name);
             own.map(|it| Ok(Cow::Borrowed(it.1.as_str()))).collect()
-        })
+        });
+        fits.is_ok()
     }
 
     /// Checks the declared header fields; `values` gives every value of a field, whatever the case of its name.
@@ -200,7 +222,7 @@ impl Checks {
 
 impl Parameter {
     fn field(&self) -> String {
-        format!("{}.{}", self.place.as_str(), field::quoted(&self.name))
+        field::parameter(self.place, &self.name)
     }
 
     fn error(&self, message: &str) -> FieldError {

@@ -1,5 +1,6 @@
 //! What is wrong with a field of a request, in words for the caller. No message repeats a value that was sent.
 
+use crate::checks::Place;
 use crate::name;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
@@ -15,7 +16,7 @@ const BRANCH_DEPTH: usize = 4;
 /// One thing wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where: `name`, `scopes[3]`, `query.limit`; `body` for the body as a whole.
+    /// Where: in the body, a JSON Pointer (RFC 6901) such as `/scopes/3`, empty for the body as a whole; for a parameter, `query.limit`.
     pub field: String,
     /// What is wrong, without the value that was sent; at most 200 characters.
     pub message: String,
@@ -30,6 +31,32 @@ impl FieldError {
         }
         Self { field: field.into(), message }
     }
+
+    /// In the body, by its JSON Pointer.
+    pub fn in_body(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        let pointer = pointer.into();
+        debug_assert!(pointer.is_empty() || pointer.starts_with('/'), "{pointer} is not a JSON Pointer");
+        Self::new(pointer, message)
+    }
+
+    /// In a query parameter.
+    pub fn in_query(name: &str, message: impl Into<String>) -> Self {
+        Self::in_parameter(Place::Query, name, message)
+    }
+
+    /// In a header field.
+    pub fn in_header(name: &str, message: impl Into<String>) -> Self {
+        Self::in_parameter(Place::Header, name, message)
+    }
+
+    pub(crate) fn in_parameter(place: Place, name: &str, message: impl Into<String>) -> Self {
+        Self::new(parameter(place, name), message)
+    }
+}
+
+/// How a parameter is named. No JSON Pointer begins like that.
+pub(crate) fn parameter(place: Place, name: &str) -> String {
+    format!("{}.{}", place.as_str(), quoted(name))
 }
 
 /// A name as it may be repeated to whoever sent it: short, one line, nothing that drives a terminal.
@@ -60,7 +87,7 @@ pub(crate) fn explain<'v>(root: &str, errors: impl Iterator<Item = ValidationErr
 }
 
 fn add(root: &str, error: &ValidationError<'_>, depth: usize, found: &mut Vec<FieldError>) {
-    let place = Place { root, location: error.instance_path() };
+    let place = Spot { root, location: error.instance_path() };
     let mut push = |field: String, message: String| {
         let error = FieldError::new(field, message);
         // `allOf` parts say the same thing twice.
@@ -78,14 +105,14 @@ fn add(root: &str, error: &ValidationError<'_>, depth: usize, found: &mut Vec<Fi
             }
         }
         Kind::PropertyNames { error } => {
-            push(place.name(), format!("has a field whose name {}", message(error)))
+            push(place.pointer(), format!("has a field whose name {}", message(error)))
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth > 0 => match meant(error, context)
         {
             Some(branch) => branch.iter().for_each(|inner| add(root, inner, depth - 1, found)),
-            None => push(place.name(), message(error)),
+            None => push(place.pointer(), message(error)),
         },
-        _ => push(place.name(), message(error)),
+        _ => push(place.pointer(), message(error)),
     }
 }
 
@@ -107,44 +134,37 @@ fn meant<'c>(
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
-struct Place<'a> {
+struct Spot<'a> {
     root: &'a str,
     location: &'a Location,
 }
 
-impl Place<'_> {
-    /// `agents[3].name`, under the root's name where that is not the body.
-    fn path(&self) -> String {
-        let mut path = String::from(if self.root == BODY { "" } else { self.root });
+impl Spot<'_> {
+    /// `/agents/3/name`, behind the root's name where that is a parameter.
+    fn pointer(&self) -> String {
+        let mut pointer = self.root.to_owned();
         for segment in self.location.segments() {
             match segment {
-                LocationSegment::Index(index) => path.push_str(&format!("[{index}]")),
-                LocationSegment::Property(name) => join(&mut path, &name),
+                LocationSegment::Index(index) => pointer.push_str(&format!("/{index}")),
+                LocationSegment::Property(name) => step(&mut pointer, &name),
             }
         }
-        path
-    }
-
-    fn name(&self) -> String {
-        let path = self.path();
-        if path.is_empty() { self.root.into() } else { path }
+        pointer
     }
 
     fn member(&self, name: &str) -> String {
-        let mut path = self.path();
-        join(&mut path, name);
-        path
+        let mut pointer = self.pointer();
+        step(&mut pointer, name);
+        pointer
     }
 }
 
-/// The root name of a body.
-pub(crate) const BODY: &str = "body";
+/// The root of a body: the pointer to the whole of it.
+pub(crate) const BODY: &str = "";
 
-fn join(path: &mut String, name: &str) {
-    if !path.is_empty() {
-        path.push('.');
-    }
-    path.push_str(&quoted(name));
+fn step(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&quoted(name).replace('~', "~0").replace('/', "~1"));
 }
 
 fn message(error: &ValidationError<'_>) -> String {

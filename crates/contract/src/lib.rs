@@ -7,7 +7,7 @@
 //! | How is text read? | `text.rs` |
 //! | What holds for the whole document? | `document.rs`, `extension.rs` |
 //! | Who may call an operation? | `security.rs` |
-//! | What does a request have to look like? | `operation.rs`, `schema.rs`, `checks.rs`, `field.rs` |
+//! | What does a request have to look like? | `operation.rs`, `schema.rs`, `pattern.rs`, `checks.rs`, `field.rs` |
 //! | What changed between two versions? | `diff.rs` |
 
 mod checks;
@@ -18,6 +18,7 @@ mod extension;
 mod field;
 mod name;
 mod operation;
+mod pattern;
 mod schema;
 mod security;
 mod text;

@@ -147,6 +147,12 @@ fn lint_words(schema: &Node<'_>, options: &jsonschema::ValidationOptions<'_>, fi
         let message = format!("format `{}` is unknown and not checked", crate::field::quoted(format));
         findings.warning(&schema.pointer, message);
     }
+    if let Some(what) = schema.text("pattern").and_then(crate::pattern::unportable) {
+        let message = format!(
+            "the pattern uses {what}, which the engines of some clients do not know or read otherwise"
+        );
+        findings.error(&schema.pointer, message);
+    }
     for (part, _) in parts(schema) {
         lint_words(&part, options, findings);
     }

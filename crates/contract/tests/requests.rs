@@ -74,22 +74,23 @@ fn an_operation_says_what_it_is() {
 #[test]
 fn each_error_names_its_field_in_words() {
     for (body, field, message) in [
-        ("[]", "body", "must be an object"),
-        ("{}", "name", "is required"),
-        (r#"{"name":""}"#, "name", "must not be empty"),
-        (r#"{"name":"abcdef"}"#, "name", "must have at most 5 characters"),
-        (r#"{"name":7}"#, "name", "must be a string"),
-        (r#"{"name":"a","nam":1}"#, "nam", "unknown field `nam`"),
-        (r#"{"name":"a","tags":["cat","cow"]}"#, "tags[1]", r#"must be one of "cat", "dog""#),
-        (r#"{"name":"a","tags":["cat","dog","cat","dog"]}"#, "tags", "must have at most 3 items"),
-        (r#"{"name":"a","born":"soon"}"#, "born", "must be a date such as 2025-01-31"),
-        (r#"{"name":"a","born":1}"#, "born", "must be null or a string"),
-        (r#"{"name":"a","owner":{}}"#, "owner.id", "is required"),
-        (r#"{"name":"a","owner":{"id":0}}"#, "owner.id", "must be at least 1"),
-        (r#"{"name":"a","owner":{"id":1,"x":1}}"#, "owner.x", "unknown field `x`"),
-        (r#"{"name":"a","home":{"kind":"house"}}"#, "home.street", "is required"),
-        (r#"{"name":"a","home":{"kind":"kennel","row":"x"}}"#, "home.row", "must be an integer"),
-        (r#"{"name":"a","home":{"kind":"hole"}}"#, "home", "fits none of the allowed forms"),
+        ("[]", "", "must be an object"),
+        ("{}", "/name", "is required"),
+        (r#"{"name":""}"#, "/name", "must not be empty"),
+        (r#"{"name":"abcdef"}"#, "/name", "must have at most 5 characters"),
+        (r#"{"name":7}"#, "/name", "must be a string"),
+        (r#"{"name":"a","nam":1}"#, "/nam", "unknown field `nam`"),
+        (r#"{"name":"a","tags":["cat","cow"]}"#, "/tags/1", r#"must be one of "cat", "dog""#),
+        (r#"{"name":"a","tags":["cat","dog","cat","dog"]}"#, "/tags", "must have at most 3 items"),
+        (r#"{"name":"a","born":"soon"}"#, "/born", "must be a date such as 2025-01-31"),
+        (r#"{"name":"a","born":1}"#, "/born", "must be null or a string"),
+        (r#"{"name":"a","owner":{}}"#, "/owner/id", "is required"),
+        (r#"{"name":"a","owner":{"id":0}}"#, "/owner/id", "must be at least 1"),
+        (r#"{"name":"a","owner":{"id":1,"x":1}}"#, "/owner/x", "unknown field `x`"),
+        (r#"{"name":"a","home":{"kind":"house"}}"#, "/home/street", "is required"),
+        (r#"{"name":"a","home":{"kind":"kennel","row":"x"}}"#, "/home/row", "must be an integer"),
+        (r#"{"name":"a","home":{"kind":"hole"}}"#, "/home", "fits none of the allowed forms"),
+        (r#"{"name":"a","a/b~c":1}"#, "/a~1b~0c", "unknown field `a/b~c`"),
     ] {
         assert_eq!(wrong(body), [(field.to_owned(), message.to_owned())], "{body}");
     }
@@ -152,11 +153,16 @@ fn queries_are_decoded_once_and_held_against_their_schema() {
     let checks = &api.checks[0];
     let read = |query| checks.check_query(Some(query));
     assert_eq!(checks.check_query(None).unwrap().get_u32("limit"), Some(5));
-    let query = read("q=a+b%2Bc%C3%BC&limit=9&&x=%zz&limit2=1&%ff=1").unwrap();
+    let query = read("q=a+b%2Bc%C3%BC&limit=9&&").unwrap();
     assert_eq!((query.get("q"), query.get_u32("limit"), query.get("x")), (Some("a b+cü"), Some(9), None));
     assert_eq!(read("%6cimit=3&dry=true&ratio=-1.5e0").unwrap().get_u32("limit"), Some(3));
     assert!(!format!("{:?}", read("q=HUNTER").unwrap()).contains("HUNTER"));
     for (query, field, message) in [
+        ("x=1", "query.x", "is not a parameter of this operation"),
+        ("limit=1&limit2=%zz", "query.limit2", "is not a parameter of this operation"),
+        ("Limit=1", "query.Limit", "is not a parameter of this operation"),
+        ("id", "query.id", "is not a parameter of this operation"),
+        ("%ff=1", "query.%ff", "must be percent-encoded UTF-8"),
         ("limit=0", "query.limit", "must be at least 1"),
         ("limit=10", "query.limit", "must be at most 9"),
         ("limit=", "query.limit", "must be an integer"),

@@ -11,6 +11,7 @@ use crate::pepper::Peppers;
 use crate::problem::{Code, Outcome, Problem};
 use crate::replica::Replica;
 use crate::usage::Usage;
+use bytes::Bytes;
 use flowyte_contract::Api;
 use flowyte_core::credential::{Secret, random_indices};
 use flowyte_core::id::{Id, OrganizationId};
@@ -25,6 +26,7 @@ use flowyte_platform::payment::Payments;
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
 use flowyte_store::labour::{Bounds, Turns};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct App {
     pub config: Config,
     /// Our own API, compiled.
     pub api: Api,
+    /// Its document, as it is served.
+    pub document: Bytes,
     /// By operation; `None` where it is reserved.
     pub handlers: Vec<Option<Handler>>,
     /// The truth.
@@ -121,6 +125,7 @@ impl App {
             answerers,
             payments,
             carriers,
+            document: served(&api.document, &config),
             config,
             api,
             handlers,
@@ -174,8 +179,24 @@ impl App {
 
     /// The name of the session cookie. The `__Host-` name is the only one that is read where there is TLS.
     pub fn cookie_name(&self) -> &'static str {
-        if self.config.is_https() { "__Host-flowyte_session" } else { "flowyte_session" }
+        cookie_name(&self.config)
     }
+}
+
+fn cookie_name(config: &Config) -> &'static str {
+    if config.is_https() { "__Host-flowyte_session" } else { "flowyte_session" }
+}
+
+/// The document with the name of the session cookie that is in force here.
+fn served(document: &Value, config: &Config) -> Bytes {
+    let mut document = document.clone();
+    let schemes = document["components"]["securitySchemes"].as_object_mut();
+    for scheme in schemes.into_iter().flat_map(Map::values_mut) {
+        if scheme["x-credential"] == CredentialKind::Session.as_str() {
+            scheme["name"] = cookie_name(config).into();
+        }
+    }
+    document.to_string().into()
 }
 
 impl From<NoEntropy> for Problem {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flowyte_contract::Parameters;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
 use flowyte_core::limit::Quota;
-use flowyte_core::time::MINUTE;
+use flowyte_core::time::{InvalidTimestamp, MINUTE};
 use flowyte_core::{
     CredentialKind, Digest, Environment, Operation, OperationIndex, Pepper, Permit, Principal, Role,
     Timestamp,
@@ -167,7 +167,7 @@ impl Call {
     /// The body as a type. The contract was checked before, so a failure here is a rule that only the type knows.
     pub fn read<T: DeserializeOwned>(&self) -> Outcome<T> {
         let body = if self.body.is_null() { json!({}) } else { self.body.clone() };
-        serde_json::from_value(body).map_err(|error| Problem::field("body", error.to_string()))
+        serde_json::from_value(body).map_err(|error| Problem::body("", error.to_string()))
     }
 
     /// Who does it, for the audit trail.
@@ -208,7 +208,7 @@ impl Call {
             None => None,
             Some(text) => {
                 Some(self.scoped(|pepper, scope| cursor::read(pepper, scope, text))?.ok_or_else(|| {
-                    Problem::field("query.cursor", "is not a cursor of this list; begin again without it")
+                    Problem::query("cursor", "is not a cursor of this list; begin again without it")
                 })?)
             }
         };
@@ -269,10 +269,17 @@ impl Call {
         }
     }
 
+    /// An instant in the query.
+    pub fn query_instant(&self, name: &str) -> Outcome<Option<Timestamp>> {
+        let read = |text: &str| {
+            text.parse().map_err(|error: InvalidTimestamp| Problem::query(name, error.to_string()))
+        };
+        self.query.get(name).map(read).transpose()
+    }
+
     /// An instant in the body.
-    pub fn instant(&self, field: &str, text: &str) -> Outcome<Timestamp> {
-        text.parse()
-            .map_err(|error: flowyte_core::time::InvalidTimestamp| Problem::field(field, error.to_string()))
+    pub fn instant(&self, pointer: &str, text: &str) -> Outcome<Timestamp> {
+        text.parse().map_err(|error: InvalidTimestamp| Problem::body(pointer, error.to_string()))
     }
 }
 

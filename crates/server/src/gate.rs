@@ -242,7 +242,9 @@ async fn answer(
 
     let checks = &app.api.checks[matched.index];
     let params = matched.decoded_params();
-    checks.check_path(&params).map_err(Problem::invalid)?;
+    if !checks.fits_path(&params) {
+        return Err(Problem::not_found());
+    }
     let query = checks.check_query(facts.query).map_err(Problem::invalid)?;
     let values = |name: &str| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let headers = checks.check_headers(values).map_err(Problem::invalid)?;

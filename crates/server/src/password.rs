@@ -63,12 +63,12 @@ pub struct Turn<'p> {
 }
 
 impl Turn<'_> {
-    /// Refuses a password that is easily guessed, given what else is known of the person. `field`: where it stood.
-    pub async fn judge(&self, field: &str, password: &Zeroizing<String>, known: &[&str]) -> Outcome<()> {
+    /// Refuses a password that is easily guessed, given what else is known of the person. `pointer`: where it stood in the body.
+    pub async fn judge(&self, pointer: &str, password: &Zeroizing<String>, known: &[&str]) -> Outcome<()> {
         let password = password.clone();
         let known: Vec<String> = known.iter().map(|it| (*it).to_owned()).collect();
         let weakness = run(move || weakness(&password, &known)).await?;
-        weakness.map_or(Ok(()), |why| Err(Problem::field(field, why)))
+        weakness.map_or(Ok(()), |why| Err(Problem::body(pointer, why)))
     }
 
     /// The hash to store.

@@ -177,9 +177,19 @@ impl Problem {
             .with("errors", errors)
     }
 
-    /// One thing wrong with one field.
-    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    /// One thing wrong with the body, at a JSON Pointer.
+    pub fn body(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::in_body(pointer, message)])
+    }
+
+    /// One thing wrong with a query parameter.
+    pub fn query(name: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::in_query(name, message)])
+    }
+
+    /// One thing wrong with a header field.
+    pub fn header(name: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::in_header(name, message)])
     }
 
     /// Not in this organization, wherever else it may be.

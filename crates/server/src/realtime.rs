@@ -350,10 +350,10 @@ impl Room {
     /// A question, as a turn that was heard.
     async fn hear(&mut self, text: &str) -> Outcome<Begun> {
         let Ok(Said::UserMessage { text }) = serde_json::from_str(text) else {
-            return Err(Problem::field("type", "must be user_message, with a text"));
+            return Err(Problem::body("/type", "must be user_message, with a text"));
         };
         if text.trim().is_empty() || text.chars().count() > MOST_CHARS {
-            return Err(Problem::field("text", format!("must have 1 to {MOST_CHARS} characters")));
+            return Err(Problem::body("/text", format!("must have 1 to {MOST_CHARS} characters")));
         }
         let (app, talk) = (&self.app, &self.talk);
         let now = app.now();

@@ -142,7 +142,7 @@ fn document(app: &App, path: &str) -> Option<Answer> {
         "/docs/swagger-ui.css" => Some(asset("text/css; charset=utf-8", swagger()?.1.clone())),
         "/style.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
         "/llms.txt" => Some(plain("text/plain; charset=utf-8", llms(app))),
-        "/api/v1/openapi.json" => Some(plain("application/json", app.api.document.to_string())),
+        "/api/v1/openapi.json" => Some(plain("application/json", app.document.clone())),
         "/errors" => Some(page("Refusals", &errors())),
         _ => {
             let wanted = path.strip_prefix("/errors/")?;
@@ -152,7 +152,7 @@ fn document(app: &App, path: &str) -> Option<Answer> {
     }
 }
 
-fn plain(content_type: &'static str, text: String) -> Answer {
+fn plain(content_type: &'static str, text: impl Into<Bytes>) -> Answer {
     Answer::document(content_type, text).header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
 }
 

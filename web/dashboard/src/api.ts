@@ -17,7 +17,7 @@ export class Refusal extends Error {
 
   /** What is wrong with a field of the form, if it is that field. */
   field(name: string): string | undefined {
-    return this.problem.errors?.find((it) => it.field === name || it.field.startsWith(`${name}[`))?.message;
+    return this.problem.errors?.find((it) => it.field === `/${name}` || it.field.startsWith(`/${name}/`))?.message;
   }
 }
 

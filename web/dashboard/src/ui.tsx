@@ -68,7 +68,7 @@ export function Trouble({ error, again, busy = false }: { error: unknown; again?
       {refusal?.errors ? 'Some fields need another look:' : error instanceof Error ? error.message : 'Something went wrong.'}
       {refusal?.errors?.map((it) => (
         <div key={it.field + it.message}>
-          <code>{it.field}</code> {it.message}
+          <code>{it.field.replace(/^\//, '')}</code> {it.message}
         </div>
       ))}
       {refusal?.requestId && <div className="quiet small">Request {refusal.requestId}</div>}

@@ -57,7 +57,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
 /// A new agent, as a draft.
 pub async fn create(call: Call) -> Outcome<Answer> {
     let (name, fields) = draft(&call);
-    let name = name.ok_or_else(|| Problem::field("name", "is required"))?;
+    let name = name.ok_or_else(|| Problem::body("/name", "is required"))?;
     let (id, by) = (call.app.id(call.now)?, call.by().await?);
     let seal = |agent: &Agent| call.seal(&render(agent));
     let done = Agents(call.store())
@@ -76,9 +76,9 @@ pub async fn update(call: Call) -> Outcome<Answer> {
     let expected = match call.headers.get("If-Match") {
         None => None,
         // The contract has checked that it is a number, in quotation marks or not.
-        Some(text) => Some(
-            text.trim_matches('"').parse().map_err(|_| Problem::field("header.If-Match", "is too large"))?,
-        ),
+        Some(text) => {
+            Some(text.trim_matches('"').parse().map_err(|_| Problem::header("If-Match", "is too large"))?)
+        }
     };
     let (name, fields) = draft(&call);
     let (id, by) = (call.id("id")?, call.by().await?);

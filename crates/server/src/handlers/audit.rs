@@ -3,7 +3,6 @@
 use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::problem::Outcome;
-use flowyte_core::Timestamp;
 use flowyte_store::AuditEvent;
 use flowyte_store::audit::AuditFilter;
 use serde_json::{Value, json};
@@ -32,11 +31,12 @@ fn render(event: &AuditEvent) -> Value {
 pub async fn list(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let text = |name| call.query.get(name).map(str::to_owned);
-    let time = |name: &str| -> Outcome<Option<Timestamp>> {
-        call.query.get(name).map(|text| call.instant(&format!("query.{name}"), text)).transpose()
+    let filter = AuditFilter {
+        actor: text("actor"),
+        action: text("action"),
+        from: call.query_instant("from")?,
+        to: call.query_instant("to")?,
     };
-    let filter =
-        AuditFilter { actor: text("actor"), action: text("action"), from: time("from")?, to: time("to")? };
     let before = page.before.map(|it| i128::from_be_bytes(it) as i64);
     let rows = call.store().audit_events(call.organization()?, &filter, before, page.limit).await?;
     call.list(page, rows, |event| position(event.sequence), render)

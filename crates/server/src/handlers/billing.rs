@@ -4,7 +4,7 @@ use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::problem::{Code, Outcome, Problem};
 use flowyte_core::id::Id;
-use flowyte_core::time::DAY;
+use flowyte_core::time::{DAY, InvalidTimestamp};
 use flowyte_core::{Environment, Timestamp};
 use flowyte_platform::billing::{
     AutoReload, Billing, Item, NotToppedUp, PLANS, Plan, TopUp, TopUpStatus, Wallet,
@@ -20,11 +20,11 @@ pub(super) fn usd(credits: i64) -> Value {
 }
 
 /// US dollars as credits, which are whole cents.
-fn credits(field: &str, usd: f64) -> Outcome<i64> {
+fn credits(pointer: &str, usd: f64) -> Outcome<i64> {
     let cents = (usd * 100.0).round();
     match (usd * 100.0 - cents).abs() < 1e-6 {
         true => Ok(cents as i64), // The contract bounds it far below what would not fit.
-        false => Err(Problem::field(field, "must have at most two decimals")),
+        false => Err(Problem::body(pointer, "must have at most two decimals")),
     }
 }
 
@@ -64,7 +64,7 @@ struct StartTopUp {
 /// Starts a payment.
 pub async fn top_up(call: Call) -> Outcome<Answer> {
     let body: StartTopUp = call.read()?;
-    let credits = credits("amountUsd", body.amount_usd)?;
+    let credits = credits("/amountUsd", body.amount_usd)?;
     let (environment, id, by) = (call.environment()?, call.app.id(call.now)?, call.by().await?);
     let provider = call.app.payments.of(environment).name();
     let render = |(top_up, intent): &(TopUp, Intent)| {
@@ -122,8 +122,8 @@ pub async fn set_auto_reload(call: Call) -> Outcome<Answer> {
     let body: SetAutoReload = call.read()?;
     let wanted = AutoReload {
         enabled: body.auto_reload_enabled,
-        threshold: credits("autoReloadThresholdUsd", body.auto_reload_threshold_usd)?,
-        amount: credits("autoReloadAmountUsd", body.auto_reload_amount_usd)?,
+        threshold: credits("/autoReloadThresholdUsd", body.auto_reload_threshold_usd)?,
+        amount: credits("/autoReloadAmountUsd", body.auto_reload_amount_usd)?,
     };
     let (environment, by) = (call.environment()?, call.by().await?);
     let wallet = billing(&call).set_auto_reload(call.organization()?, environment, wanted, &by).await?;
@@ -156,7 +156,7 @@ struct ChangeSubscription {
 /// Changes the plan.
 pub async fn change_subscription(call: Call) -> Outcome<Answer> {
     let body: ChangeSubscription = call.read()?;
-    let plan = Plan::find(&body.plan_id).ok_or_else(|| Problem::field("planId", "is no plan"))?;
+    let plan = Plan::find(&body.plan_id).ok_or_else(|| Problem::body("/planId", "is no plan"))?;
     let (environment, by) = (call.environment()?, call.by().await?);
     let seal = |wallet: &Wallet| call.seal(&render(&call, environment, wallet));
     let done =
@@ -168,7 +168,9 @@ pub async fn change_subscription(call: Call) -> Outcome<Answer> {
 pub async fn usage(call: Call) -> Outcome<Answer> {
     let day = |name: &str, default: Timestamp| -> Outcome<Timestamp> {
         let day = call.query.get(name).map_or_else(|| default.day(), |it| it.chars().take(10).collect());
-        call.instant(&format!("query.{name}"), &format!("{day}T00:00:00Z"))
+        format!("{day}T00:00:00Z")
+            .parse()
+            .map_err(|error: InvalidTimestamp| Problem::query(name, error.to_string()))
     };
     let (from, to) = (day("from", call.now.plus(-29 * DAY))?, day("to", call.now)?);
     let rows = billing(&call).usage(call.organization()?, call.environment()?, from, to.plus(DAY)).await?;

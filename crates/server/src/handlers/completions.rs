@@ -63,7 +63,7 @@ pub async fn complete(call: Call) -> Outcome<Answer> {
     let mut history: Vec<Line> = body.messages.into_iter().filter_map(Said::line).collect();
     let last = history.pop().filter(|it| it.speaker == Speaker::User && !it.text.trim().is_empty());
     let last = last.ok_or_else(|| {
-        Problem::field("messages", "must end with something that the user says, which is what is answered")
+        Problem::body("/messages", "must end with something that the user says, which is what is answered")
     })?;
     let turn = turn(&call, agent, config, Keep::Charge, history, last.text)?;
     let id: String = turn.message.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -173,7 +173,7 @@ pub async fn update(call: Call) -> Outcome<Answer> {
         allowed_addresses: body.allowed_addresses.as_deref().map(addresses).transpose()?,
         // A grace that ends in the past ends now.
         grace_ends_at: match &body.grace_ends_at {
-            Some(text) => Some(call.instant("graceEndsAt", text)?.max(call.now)),
+            Some(text) => Some(call.instant("/graceEndsAt", text)?.max(call.now)),
             None => None,
         },
     };
@@ -368,8 +368,8 @@ fn grantable(call: &Call, names: &[String], already: ScopeSet) -> Outcome<()> {
     let mut wanted = ScopeSet::EMPTY;
     for (index, name) in names.iter().enumerate() {
         let Some(scope) = table.find(name) else {
-            return Err(Problem::field(
-                format!("scopes[{index}]"),
+            return Err(Problem::body(
+                format!("/scopes/{index}"),
                 "is not a scope; GET /api/v1/scopes lists them",
             ));
         };
@@ -397,22 +397,22 @@ fn expiry(call: &Call, asked: Option<&str>, max_ttl_days: Option<u32>, require: 
     let Some(text) = asked else {
         return match (require, max_ttl_days) {
             (false, None) => Ok(Timestamp::NEVER),
-            _ => Err(Problem::field(
-                "expiresAt",
+            _ => Err(Problem::body(
+                "/expiresAt",
                 "may not be null: the organization's key policy asks for an expiry",
             )),
         };
     };
-    let at = call.instant("expiresAt", text)?;
+    let at = call.instant("/expiresAt", text)?;
     if at <= call.now {
-        return Err(Problem::field("expiresAt", "must be in the future"));
+        return Err(Problem::body("/expiresAt", "must be in the future"));
     }
     if at > LATEST {
-        return Err(Problem::field("expiresAt", "must be before 2100; null means never"));
+        return Err(Problem::body("/expiresAt", "must be before 2100; null means never"));
     }
     match max_ttl_days {
-        Some(most) if at > call.now.plus(i64::from(most) * DAY) => Err(Problem::field(
-            "expiresAt",
+        Some(most) if at > call.now.plus(i64::from(most) * DAY) => Err(Problem::body(
+            "/expiresAt",
             format!("may be at most {most} days ahead, says the organization's key policy"),
         )),
         _ => Ok(at),
@@ -425,7 +425,7 @@ fn addresses(texts: &[String]) -> Outcome<Vec<String>> {
     for (index, text) in texts.iter().enumerate() {
         let block: AddressBlock = text
             .parse()
-            .map_err(|error| Problem::field(format!("allowedAddresses[{index}]"), format!("{error}")))?;
+            .map_err(|error| Problem::body(format!("/allowedAddresses/{index}"), format!("{error}")))?;
         blocks.push(block.to_string());
     }
     Ok(blocks)

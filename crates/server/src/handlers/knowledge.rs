@@ -68,21 +68,23 @@ fn content(call: &Call, body: &Create) -> Outcome<Content> {
         _ => "text",
     };
     if let Some((field, _)) = given.iter().find(|(field, value)| *field != needed && value.is_some()) {
-        return Err(Problem::field(*field, format!("is not for the kind {}", body.kind)));
+        return Err(Problem::body(format!("/{field}"), format!("is not for the kind {}", body.kind)));
     }
     let value = given.iter().find_map(|(field, value)| value.as_ref().filter(|_| *field == needed));
     let value = value
-        .ok_or_else(|| Problem::field(needed, format!("is required for the kind {}", body.kind)))?
+        .ok_or_else(|| {
+            Problem::body(format!("/{needed}"), format!("is required for the kind {}", body.kind))
+        })?
         .clone();
     match body.kind.as_str() {
         "faq" if pairs(&value).is_none() => {
-            Err(Problem::field("text", "must be questions with answers: a line `Q: …`, then `A: …`"))
+            Err(Problem::body("/text", "must be questions with answers: a line `Q: …`, then `A: …`"))
         }
         "faq" => Ok(Content::Faq(value)),
         "file" => UploadId::parse(&value).map(Content::File).ok_or_else(Problem::not_found),
         "url" => match call.app.outbound.check(&value) {
             Ok(url) => Ok(Content::Url(url.to_string())),
-            Err(why) => Err(Problem::field("url", why.to_string())),
+            Err(why) => Err(Problem::body("/url", why.to_string())),
         },
         _ => Ok(Content::Text(value)),
     }

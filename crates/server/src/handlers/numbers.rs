@@ -119,7 +119,7 @@ struct Wanted {
 impl Wanted {
     fn of(call: &Call) -> Outcome<E164> {
         let body: Self = call.read()?;
-        E164::parse(&body.e164).ok_or_else(|| Problem::field("e164", "must be + and 7 to 15 digits"))
+        E164::parse(&body.e164).ok_or_else(|| Problem::body("/e164", "must be + and 7 to 15 digits"))
     }
 }
 

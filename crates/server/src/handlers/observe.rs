@@ -4,9 +4,9 @@ use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::handlers::billing::usd;
 use crate::problem::{Outcome, Problem};
+use flowyte_core::Environment;
 use flowyte_core::id::{AgentId, ConversationId, Id, KnowledgeGapId};
 use flowyte_core::time::DAY;
-use flowyte_core::{Environment, Timestamp};
 use flowyte_platform::agents::Agents;
 use flowyte_platform::analytics::{Analytics, Counts, Figures, Window};
 use flowyte_platform::conversations::{
@@ -51,10 +51,6 @@ fn render(it: &Conversation) -> Value {
     row
 }
 
-fn time(call: &Call, name: &str) -> Outcome<Option<Timestamp>> {
-    call.query.get(name).map(|text| call.instant(&format!("query.{name}"), text)).transpose()
-}
-
 fn environment(call: &Call) -> Option<Environment> {
     call.query.get("environment").and_then(Environment::parse)
 }
@@ -66,19 +62,19 @@ pub async fn list(call: Call) -> Outcome<Answer> {
         (None, _) => 0,
         (Some(number), None) => (i64::from(number) - 1) * i64::from(page.limit),
         (Some(_), Some(_)) => {
-            return Err(Problem::field("query.page", "must not be sent together with a cursor"));
+            return Err(Problem::query("page", "must not be sent together with a cursor"));
         }
     };
     let agent = match call.query.get("agentId") {
         None => None,
-        Some(text) => Some(
-            AgentId::parse(text).ok_or_else(|| Problem::field("query.agentId", "is not an agent's id"))?,
-        ),
+        Some(text) => {
+            Some(AgentId::parse(text).ok_or_else(|| Problem::query("agentId", "is not an agent's id"))?)
+        }
     };
     let search = Search {
         agent,
-        from: time(&call, "from")?,
-        to: time(&call, "to")?,
+        from: call.query_instant("from")?,
+        to: call.query_instant("to")?,
         channel: call.query.get("channel").map(str::to_owned),
         outcome: call.query.get("outcome").and_then(CameTo::parse),
         environment: environment(&call),
@@ -138,13 +134,13 @@ pub async fn receipt(call: Call) -> Outcome<Answer> {
 
 /// What to count.
 fn window(call: &Call, agent: Option<AgentId>) -> Outcome<Window> {
-    let to = time(call, "to")?.unwrap_or(call.now);
-    let from = time(call, "from")?.unwrap_or(to.plus(-DEFAULT_DAYS * DAY));
+    let to = call.query_instant("to")?.unwrap_or(call.now);
+    let from = call.query_instant("from")?.unwrap_or(to.plus(-DEFAULT_DAYS * DAY));
     if from >= to {
-        return Err(Problem::field("query.from", "must be before the end"));
+        return Err(Problem::query("from", "must be before the end"));
     }
     if to.since(from) > MOST_DAYS * DAY {
-        return Err(Problem::field("query.from", format!("may be {MOST_DAYS} days before the end at most")));
+        return Err(Problem::query("from", format!("may be {MOST_DAYS} days before the end at most")));
     }
     Ok(Window {
         agent,
@@ -341,7 +337,7 @@ pub async fn curate(call: Call) -> Outcome<Answer> {
     let (agent, gap): (AgentId, KnowledgeGapId) = (call.id("agentId")?, call.id("gapId")?);
     let body: Curate = call.read()?;
     let status = Status::parse(&body.status)
-        .ok_or_else(|| Problem::field("status", "is not a status of a knowledge gap"))?;
+        .ok_or_else(|| Problem::body("/status", "is not a status of a knowledge gap"))?;
     let (gap, total) =
         Gaps(call.store()).curate(call.organization()?, agent, gap, status, &call.by().await?).await?;
     Ok(Answer::data(render_gap(&gap, total)))

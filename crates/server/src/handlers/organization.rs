@@ -44,7 +44,7 @@ fn invite_row(row: &InviteRow) -> Value {
 
 /// The role named in a body; the contract lists the same names.
 fn role(name: &str) -> Outcome<Role> {
-    Role::parse(name).ok_or_else(|| Problem::field("role", "must be owner, admin, developer or viewer"))
+    Role::parse(name).ok_or_else(|| Problem::body("/role", "must be owner, admin, developer or viewer"))
 }
 
 /// The organization of the session.

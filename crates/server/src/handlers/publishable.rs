@@ -64,7 +64,7 @@ fn origins(texts: &[String], environment: Environment) -> Outcome<Vec<String>> {
     let mut origins: Vec<String> = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let origin = Origin::parse(text, environment)
-            .map_err(|why| Problem::field(format!("allowedOrigins[{index}]"), why.to_string()))?;
+            .map_err(|why| Problem::body(format!("/allowedOrigins/{index}"), why.to_string()))?;
         if !origins.iter().any(|it| it == origin.as_str()) {
             origins.push(origin.as_str().to_owned());
         }
@@ -95,7 +95,7 @@ pub async fn mint(call: Call) -> Outcome<Answer> {
     let agent: AgentId = call.id("agentId")?;
     let body: Mint = call.read()?;
     let environment =
-        Environment::parse(&body.env).ok_or_else(|| Problem::field("env", "must be live or test"))?;
+        Environment::parse(&body.env).ok_or_else(|| Problem::body("/env", "must be live or test"))?;
     let id: PublishableKeyId = call.app.id(call.now)?;
     let identity = body.require_identity_verification.then(|| identity(&call, id)).transpose()?;
     let (secret, stored) = call.app.secret(CredentialKind::PublishableKey, environment)?;

@@ -64,7 +64,7 @@ pub async fn signup(call: Call) -> Outcome<Answer> {
 async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Answer> {
     let email = normal(&new.email);
     let known = [email.as_str(), &new.name, &new.organization_name];
-    let password_hash = hash_new(call, "password", new.password, &known).await?;
+    let password_hash = hash_new(call, "/password", new.password, &known).await?;
     let (secret, session) = new_session(call, call.now)?;
     let owner = NewOwner {
         organization: call.app.id(call.now)?,
@@ -253,7 +253,7 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
     let body: ChangePassword = call.read()?;
     let user = call.store().user(member.user).await?;
     let user = check_password(&call, &user.email, body.current_password).await?;
-    let hash = hash_new(&call, "newPassword", body.new_password, &[&user.email, &user.name]).await?;
+    let hash = hash_new(&call, "/newPassword", body.new_password, &[&user.email, &user.name]).await?;
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user.id, &user.name);
     call.store().change_password(member.organization, user.id, &hash, &session, &by).await?;
@@ -284,8 +284,8 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let (joining, user, name) = match call.store().user_by_email(&invite.email).await {
         Ok(_) => {
             let password = body.password.ok_or_else(|| {
-                Problem::field(
-                    "password",
+                Problem::body(
+                    "/password",
                     "is needed: this e-mail address signs in here already, with its password",
                 )
             })?;
@@ -293,10 +293,10 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
             (Joining::Known(known.id), known.id, known.name)
         }
         Err(StoreError::NotFound) => {
-            let missing = |field| Problem::field(field, "is needed for somebody who is new here");
-            let name = body.name.ok_or_else(|| missing("name"))?;
-            let password = body.password.ok_or_else(|| missing("password"))?;
-            let password_hash = hash_new(&call, "password", password, &[&invite.email, &name]).await?;
+            let missing = |pointer| Problem::body(pointer, "is needed for somebody who is new here");
+            let name = body.name.ok_or_else(|| missing("/name"))?;
+            let password = body.password.ok_or_else(|| missing("/password"))?;
+            let password_hash = hash_new(&call, "/password", password, &[&invite.email, &name]).await?;
             let user: UserId = call.app.id(call.now)?;
             (Joining::New { user, name: name.clone(), password_hash }, user, name)
         }
@@ -309,12 +309,12 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
 }
 
 /// The hash of a new password that is not easily guessed. Both cost much, so the address is charged before.
-async fn hash_new(call: &Call, field: &str, password: String, known: &[&str]) -> Outcome<String> {
+async fn hash_new(call: &Call, pointer: &str, password: String, known: &[&str]) -> Outcome<String> {
     attempt(call)?;
     failed(call);
     let password = Zeroizing::new(password);
     let turn = call.app.passwords.turn(call.address).await?;
-    turn.judge(field, &password, known).await?;
+    turn.judge(pointer, &password, known).await?;
     turn.hash(password, &*call.app.entropy).await
 }
 

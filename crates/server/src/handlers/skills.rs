@@ -62,7 +62,7 @@ fn render(skill: &Skill) -> Value {
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
-        Self::field(invalid.field, invalid.message)
+        Self::body(format!("/{}", invalid.field.replace('.', "/")), invalid.message)
     }
 }
 
@@ -239,7 +239,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let (organization, agent) = (call.organization()?, call.id::<AgentId>("agentId")?);
     let body: Create = call.read()?;
     let of = SkillType::parse(&body.skill_type)
-        .ok_or_else(|| Problem::field("skillType", "must be an available type; see GET /skill-types"))?;
+        .ok_or_else(|| Problem::body("/skillType", "must be an available type; see GET /skill-types"))?;
     let mut new = Skill {
         id: call.app.id(call.now)?,
         organization,

@@ -20,10 +20,10 @@ const LONGEST_NAME: usize = 255;
 pub async fn create(mut call: Call) -> Outcome<Answer> {
     let (name, content_type, content) = file(&mut call).await?;
     if content.is_empty() {
-        return Err(Problem::field("file", "is empty"));
+        return Err(Problem::body("/file", "is empty"));
     }
     let format =
-        Format::of(&content_type, &name, &content).map_err(|why| Problem::field("file", why.to_string()))?;
+        Format::of(&content_type, &name, &content).map_err(|why| Problem::body("/file", why.to_string()))?;
     let (id, size): (UploadId, usize) = (call.app.id(call.now)?, content.len());
     let upload = Upload {
         filename: name.clone(),
@@ -51,8 +51,7 @@ async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
     while let Some(part) = parts.next_field().await.map_err(broken)? {
         let name = part.name().unwrap_or_default().to_owned();
         if name != "file" || found.is_some() {
-            let name: String = name.chars().filter(|it| !it.is_control()).take(64).collect();
-            return Err(Problem::field(name, "is not expected: one part `file` is"));
+            return Err(Problem::body("/file", "must be the only part, and stand once"));
         }
         // Browsers of another age send a whole path.
         let filename = part.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
@@ -60,9 +59,9 @@ async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
         let content_type = part.content_type().map(|it| it.to_string()).unwrap_or_default();
         found = Some((filename, content_type, part.bytes().await.map_err(broken)?));
     }
-    let (name, content_type, content) = found.ok_or_else(|| Problem::field("file", "is required"))?;
+    let (name, content_type, content) = found.ok_or_else(|| Problem::body("/file", "is required"))?;
     if name.is_empty() {
-        return Err(Problem::field("file", "must have a file name"));
+        return Err(Problem::body("/file", "must have a file name"));
     }
     if content.len() > LARGEST {
         return Err(Problem::new(

@@ -277,7 +277,7 @@ fn nothing_leads_into_another_organization() {
         assert!(
             next.as_array().unwrap().iter().all(|it| it["organizationId"] == world.organization.as_str())
         );
-        for (key, path) in [(&world.other_all, "agents?limit=2"), (&world.all, "agents?limit=2&x=1")] {
+        for (key, path) in [(&world.other_all, "agents?limit=2"), (&world.all, "numbers?limit=2")] {
             let foreign = server.as_key(key, "GET", &format!("/api/v1/{path}&cursor={cursor}"), None);
             assert_eq!(answer(&foreign), refused(400, "validation_error"), "{path}");
         }

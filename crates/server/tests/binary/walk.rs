@@ -128,6 +128,8 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
     let server = Server::start(&[]);
     let document = server.send("GET", "/api/v1/openapi.json", &[], None);
     assert_eq!(document.json()["openapi"], "3.1.0");
+    // Served on plain HTTP, so that is the cookie's name here.
+    assert_eq!(document.json()["components"]["securitySchemes"]["session"]["name"], "flowyte_session");
     for path in ["/", "/setup", "/invite", "/docs", "/errors", "/errors/insufficient_scope"] {
         let page = server.send("GET", path, &[], None);
         assert_eq!(
