@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -84,6 +84,15 @@ impl Answer {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// With the state that it shows, for `If-Match` of a change.
+    #[must_use]
+    pub fn tagged(self, tag: impl std::fmt::Display) -> Self {
+        match HeaderValue::from_str(&format!("\"{tag}\"")) {
+            Ok(value) => self.header(ETAG, value),
+            Err(_) => self,
+        }
     }
 
     /// With a cookie.

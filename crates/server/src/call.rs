@@ -17,6 +17,7 @@ use flowyte_core::{
     Timestamp,
 };
 use flowyte_store::labour::Turn;
+use flowyte_store::walk::{Found, Position};
 use flowyte_store::{Actor, By, Claim, Once, Page, Store};
 use http::Uri;
 use serde::de::DeserializeOwned;
@@ -201,18 +202,40 @@ impl Call {
         By { actor, address: self.address.to_string(), now: self.now }
     }
 
+    /// The state that a change is based on, where its caller says so.
+    pub fn if_match(&self) -> Option<&str> {
+        self.headers.get("If-Match").map(|it| it.trim_matches('"'))
+    }
+
     /// How many, and from where.
     pub fn page(&self) -> Outcome<Page> {
-        let limit = self.query.get_u32("limit").unwrap_or(20);
-        let before = match self.query.get("cursor") {
-            None => None,
-            Some(text) => {
-                Some(self.scoped(|pepper, scope| cursor::read(pepper, scope, text))?.ok_or_else(|| {
-                    Problem::query("cursor", "is not a cursor of this list; begin again without it")
-                })?)
-            }
-        };
-        Ok(Page { limit, before })
+        Ok(Page { limit: self.limit(), before: self.cursor()? })
+    }
+
+    /// How many rows of a list.
+    pub fn limit(&self) -> u32 {
+        self.query.get_u32("limit").unwrap_or(20)
+    }
+
+    /// Where in a list that is searched.
+    pub fn position(&self) -> Outcome<Option<Position>> {
+        Ok(self.cursor()?.map(Position::from_bytes))
+    }
+
+    fn cursor<const N: usize>(&self) -> Outcome<Option<[u8; N]>> {
+        let Some(text) = self.query.get("cursor") else { return Ok(None) };
+        let read = self.scoped(|pepper, scope| cursor::read(pepper, scope, text))?;
+        let position = read.ok_or_else(|| {
+            Problem::query("cursor", "is not a cursor of this list; begin again without it")
+        })?;
+        Ok(Some(position))
+    }
+
+    /// A page of a list that was searched.
+    pub fn found<T>(&self, found: &Found<T>, render: impl Fn(&T) -> Value) -> Outcome<Answer> {
+        let write = |at: Position| self.scoped(|pepper, scope| cursor::write(pepper, scope, &at.to_bytes()));
+        let next = found.next.map(write).transpose()?;
+        Ok(Answer::list(found.rows.iter().map(render).collect(), self.limit(), next))
     }
 
     /// A page of rows, of which the store read one more than wanted. `position`: what the next page begins after.

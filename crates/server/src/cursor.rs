@@ -31,15 +31,15 @@ fn tag(pepper: &Pepper, scope: &Scope<'_>, position: &[u8]) -> [u8; TAG] {
 }
 
 /// The text of a position.
-pub fn write(pepper: &Pepper, scope: &Scope<'_>, position: &[u8; 16]) -> String {
-    URL_SAFE_NO_PAD.encode([&position[..], &tag(pepper, scope, position)].concat())
+pub fn write(pepper: &Pepper, scope: &Scope<'_>, position: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode([position, &tag(pepper, scope, position)].concat())
 }
 
 /// The position in a text, if it was written for this scope.
-pub fn read(pepper: &Pepper, scope: &Scope<'_>, text: &str) -> Option<[u8; 16]> {
+pub fn read<const N: usize>(pepper: &Pepper, scope: &Scope<'_>, text: &str) -> Option<[u8; N]> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (position, sent) = bytes.split_at_checked(16)?;
-    let position: [u8; 16] = position.try_into().ok()?;
+    let (position, sent) = bytes.split_at_checked(N)?;
+    let position: [u8; N] = position.try_into().ok()?;
     bool::from(tag(pepper, scope, &position)[..].ct_eq(sent)).then_some(position)
 }
 
@@ -60,10 +60,10 @@ mod tests {
         for other in
             [scope(2, "listAgents", "x=1"), scope(1, "listKeys", "x=1"), scope(1, "listAgents", "x=2")]
         {
-            assert_eq!(read(&pepper, &other, &text), None);
+            assert_eq!(read::<16>(&pepper, &other, &text), None);
         }
         for text in ["", "AAAA", "!!", &text[1..]] {
-            assert_eq!(read(&pepper, &scope(1, "listAgents", "x=1"), text), None);
+            assert_eq!(read::<16>(&pepper, &scope(1, "listAgents", "x=1"), text), None);
         }
     }
 }

@@ -19,7 +19,7 @@ use flowyte_contract::{BodyError, Checks};
 use flowyte_core::contract::Matched;
 use flowyte_core::credential::present;
 use flowyte_core::facts::Field;
-use flowyte_core::id::OrganizationId;
+use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::limit::{Limited, Quota};
 use flowyte_core::{
     CredentialKind, Denial, Digest, Lookup, OperationIndex, Permit, Presented, Principal, Record,
@@ -48,6 +48,8 @@ const PERMIT_LIFE: Duration = Duration::from_secs(1);
 /// The longest `User-Agent` that is kept.
 const USER_AGENT_CHARS: usize = 256;
 
+/// Which organization the caller believes to act in.
+const MEANT_ORGANIZATION: HeaderName = HeaderName::from_static("flowyte-organization");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the answer needs besides itself, gathered on the way.
@@ -237,6 +239,7 @@ async fn answer(
         trace.quota = Some(limited.quota);
         return Err(Problem::limited(limited));
     }
+    same_organization(&permit, &parts.headers)?;
     trace.permitted = true;
     note_browser_key(app, &permit, &facts, now);
 
@@ -436,6 +439,22 @@ pub(crate) fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota
         Some(own) => own.take_both(shared, now),
         None => shared.take(now),
     }
+}
+
+/// Refuses a request that was meant for another organization than the credential's: a page may show one while its session
+/// has moved on to another.
+fn same_organization(permit: &Permit, headers: &HeaderMap) -> Outcome<()> {
+    let Some(caller) = permit.caller() else { return Ok(()) };
+    let own = caller.organization();
+    let meant = |value: &HeaderValue| value.to_str().ok().and_then(OrganizationId::parse) == Some(own);
+    if headers.get_all(MEANT_ORGANIZATION).iter().all(meant) {
+        return Ok(());
+    }
+    let detail = format!(
+        "The request is meant for another organization than the one of this {}.",
+        caller.kind().as_str().replace('_', " ")
+    );
+    Err(Problem::new(Code::Conflict, detail).with("organizationId", own.to_string().into()))
 }
 
 /// An invalid credential is charged to the address it came from; above the limit the answer says so.

@@ -200,6 +200,12 @@ impl Problem {
         )
     }
 
+    /// Somebody changed it since the caller read it; this is how it is now.
+    pub fn stale(current: Value) -> Self {
+        Self::new(Code::StaleVersion, "Somebody changed this since it was read; `current` is how it is now.")
+            .with("current", current)
+    }
+
     /// Too many requests.
     pub fn limited(limited: Limited) -> Self {
         Self::new(Code::RateLimited, "Too many requests; wait as long as Retry-After says.")

@@ -190,7 +190,9 @@ async fn roles_are_read_at_the_next_request() {
     let minting = "POST /api/v1/api-keys";
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // The last owner stays one.
-    assert!(world.store.change_role(organization, member, Role::Viewer, Role::Owner, &by()).await.is_err());
+    assert!(
+        world.store.change_role(organization, member, Role::Viewer, Role::Owner, None, &by()).await.is_err()
+    );
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // An idle day ends the session; so does signing out.
     assert_eq!(world.ask(&session, minting, NOW.plus(DAY)), "credential_expired");

@@ -3,7 +3,7 @@
 use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::keys::NewSecret;
-use crate::{Entity, Page, Revision, StoreError, args};
+use crate::{Entity, Page, Revision, StoreError, args, tag, unchanged};
 use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, SessionId, UserId};
 use flowyte_core::time::DAY;
 use flowyte_core::{Digest, Role, Timestamp};
@@ -108,6 +108,13 @@ pub struct SessionRow {
     pub user_agent: String,
 }
 
+impl OrganizationRow {
+    /// Which state the organization is in.
+    pub fn tag(&self) -> String {
+        tag(&json!([self.id.to_string(), self.name, self.max_ttl_days, self.require_expiry]))
+    }
+}
+
 /// A member, as the organization sees them.
 #[derive(Clone, Debug)]
 pub struct MemberRow {
@@ -125,6 +132,17 @@ pub struct MemberRow {
     pub joined_at: Timestamp,
     /// Last use of a session here.
     pub last_seen_at: Option<Timestamp>,
+}
+
+impl MemberRow {
+    /// Which state the membership is in.
+    pub fn tag(&self) -> String {
+        member_tag(self.id, self.role)
+    }
+}
+
+fn member_tag(member: MemberId, role: Role) -> String {
+    tag(&json!([member.to_string(), role.as_str()]))
 }
 
 /// An invite that nobody used yet.
@@ -153,6 +171,8 @@ pub struct OrganizationChange {
     pub max_ttl_days: Option<Option<u32>>,
     /// Whether new keys must expire.
     pub require_expiry: Option<bool>,
+    /// Only if the organization still has this tag.
+    pub expected: Option<String>,
 }
 
 /// Who accepts an invite.
@@ -436,6 +456,7 @@ impl dyn Store + '_ {
     ) -> Result<OrganizationRow, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let old = tx.organization(organization).await?;
+        unchanged(change.expected.as_deref(), &old.tag())?;
         tx.exec(
             "UPDATE organizations SET name = $2, max_ttl_days = $3, require_expiry = $4 WHERE id = $1",
             vec![
@@ -771,17 +792,19 @@ impl dyn Store + '_ {
     }
 
     /// A member's role changes, and with it every session they have here. The last owner stays one. `from`: the role of
-    /// whoever asks for it.
+    /// whoever asks for it. `expected`: only if the membership still has this tag.
     pub async fn change_role(
         &self,
         organization: OrganizationId,
         member: MemberId,
         new: Role,
         from: Role,
+        expected: Option<&str>,
         by: &By,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let (who, old, name) = tx.member(organization, member).await?;
+        unchanged(expected, &member_tag(member, old))?;
         owners_make_owners(from, [old, new])?;
         if old == Role::Owner && new != Role::Owner {
             tx.another_owner(organization).await?;

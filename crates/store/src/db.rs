@@ -345,6 +345,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0013_visitors_by_use.sql"),
     include_str!("../migrations/0014_flat.sql"),
     include_str!("../migrations/0015_time.sql"),
+    include_str!("../migrations/0016_sorted_keys.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -1,9 +1,10 @@
 //! Secret keys: mint, change, rotate, revoke.
 
 use crate::audit::{By, Deed};
-use crate::db::{Mode, Row, Store, Tx, id};
+use crate::db::{Mode, Row, Store, Tx, Value, id};
 use crate::idempotency::{Claim, Once, Seal};
-use crate::{Entity, Page, Revision, StoreError, args, list};
+use crate::walk::{Found, Position, Window, containing};
+use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, UserId};
 use flowyte_core::{Digest, Environment, Timestamp};
 use serde_json::json;
@@ -99,6 +100,25 @@ pub struct SecretKeyChange {
     pub allowed_addresses: Option<Vec<String>>,
     /// Earlier end of a running grace.
     pub grace_ends_at: Option<Timestamp>,
+    /// Only if the key still has this tag.
+    pub expected: Option<String>,
+}
+
+impl SecretKeyRow {
+    /// Which state the key is in; use of it changes nothing.
+    pub fn tag(&self) -> String {
+        let graces: Vec<_> = self.secrets.iter().map(|it| (&it.last4, it.expires_at.as_micros())).collect();
+        tag(&json!([
+            self.id.to_string(),
+            self.name,
+            self.scopes,
+            self.expires_at.as_micros(),
+            self.revoked_at.map(Timestamp::as_micros),
+            self.rate_limit_rpm,
+            self.allowed_addresses,
+            graces,
+        ]))
+    }
 }
 
 const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
@@ -233,6 +253,163 @@ impl Tx {
     }
 }
 
+/// In which order keys are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeySort {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+    /// What expires soonest first.
+    Expiry,
+}
+
+/// Which keys are listed. All of it must fit; what is absent always does.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFilter {
+    /// Part of the name whatever its case (of ASCII), or the whole id, or the last four characters of a secret that works.
+    pub search: Option<String>,
+    /// `active`, `expired` or `revoked`.
+    pub status: Option<String>,
+    /// The world.
+    pub environment: Option<Environment>,
+    /// Who minted it.
+    pub created_by: Option<UserId>,
+    /// A scope that it holds.
+    pub scope: Option<String>,
+    /// Not used at or after this.
+    pub unused_since: Option<Timestamp>,
+    /// Expires before this.
+    pub expiring_before: Option<Timestamp>,
+    /// In which order.
+    pub sort: KeySort,
+}
+
+/// The statements of one order of keys.
+struct KeySql {
+    page: &'static str,
+    floor: &'static str,
+    begin: Position,
+    end: Position,
+    value: Option<&'static str>,
+}
+
+const FIRST: [u8; 16] = [0; 16];
+const LAST: [u8; 16] = [0xff; 16];
+
+/// `$1` organization, `$2` and `$3` id and value to begin after, `$4` and `$5` those to stop at; the rest is the filter's.
+macro_rules! key_sql {
+    ($after:literal, $until:literal, $order:literal) => {
+        (
+            concat!(
+                "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
+                 WHERE k.organization_id = $1 AND ", $after, " AND ", $until,
+                " AND (CAST($8 AS TEXT) IS NULL OR CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= $7 \
+                 THEN 'expired' ELSE 'active' END = $8) \
+                 AND (CAST($9 AS TEXT) IS NULL OR k.environment = $9) \
+                 AND ($10 = 0 OR k.created_by = $11) \
+                 AND (CAST($12 AS TEXT) IS NULL OR k.scopes LIKE $12 ESCAPE '\\') \
+                 AND (k.last_used_at IS NULL OR k.last_used_at < $13) AND k.expires_at <= $14 \
+                 AND ($15 = 0 OR k.id = $16 OR LOWER(k.name) LIKE $17 ESCAPE '\\' OR k.name LIKE $18 ESCAPE '\\' \
+                 OR ($19 = 1 AND EXISTS (SELECT 1 FROM secrets s WHERE s.key_id = k.id AND s.last4 = $20 AND s.expires_at > $7))) \
+                 ORDER BY ", $order, " LIMIT $6"
+            ),
+            concat!("SELECT k.id, k.expires_at FROM secret_keys k WHERE k.organization_id = $1 AND ", $after, " ORDER BY ", $order, " LIMIT 1 OFFSET $4"),
+        )
+    };
+}
+
+impl KeySort {
+    fn sql(self) -> KeySql {
+        let by_id = |(page, floor): (&'static str, &'static str), begin, end| KeySql {
+            page,
+            floor,
+            begin: Position { value: 0, id: begin },
+            end: Position { value: 0, id: end },
+            value: None,
+        };
+        match self {
+            Self::Newest => {
+                by_id(key_sql!("k.id < $2 AND $3 = 0", "k.id >= $4 AND $5 = 0", "k.id DESC"), LAST, FIRST)
+            }
+            Self::Oldest => {
+                by_id(key_sql!("k.id > $2 AND $3 = 0", "k.id <= $4 AND $5 = 0", "k.id"), FIRST, LAST)
+            }
+            Self::Expiry => {
+                let (page, floor) = key_sql!(
+                    "(k.expires_at, k.id) > ($3, $2)",
+                    "(k.expires_at, k.id) <= ($5, $4)",
+                    "k.expires_at, k.id"
+                );
+                KeySql {
+                    page,
+                    floor,
+                    begin: Position { value: i64::MIN, id: FIRST },
+                    end: Position { value: i64::MAX, id: LAST },
+                    value: Some("expires_at"),
+                }
+            }
+        }
+    }
+}
+
+impl KeySql {
+    fn position(&self, row: &Row) -> Result<Position, StoreError> {
+        let value = self.value.map_or(Ok(0), |column| row.get(column))?;
+        Ok(Position { value, id: row.bytes("id")? })
+    }
+}
+
+impl KeyFilter {
+    fn is_empty(&self) -> bool {
+        let Self { search, status, environment, created_by, scope, unused_since, expiring_before, sort: _ } =
+            self;
+        search.is_none()
+            && status.is_none()
+            && environment.is_none()
+            && created_by.is_none()
+            && scope.is_none()
+            && unused_since.is_none()
+            && expiring_before.is_none()
+    }
+
+    fn args(
+        &self,
+        organization: OrganizationId,
+        begin: Position,
+        end: Position,
+        limit: u32,
+        now: Timestamp,
+    ) -> Vec<Value> {
+        let search = self.search.as_deref().unwrap_or_default();
+        let named = SecretKeyId::parse(search);
+        args![
+            *organization.as_bytes(),
+            begin.id,
+            begin.value,
+            end.id,
+            end.value,
+            i64::from(limit) + 1,
+            now,
+            self.status.clone(),
+            self.environment.map(Environment::as_str),
+            self.created_by.is_some(),
+            self.created_by.map_or(FIRST, |it| *it.as_bytes()),
+            // Names of scopes stand in quotation marks in the list, so no name is found inside another.
+            self.scope.as_deref().map(|it| containing(&format!("\"{it}\""))),
+            self.unused_since.unwrap_or(Timestamp::from_micros(i64::MAX)),
+            self.expiring_before.map_or(i64::MAX, |it| it.as_micros() - 1),
+            self.search.is_some(),
+            named.map_or(FIRST, |it| *it.as_bytes()),
+            containing(&search.to_lowercase()),
+            containing(search),
+            search.len() == 4,
+            search,
+        ]
+    }
+}
+
 fn live(key: &SecretKeyRow, now: Timestamp) -> Result<(), StoreError> {
     match () {
         () if key.revoked_at.is_some() => {
@@ -294,26 +471,39 @@ impl dyn Store + '_ {
         Ok(Once::Fresh(key))
     }
 
-    /// Keys, newest first.
+    /// Keys that fit a filter, in its order.
     pub async fn secret_keys(
         &self,
         organization: OrganizationId,
-        page: Page,
+        filter: &KeyFilter,
+        window: Window,
         now: Timestamp,
-    ) -> Result<Vec<SecretKeyRow>, StoreError> {
+    ) -> Result<Found<SecretKeyRow>, StoreError> {
         let mut tx = self.begin(Mode::Read).await?;
-        let rows = tx
-            .all(
-                "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
-                 WHERE k.organization_id = $1 AND k.id < $2 ORDER BY k.id DESC LIMIT $3",
-                vec![id(organization), page.before_bytes(), page.probe().into()],
-            )
-            .await?;
+        let sql = filter.sort.sql();
+        let begin = window.after.unwrap_or(sql.begin);
+        // Where nothing is filtered, as many rows are passed as are wanted.
+        let floor = match filter.is_empty() {
+            true => None,
+            false => {
+                let args = args![
+                    *organization.as_bytes(),
+                    begin.id.to_vec(),
+                    begin.value,
+                    i64::from(window.most) - 1
+                ];
+                tx.opt(sql.floor, args).await?.as_ref().map(|row| sql.position(row)).transpose()?
+            }
+        };
+        let end = floor.unwrap_or(sql.end);
+        let args = filter.args(organization, begin, end, window.limit, now);
+        let rows = tx.all(sql.page, args).await?;
         let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
-            keys.push(tx.read_key(row, now).await?);
+            keys.push((sql.position(row)?, tx.read_key(row, now).await?));
         }
-        Ok(keys)
+        let found = Found::new(keys, window.limit, floor, |it| it.0);
+        Ok(Found { rows: found.rows.into_iter().map(|it| it.1).collect(), next: found.next })
     }
 
     /// One key.
@@ -337,6 +527,7 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         let old = tx.secret_key(organization, key, by.now).await?;
         live(&old, by.now)?;
+        unchanged(change.expected.as_deref(), &old.tag())?;
         tx.exec(
             "UPDATE secret_keys SET name = $3, scopes = $4, expires_at = $5, rate_limit_rpm = $6, allowed_addresses = $7 \
              WHERE organization_id = $1 AND id = $2",

@@ -17,6 +17,7 @@ pub mod publishable;
 pub mod restore;
 pub mod time;
 pub mod usage;
+pub mod walk;
 
 pub use audit::{Actor, AuditEvent, By};
 pub use db::{Follower, InLane, Mode, Postgres, Row, Sqlite, Store, Tx, Value};
@@ -25,6 +26,8 @@ pub use idempotency::{Claim, Once};
 pub use lanes::{Class, Lane};
 
 use flowyte_core::Denial;
+
+use sha2::{Digest as _, Sha256};
 
 /// A position in the change log: gapless, in commit order.
 pub type Revision = i64;
@@ -107,6 +110,20 @@ impl Page {
     /// One more than the page, to see whether another follows.
     pub fn probe(&self) -> i64 {
         i64::from(self.limit) + 1
+    }
+}
+
+/// Which state something that can be changed is in, for `ETag` and `If-Match`: equal tags, equal state.
+pub fn tag(state: &serde_json::Value) -> String {
+    let digest = Sha256::digest(state.to_string());
+    hex::encode(&digest[..8])
+}
+
+/// What a change is based on is still there. `expected`: the tag that the caller saw, if they say so.
+pub(crate) fn unchanged(expected: Option<&str>, tag: &str) -> Result<(), StoreError> {
+    match expected {
+        Some(seen) if seen != tag => Err(StoreError::Stale),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::keys::NewSecret;
-use crate::{Entity, Page, Revision, StoreError, args, list};
+use crate::{Entity, Page, Revision, StoreError, args, list, tag, unchanged};
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{Environment, Timestamp};
@@ -85,6 +85,23 @@ pub struct PublishableKeyChange {
     pub rate_limit_rpm: Option<Option<u32>>,
     /// `Some(None)`: visitors need no identity any more. `Some(Some(_))`: they do, under this secret.
     pub identity: Option<Option<IdentitySecret>>,
+    /// Only if the key still has this tag.
+    pub expected: Option<String>,
+}
+
+impl PublishableKeyRow {
+    /// Which state the key is in; use of it changes nothing.
+    pub fn tag(&self) -> String {
+        tag(&json!([
+            self.id.to_string(),
+            self.name,
+            self.key_public,
+            self.allowed_origins,
+            self.rate_limit_rpm,
+            self.require_identity,
+            self.revoked_at.map(Timestamp::as_micros),
+        ]))
+    }
 }
 
 /// How much later the database forgets it: its last use is written a moment after it, or later where the database was away.
@@ -271,6 +288,7 @@ impl dyn Store + '_ {
     ) -> Result<(PublishableKeyRow, Revision), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
         let old = tx.active_publishable_key(organization, agent, key).await?;
+        unchanged(change.expected.as_deref(), &old.tag())?;
         tx.exec(
             "UPDATE publishable_keys SET name = $3, allowed_origins = $4, rate_limit_rpm = $5 \
              WHERE organization_id = $1 AND id = $2",

@@ -9,14 +9,13 @@ use flowyte_core::id::{
 };
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
-use flowyte_store::accounts::{NewOwner, NewSession};
+use flowyte_store::accounts::{NewOwner, NewSession, OrganizationChange};
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
-use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
+use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyRow};
-use flowyte_store::{
-    Actor, By, Claim, Follower, Mode, Once, Page, Revision, Sqlite, State, Store, StoreError,
-};
+use flowyte_store::walk::Window;
+use flowyte_store::{Actor, By, Claim, Follower, Mode, Once, Revision, Sqlite, State, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -43,6 +42,29 @@ fn secret() -> NewSecret {
     let mut digest = [7; 32];
     digest[..16].copy_from_slice(id.as_bytes());
     NewSecret { digest: Digest::from_bytes(digest), pepper: [1; 8], last4: "9xYz".into() }
+}
+
+/// Every key that fits, read in pages of two. However few rows a page may pass, they are the same.
+async fn keys(store: &Arc<dyn Store>, organization: OrganizationId, filter: &KeyFilter) -> Vec<SecretKeyId> {
+    let read = async |most| {
+        let mut window = Window { most, ..Window::new(None, 2) };
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            let found = store.secret_keys(organization, filter, window, NOW).await.unwrap();
+            assert!(found.rows.len() <= 2);
+            seen.extend(found.rows.iter().map(|key| key.id));
+            window.after = found.next;
+            if found.next.is_none() {
+                return seen;
+            }
+        }
+        panic!("the list does not end");
+    };
+    let seen = read(1000).await;
+    for few in [1, 2, 3] {
+        assert_eq!(read(few).await, seen, "{few} rows a page");
+    }
+    seen
 }
 
 fn by_at(now: Timestamp) -> By {
@@ -178,9 +200,9 @@ async fn elsewhere_is_nowhere() {
             ));
             assert!(matches!(store.revoke_secret_key(ours, key, &by).await, Err(StoreError::NotFound)));
         }
-        assert!(store.secret_keys(ours, Page { limit: 10, before: None }, NOW).await.unwrap().is_empty());
+        assert!(keys(&store, ours, &KeyFilter::default()).await.is_empty());
         assert!(matches!(
-            store.change_role(ours, member, Role::Viewer, Role::Owner, &by_at(NOW)).await,
+            store.change_role(ours, member, Role::Viewer, Role::Owner, None, &by_at(NOW)).await,
             Err(StoreError::NotFound)
         ));
         assert!(store.find_secret_key(theirs, key, NOW).await.unwrap().revoked_at.is_none());
@@ -227,10 +249,7 @@ async fn one_idempotency_key_makes_one_secret_key() {
         }
         assert_eq!((fresh_ids.len(), replayed.len()), (1, 7));
         assert!(replayed.iter().all(|answer| *answer == fresh_ids[0]));
-        assert_eq!(
-            store.secret_keys(organization, Page { limit: 10, before: None }, NOW).await.unwrap().len(),
-            1
-        );
+        assert_eq!(keys(&store, organization, &KeyFilter::default()).await.len(), 1);
 
         let other = Claim { request: [5; 32], ..claim.clone() };
         let seal = |_: &SecretKeyRow| vec![];
@@ -262,16 +281,133 @@ async fn pages_are_newest_first_and_complete() {
             minted.push(mint(&store, organization, user).await.id);
         }
         minted.reverse();
-        let (mut seen, mut before) = (Vec::new(), None);
-        loop {
-            let rows = store.secret_keys(organization, Page { limit: 2, before }, NOW).await.unwrap();
-            seen.extend(rows.iter().take(2).map(|key| key.id));
-            if rows.len() <= 2 {
-                break;
-            }
-            before = seen.last().map(|key| *key.as_bytes());
+        assert_eq!(keys(&store, organization, &KeyFilter::default()).await, minted);
+        minted.reverse();
+        let oldest = KeyFilter { sort: KeySort::Oldest, ..Default::default() };
+        assert_eq!(keys(&store, organization, &oldest).await, minted);
+    })
+    .await;
+}
+
+/// Rows: TX-14.
+#[tokio::test]
+async fn keys_are_found_by_what_is_said_of_them() {
+    on_both(|store| async move {
+        let (organization, ada, _) = found(&store, "a@example.com").await;
+        let (elsewhere, bob, _) = found(&store, "b@example.com").await;
+        mint(&store, elsewhere, bob).await;
+        let new = |name: &str, days: i64, scope: &str, environment| NewSecretKey {
+            id: fresh(),
+            name: name.into(),
+            environment,
+            scopes: vec![scope.into(), "chat:write".into()],
+            created_by: ada,
+            expires_at: if days == 0 { Timestamp::NEVER } else { NOW.plus(days * DAY) },
+            rate_limit_rpm: None,
+            allowed_addresses: vec![],
+            secret: secret(),
+        };
+        let all = [
+            new("Booking backend", 0, "agents:read", Environment::Live),
+            new("booking 100%", 30, "agents:write", Environment::Test),
+            new("a_b\\c", 1, "numbers:read", Environment::Live),
+            new("Über axb", -1, "agents:read", Environment::Live),
+        ];
+        for key in &all {
+            store.mint_secret_key(organization, key, 100, None, &by_at(NOW), &|_| vec![]).await.unwrap();
         }
-        assert_eq!(seen, minted);
+        store.revoke_secret_key(organization, all[0].id, &by_at(NOW)).await.unwrap();
+        let which = async |filter: KeyFilter| {
+            let place = |id| all.iter().position(|it| it.id == id).unwrap();
+            keys(&store, organization, &filter).await.into_iter().map(place).collect::<Vec<_>>()
+        };
+        let none = KeyFilter::default;
+        let search = async |text: &str| which(KeyFilter { search: Some(text.into()), ..none() }).await;
+        assert_eq!(search("booking").await, [1, 0]);
+        assert_eq!(search("BOOKING B").await, [0]);
+        assert_eq!(search("Über").await, [3]);
+        assert_eq!(search("9xYz").await.len(), 4);
+        assert_eq!(search(&all[2].id.to_string()).await, [2]);
+        // Wildcards and the sign that escapes them are characters like others.
+        assert_eq!(search("%").await, [1]);
+        assert_eq!(search("_").await, [2]);
+        assert_eq!(search("a_b").await, [2]);
+        assert_eq!(search("\\").await, [2]);
+        assert!(search("' OR 1=1 --").await.is_empty());
+        let status = async |text: &str| which(KeyFilter { status: Some(text.into()), ..none() }).await;
+        assert_eq!(
+            (status("revoked").await, status("expired").await, status("active").await),
+            (vec![0], vec![3], vec![2, 1])
+        );
+        let scope = async |text: &str| which(KeyFilter { scope: Some(text.into()), ..none() }).await;
+        assert_eq!(
+            (scope("agents:read").await, scope("agents").await, scope("%").await),
+            (vec![3, 0], vec![], vec![])
+        );
+        assert_eq!(which(KeyFilter { environment: Some(Environment::Test), ..none() }).await, [1]);
+        assert_eq!(which(KeyFilter { created_by: Some(ada), ..none() }).await, [3, 2, 1, 0]);
+        assert!(which(KeyFilter { created_by: Some(bob), ..none() }).await.is_empty());
+        assert_eq!(which(KeyFilter { unused_since: Some(NOW), ..none() }).await, [3, 2, 1, 0]);
+        assert_eq!(which(KeyFilter { expiring_before: Some(NOW.plus(2 * DAY)), ..none() }).await, [3, 2]);
+        assert_eq!(which(KeyFilter { sort: KeySort::Expiry, ..none() }).await, [3, 2, 1, 0]);
+        let soonest = KeyFilter { sort: KeySort::Expiry, status: Some("active".into()), ..none() };
+        assert_eq!(which(soonest).await, [2, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_based_on_an_older_state_is_refused() {
+    on_both(|store| async move {
+        let (organization, user, member) = found(&store, "a@example.com").await;
+        let key = mint(&store, organization, user).await;
+        let named = |name: &str, tag: &str| SecretKeyChange {
+            name: Some(name.into()),
+            expected: Some(tag.into()),
+            ..Default::default()
+        };
+        let (renamed, _) = store
+            .change_secret_key(organization, key.id, &named("two", &key.tag()), &by_at(NOW))
+            .await
+            .unwrap();
+        assert_ne!(renamed.tag(), key.tag());
+        let late =
+            store.change_secret_key(organization, key.id, &named("three", &key.tag()), &by_at(NOW)).await;
+        assert!(matches!(late, Err(StoreError::Stale)));
+        // Of many at once that are based on the same state, one is done.
+        let tasks = (0..16).map(|n| {
+            let (store, change) = (store.clone(), named(&format!("n{n}"), &renamed.tag()));
+            tokio::spawn(async move {
+                store.change_secret_key(organization, key.id, &change, &by_at(NOW)).await.is_ok()
+            })
+        });
+        let done = futures_util::future::join_all(tasks).await;
+        assert_eq!(done.into_iter().filter(|it| *it.as_ref().unwrap()).count(), 1);
+        let there = store.member(organization, member).await.unwrap();
+        let role = store
+            .change_role(
+                organization,
+                member,
+                Role::Owner,
+                Role::Owner,
+                Some("0123456789abcdef"),
+                &by_at(NOW),
+            )
+            .await;
+        assert!(matches!(role, Err(StoreError::Stale)));
+        let same = store
+            .change_role(organization, member, Role::Owner, Role::Owner, Some(&there.tag()), &by_at(NOW))
+            .await;
+        assert!(same.is_ok());
+        let acme = store.organization(organization).await.unwrap();
+        let change = |tag: String| OrganizationChange {
+            name: Some("New".into()),
+            expected: Some(tag),
+            ..Default::default()
+        };
+        store.change_organization(organization, &change(acme.tag()), &by_at(NOW)).await.unwrap();
+        let late = store.change_organization(organization, &change(acme.tag()), &by_at(NOW)).await;
+        assert!(matches!(late, Err(StoreError::Stale)));
     })
     .await;
 }

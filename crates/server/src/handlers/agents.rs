@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::call::{Call, instant};
-use crate::problem::{Code, Outcome, Problem};
+use crate::problem::{Outcome, Problem};
 use flowyte_core::id::{AgentId, AgentVersionId, Id};
 use flowyte_platform::agents::{self, Agent, Agents, NotChanged, Version};
 use flowyte_platform::knowledge::Knowledge;
@@ -68,28 +68,23 @@ pub async fn create(call: Call) -> Outcome<Answer> {
 
 /// One agent.
 pub async fn get(call: Call) -> Outcome<Answer> {
-    Ok(Answer::data(render(&Agents(call.store()).find(call.organization()?, call.id("id")?).await?)))
+    let agent = Agents(call.store()).find(call.organization()?, call.id("id")?).await?;
+    Ok(Answer::data(render(&agent)).tagged(agent.version))
 }
 
 /// A changed draft. If-Match names the version that the caller saw.
 pub async fn update(call: Call) -> Outcome<Answer> {
-    let expected = match call.headers.get("If-Match") {
+    let expected = match call.if_match() {
         None => None,
         // The contract has checked that it is a number, in quotation marks or not.
-        Some(text) => {
-            Some(text.trim_matches('"').parse().map_err(|_| Problem::header("If-Match", "is too large"))?)
-        }
+        Some(text) => Some(text.parse().map_err(|_| Problem::header("If-Match", "is too large"))?),
     };
     let (name, fields) = draft(&call);
     let (id, by) = (call.id("id")?, call.by().await?);
     match Agents(call.store()).change(call.organization()?, id, name, fields, expected, &by).await {
-        Ok(agent) => Ok(Answer::data(render(&agent))),
+        Ok(agent) => Ok(Answer::data(render(&agent)).tagged(agent.version)),
         Err(NotChanged::Store(error)) => Err(error.into()),
-        Err(NotChanged::Stale(current)) => Err(Problem::new(
-            Code::StaleVersion,
-            format!("The draft is at version {} by now.", current.version),
-        )
-        .with("current", render(&current))),
+        Err(NotChanged::Stale(current)) => Err(Problem::stale(render(&current))),
     }
 }
 

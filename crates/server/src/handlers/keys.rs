@@ -6,10 +6,12 @@ use crate::handlers::enforced;
 use crate::problem::{Code, Outcome, Problem};
 use crate::usage::ALLOWED;
 use flowyte_core::address::AddressBlock;
-use flowyte_core::id::{Id, SecretKeyId};
+use flowyte_core::id::{Id, SecretKeyId, UserId};
 use flowyte_core::time::{DAY, SECOND};
 use flowyte_core::{CredentialKind, Environment, Operation, Requirement, ScopeSet, Timestamp};
-use flowyte_store::keys::{NewSecretKey, SecretKeyChange, SecretKeyRow};
+use flowyte_store::StoreError;
+use flowyte_store::keys::{KeyFilter, KeySort, NewSecretKey, SecretKeyChange, SecretKeyRow};
+use flowyte_store::walk::Window;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -67,20 +69,43 @@ fn render(call: &Call, row: &SecretKeyRow) -> Value {
         "rateLimitRpm": row.rate_limit_rpm,
         "allowedAddresses": row.allowed_addresses,
         "secrets": secrets,
+        "etag": row.tag(),
     })
 }
 
 /// Keys, never their secrets.
 pub async fn list(call: Call) -> Outcome<Answer> {
-    let page = call.page()?;
-    let rows = call.store().secret_keys(call.organization()?, page, call.now).await?;
-    call.list(page, rows, |row| *row.id.as_bytes(), |row| render(&call, row))
+    let text = |name| call.query.get(name).map(str::to_owned);
+    let created_by = match call.query.get("createdBy") {
+        Some(id) => Some(
+            UserId::parse(id).ok_or_else(|| Problem::query("createdBy", "is not the id of a user"))?,
+        ),
+        None => None,
+    };
+    let filter = KeyFilter {
+        search: text("search"),
+        status: text("status"),
+        environment: call.query.get("env").and_then(Environment::parse),
+        created_by,
+        scope: text("scope"),
+        unused_since: call.query_instant("unusedSince")?,
+        expiring_before: call.query_instant("expiringBefore")?,
+        sort: match call.query.get("sort") {
+            Some("createdAt") => KeySort::Oldest,
+            Some("expiresAt") => KeySort::Expiry,
+            _ => KeySort::Newest,
+        },
+    };
+    let (organization, after) = (call.organization()?, call.position()?);
+    let found =
+        call.store().secret_keys(organization, &filter, Window::new(after, call.limit()), call.now).await?;
+    call.found(&found, |row| render(&call, row))
 }
 
 /// One key.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let row = call.store().find_secret_key(call.organization()?, call.id("id")?, call.now).await?;
-    Ok(Answer::data(render(&call, &row)))
+    Ok(Answer::data(render(&call, &row)).tagged(row.tag()))
 }
 
 #[derive(Deserialize)]
@@ -176,11 +201,18 @@ pub async fn update(call: Call) -> Outcome<Answer> {
             Some(text) => Some(call.instant("/graceEndsAt", text)?.max(call.now)),
             None => None,
         },
+        expected: call.if_match().map(str::to_owned),
     };
     let by = call.by().await?;
     let begun = Instant::now();
-    let (row, revision) = call.store().change_secret_key(organization, id, &change, &by).await?;
-    Ok(enforced(render(&call, &row), revision, begun))
+    let (row, revision) = match call.store().change_secret_key(organization, id, &change, &by).await {
+        Err(StoreError::Stale) => {
+            let current = call.store().find_secret_key(organization, id, call.now).await?;
+            return Err(Problem::stale(render(&call, &current)));
+        }
+        done => done?,
+    };
+    Ok(enforced(render(&call, &row), revision, begun).tagged(row.tag()))
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@ use crate::handlers::effective;
 use crate::problem::{Outcome, Problem};
 use flowyte_core::id::{Id, InviteId, MemberId};
 use flowyte_core::{CredentialKind, Environment, Role};
+use flowyte_store::StoreError;
 use flowyte_store::accounts::{InviteRow, MemberRow, OrganizationChange, OrganizationRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ fn organization(row: &OrganizationRow) -> Value {
         "name": row.name,
         "keyPolicy": {"maxTtlDays": row.max_ttl_days, "requireExpiry": row.require_expiry},
         "createdAt": instant(row.created_at),
+        "etag": row.tag(),
     })
 }
 
@@ -29,6 +31,7 @@ fn member(row: &MemberRow) -> Value {
         "role": row.role.as_str(),
         "joinedAt": instant(row.joined_at),
         "lastSeenAt": instant(row.last_seen_at),
+        "etag": row.tag(),
     })
 }
 
@@ -49,7 +52,8 @@ fn role(name: &str) -> Outcome<Role> {
 
 /// The organization of the session.
 pub async fn get(call: Call) -> Outcome<Answer> {
-    Ok(Answer::data(organization(&call.store().organization(call.organization()?).await?)))
+    let row = call.store().organization(call.organization()?).await?;
+    Ok(Answer::data(organization(&row)).tagged(row.tag()))
 }
 
 #[derive(Deserialize)]
@@ -89,9 +93,16 @@ pub async fn update(call: Call) -> Outcome<Answer> {
         name: body.name.clone(),
         max_ttl_days: policy.and_then(|it| it.max_ttl_days),
         require_expiry: policy.and_then(|it| it.require_expiry),
+        expected: call.if_match().map(str::to_owned),
     };
-    let row = call.store().change_organization(call.organization()?, &change, &call.by().await?).await?;
-    Ok(Answer::data(organization(&row)))
+    let (id, by) = (call.organization()?, call.by().await?);
+    let row = match call.store().change_organization(id, &change, &by).await {
+        Err(StoreError::Stale) => {
+            return Err(Problem::stale(organization(&call.store().organization(id).await?)));
+        }
+        done => done?,
+    };
+    Ok(Answer::data(organization(&row)).tagged(row.tag()))
 }
 
 /// Members with their roles.
@@ -112,12 +123,19 @@ pub async fn update_member(call: Call) -> Outcome<Answer> {
     let body: UpdateMember = call.read()?;
     let by = call.by().await?;
     let begun = Instant::now();
-    let revision = call.store().change_role(me.organization, id, role(&body.role)?, me.role, &by).await?;
+    let (new, expected) = (role(&body.role)?, call.if_match());
+    let revision = match call.store().change_role(me.organization, id, new, me.role, expected, &by).await {
+        Err(StoreError::Stale) => {
+            return Err(Problem::stale(member(&call.store().member(me.organization, id).await?)));
+        }
+        done => done?,
+    };
     let effective = effective(begun);
-    let mut answer = member(&call.store().member(me.organization, id).await?);
+    let row = call.store().member(me.organization, id).await?;
+    let mut answer = member(&row);
     answer["revision"] = revision.into();
     answer["effective"] = effective;
-    Ok(Answer::data(answer))
+    Ok(Answer::data(answer).tagged(row.tag()))
 }
 
 /// Removes a member and ends the sessions they have here.

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flowyte_core::id::{AgentId, Id, PublishableKeyId};
 use flowyte_core::time::SECOND;
 use flowyte_core::{CredentialKind, Environment, Origin};
+use flowyte_store::StoreError;
 use flowyte_store::publishable::{
     IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyRow,
 };
@@ -34,6 +35,7 @@ fn render(row: &PublishableKeyRow) -> Value {
         "status": if row.revoked_at.is_some() { "revoked" } else { "active" },
         "createdAt": instant(row.created_at),
         "lastUsedAt": instant(row.last_used_at),
+        "etag": row.tag(),
     })
 }
 
@@ -150,11 +152,19 @@ pub async fn update(call: Call) -> Outcome<Answer> {
         allowed_origins: body.allowed_origins.map(|it| origins(&it, row.environment)).transpose()?,
         rate_limit_rpm: body.rate_limit_rpm,
         identity,
+        expected: call.if_match().map(str::to_owned),
     };
     let by = call.by().await?;
     let begun = Instant::now();
-    let (row, revision) = call.store().change_publishable_key(organization, agent, id, &change, &by).await?;
-    Ok(enforced(with_identity(&row, text.as_deref()), revision, begun))
+    let (row, revision) =
+        match call.store().change_publishable_key(organization, agent, id, &change, &by).await {
+            Err(StoreError::Stale) => {
+                let current = call.store().find_publishable_key(organization, agent, Some(id)).await?;
+                return Err(Problem::stale(render(&current)));
+            }
+            done => done?,
+        };
+    Ok(enforced(with_identity(&row, text.as_deref()), revision, begun).tagged(row.tag()))
 }
 
 #[derive(Deserialize)]

@@ -1185,6 +1185,106 @@ fn every_kind_of_caller_has_a_limit_that_says_when_to_return() {
     assert!(limited(&server.log_in("ada@alpha.example", PASSWORD)));
 }
 
+/// A change that is based on an older state is refused with the state as it is; without If-Match it is done.
+#[test]
+fn changes_name_the_state_that_they_are_based_on() {
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let get = |path: &str| server.as_member(&world.owner, "GET", path, None);
+        let change = |path: &str, tag: &str, body: &Value| {
+            let headers = [
+                &format!("Cookie: {}", world.owner),
+                "Sec-Fetch-Site: same-origin",
+                &format!("If-Match: {tag}"),
+            ];
+            server.send("PATCH", path, &headers, Some(body))
+        };
+        let of_list = |path: &str| get(path).data()[0].clone();
+        let member = of_list("/api/v1/members?limit=1");
+        let publishable = of_list(&format!("/api/v1/agents/{}/publishable-keys", world.agent));
+        let key = get(&format!("/api/v1/api-keys/{}", world.key_id));
+        assert_eq!(key.header("etag"), Some(format!("\"{}\"", text(&key.data()["etag"])).as_str()));
+        let things = [
+            (format!("/api/v1/api-keys/{}", world.key_id), key.data(), json!({"name": "two"})),
+            (
+                format!("/api/v1/agents/{}/publishable-keys/{}", world.agent, text(&publishable["id"])),
+                publishable,
+                json!({"rateLimitRpm": 77}),
+            ),
+            ("/api/v1/organization".into(), get("/api/v1/organization").data(), json!({"name": "Two"})),
+        ];
+        for (path, seen, body) in &things {
+            let tag = text(&seen["etag"]);
+            let done = change(path, &format!("\"{tag}\""), body);
+            let now = text(&done.data()["etag"]);
+            assert_ne!(now, tag, "{path}");
+            assert_eq!(done.header("etag"), Some(format!("\"{now}\"").as_str()), "{path}");
+            let late = change(path, &tag, body);
+            assert_eq!(answer(&late), refused(409, "stale_version"), "{path}");
+            assert_eq!(late.json()["current"]["etag"], now.as_str(), "{path}");
+            assert_eq!(answer(&change(path, "nonsense", body)), refused(400, "validation_error"), "{path}");
+            let plain = server.as_member(&world.owner, "PATCH", path, Some(body));
+            assert_eq!(plain.status, 200, "{path}");
+        }
+        // Use of a key is no change of it.
+        let path = format!("/api/v1/api-keys/{}", world.key_id);
+        let before = text(&get(&path).data()["etag"]);
+        assert_eq!(server.as_key(&world.key, "GET", "/api/v1/agents", None).status, 200);
+        assert_eq!(text(&get(&path).data()["etag"]), before);
+        let path = format!("/api/v1/members/{}", text(&member["id"]));
+        let late = change(&path, "0123456789abcdef", &json!({"role": "owner"}));
+        assert_eq!(answer(&late), refused(409, "stale_version"));
+        assert_eq!(late.json()["current"], member);
+        let agent = get(&format!("/api/v1/agents/{}", world.agent));
+        assert_eq!(agent.header("etag"), Some(format!("\"{}\"", agent.data()["version"]).as_str()));
+    }
+}
+
+/// Rows: TX-14.
+#[test]
+fn keys_are_searched_and_their_pages_belong_to_the_search() {
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let list =
+            |query: &str| server.as_member(&world.owner, "GET", &format!("/api/v1/api-keys?{query}"), None);
+        for n in 0..5 {
+            server.mint(
+                &world.owner,
+                json!({"name": format!("Needle {n}"), "scopes": ["numbers:read"], "env": "test"}),
+            );
+        }
+        let names = |query: &str| -> Vec<String> {
+            list(query).data().as_array().unwrap().iter().map(|it| text(&it["name"])).collect()
+        };
+        assert_eq!(names("search=needle&sort=createdAt&limit=2"), ["Needle 0", "Needle 1"]);
+        assert_eq!(names("search=needle&env=live"), [""; 0]);
+        assert_eq!(names("scope=numbers%3Aread&env=test&search=EEDLE%203"), ["Needle 3"]);
+        assert_eq!(names("search=%25"), [""; 0]);
+        let first = list("search=needle&limit=2").json();
+        let cursor = text(&first["pagination"]["nextCursor"]);
+        assert_eq!(
+            names(&format!("search=needle&limit=3&cursor={cursor}")),
+            ["Needle 2", "Needle 1", "Needle 0"]
+        );
+        for other in
+            ["search=needl", "search=needle&sort=createdAt", "search=needle&status=active", "limit=2"]
+        {
+            let got = list(&format!("{other}&cursor={cursor}"));
+            assert_eq!(answer(&got), refused(400, "validation_error"), "{other}");
+        }
+        for bad in
+            ["status=gone", "sort=name", "createdBy=nobody", "unusedSince=yesterday", "env=prod", "search="]
+        {
+            assert_eq!(answer(&list(bad)), refused(400, "validation_error"), "{bad}");
+        }
+        let me =
+            text(&server.as_member(&world.owner, "GET", "/api/v1/auth/session", None).data()["user"]["id"]);
+        let other = server.as_member(&world.other_owner, "GET", "/api/v1/auth/session", None).data();
+        assert_eq!(names(&format!("createdBy={me}&search=needle")).len(), 5);
+        assert_eq!(names(&format!("createdBy={}", text(&other["user"]["id"]))), [""; 0]);
+    }
+}
+
 #[test]
 fn an_agent_through_its_life() {
     for world in worlds(&[]) {

@@ -1,0 +1,88 @@
+//! Lists that are searched: a page walks an index in the list's order, holds what it passes against the filter, and stops after a
+//! bounded number of rows. So no filter needs an index of its own, and no search costs more than its share, however long the list is;
+//! a page may then have fewer rows than asked for, even none, and still a next one.
+
+/// Rows that one page passes at most.
+const MOST_PASSED: u32 = 20_000;
+
+/// Which page of a list that is searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Where it begins.
+    pub after: Option<Position>,
+    /// Rows wanted.
+    pub limit: u32,
+    /// Rows that are passed at most.
+    pub most: u32,
+}
+
+impl Window {
+    /// As the API asks.
+    pub fn new(after: Option<Position>, limit: u32) -> Self {
+        Self { after, limit, most: MOST_PASSED }
+    }
+}
+
+/// Where a page begins: after the row with this sort value and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// What the list is sorted by; zero where it is sorted by id.
+    pub value: i64,
+    /// The row.
+    pub id: [u8; 16],
+}
+
+impl Position {
+    /// As it stands in a cursor.
+    pub fn to_bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&self.id);
+        bytes[16..].copy_from_slice(&self.value.to_be_bytes());
+        bytes
+    }
+
+    /// From a cursor.
+    pub fn from_bytes(bytes: [u8; 24]) -> Self {
+        let (mut id, mut value) = ([0; 16], [0; 8]);
+        id.copy_from_slice(&bytes[..16]);
+        value.copy_from_slice(&bytes[16..]);
+        Self { value: i64::from_be_bytes(value), id }
+    }
+}
+
+/// A page of a list that is searched.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// What fits, at most as many as asked for.
+    pub rows: Vec<T>,
+    /// Where the next page begins; nothing after the last.
+    pub next: Option<Position>,
+}
+
+impl<T> Found<T> {
+    /// Of `rows`, of which there may be one more than wanted, read down to `floor`, where the walk ended early.
+    pub fn new(
+        mut rows: Vec<T>,
+        limit: u32,
+        floor: Option<Position>,
+        position: impl Fn(&T) -> Position,
+    ) -> Self {
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = if more { rows.last().map(position) } else { floor };
+        Self { rows, next }
+    }
+}
+
+/// A text to look for inside others: what LIKE takes, with its wildcards as literals.
+pub fn containing(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
