@@ -21,7 +21,32 @@ export class Refusal extends Error {
   }
 }
 
-export const api = createClient<paths>({ baseUrl: `${window.location.origin}/api/v1` });
+/** Asks in the name of one organization: when the session has moved to another, nothing is read or changed. */
+function clientOf(organization: () => string) {
+  const client = createClient<paths>({ baseUrl: `${window.location.origin}/api/v1` });
+  client.use({
+    onRequest({ request, schemaPath }) {
+      // Signing in and switching are about the session itself.
+      if (!schemaPath.startsWith('/auth/') && organization() !== '') request.headers.set('Flowyte-Organization', organization());
+      return request;
+    },
+  });
+  return client;
+}
+
+export type Client = ReturnType<typeof clientOf>;
+
+/** For queries, whose answers are kept under the organization that was asked for. */
+export const asking = (organization: string): Client => clientOf(() => organization);
+
+let shown = '';
+/** Says which organization's page is on the screen. */
+export function showOrganization(id: string): void {
+  shown = id;
+}
+
+/** For changes: they go to the organization that is on the screen. */
+export const api = clientOf(() => shown);
 
 const nothing = () => {};
 let whenSignedOut = nothing;
@@ -32,6 +57,12 @@ export function onSignedOut(act: () => void): () => void {
   return () => {
     whenSignedOut = nothing;
   };
+}
+
+/** Called when the session turns out to be in another organization than the page. */
+let whenElsewhere: () => void = () => {};
+export function onElsewhere(act: () => void): void {
+  whenElsewhere = act;
 }
 
 type Body = { success: boolean; data?: unknown; pagination?: Schemas['Pagination'] };
@@ -51,6 +82,7 @@ async function settle(asked: Promise<Answer>): Promise<Body> {
   const said = problem && typeof problem === 'object' && 'code' in problem ? problem : made('The server answered something unexpected.');
   if (answer.response.status === 401 && said.code !== 'login_failed' && said.code !== 'invalid_credential') whenSignedOut();
   if (answer.response.status === 401 && said.code === 'invalid_credential' && !answer.response.url.includes('/auth/')) whenSignedOut();
+  if (said.code === 'conflict' && said.organizationId !== undefined) whenElsewhere();
   throw new Refusal(said);
 }
 
@@ -71,15 +103,20 @@ export async function stream(asked: Promise<{ data?: unknown; error?: unknown; r
 }
 
 /** One page of a list, and where the next begins. */
-export async function page<A extends Answer>(asked: Promise<A>): Promise<{ items: Of<A>; next: string | null }> {
+export interface Page<Items> {
+  items: Items;
+  next: string | null;
+}
+
+export async function page<A extends Answer>(asked: Promise<A>): Promise<Page<Of<A>>> {
   const answer = await settle(asked);
   return { items: answer.data as Of<A>, next: answer.pagination?.nextCursor ?? null };
 }
 
-/** Rows of a list that a page shows at most, the newest. */
-export const MOST = 1000;
+/** Rows of a list that is read whole. */
+const MOST = 10_000;
 
-/** Every page of a list, up to a thousand rows. */
+/** Every page of a list that stays short. */
 export async function all<T>(more: (cursor: string | undefined) => Promise<{ items: T[]; next: string | null }>): Promise<T[]> {
   const rows: T[] = [];
   let cursor: string | undefined;

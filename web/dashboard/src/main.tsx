@@ -3,6 +3,7 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, redirect } from '@tanstack/react-router';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
+import { onElsewhere } from './api';
 import { AgentPage, AgentsPage } from './pages/agents';
 import { AnalyticsPage } from './pages/analytics';
 import { AuditPage } from './pages/audit';
@@ -18,6 +19,7 @@ import { SessionsPage } from './pages/sessions';
 import { Shell } from './pages/shell';
 import { WalletPage } from './pages/wallet';
 import { queries, session } from './queries';
+import { learnSession } from './tabs';
 import { startTheme } from './theme';
 import './style.css';
 
@@ -41,6 +43,7 @@ const entry = <P extends string>(path: P, component: () => React.ReactNode) =>
   createRoute({ getParentRoute: () => root, path, component });
 
 const router = createRouter({
+  scrollRestoration: true,
   defaultErrorComponent: Broken,
   routeTree: root.addChildren([
     entry('/setup', SetUp),
@@ -82,6 +85,7 @@ declare module '@tanstack/react-router' {
   }
 }
 
+onElsewhere(learnSession);
 startTheme();
 const place = document.getElementById('root');
 if (place) {

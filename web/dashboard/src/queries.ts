@@ -1,7 +1,20 @@
-// What the pages read, by name, so that a change can say what it made old.
-import { MutationCache, QueryClient, queryOptions } from '@tanstack/react-query';
-import { Refusal, all, api, ask, page } from './api';
+// What the pages read, by name, so that a change can say what it made old. Whatever belongs to an organization is kept under its id
+// and asked for in its name, so that nothing of one is ever shown under another's.
+import { MutationCache, QueryClient, infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
+import { Refusal, all, api, ask, asking, page, type ApiKey, type Client, type Page } from './api';
+import type { paths } from './contract';
 import type { Document } from './contract-document';
+
+declare const organizationId: unique symbol;
+type OrganizationId = string & { readonly [organizationId]: true };
+/** Whose it is comes first; a key that begins with anything else does not compile. */
+export type Key = readonly ['everybody' | OrganizationId, ...unknown[]];
+
+declare module '@tanstack/react-query' {
+  interface Register {
+    queryKey: Key;
+  }
+}
 
 export const queries = new QueryClient({
   // Whatever was changed, lists, pages and the audit log agree with it: what is in view is read again, the rest when it is next seen.
@@ -23,126 +36,157 @@ export const queries = new QueryClient({
   },
 });
 
-export const session = queryOptions({ queryKey: ['session'], queryFn: () => ask(api.GET('/auth/session')), staleTime: 60_000 });
+export const session = queryOptions({ queryKey: ['everybody', 'session'], queryFn: () => ask(api.GET('/auth/session')), staleTime: 60_000 });
 
-export const scopes = queryOptions({ queryKey: ['scopes'], queryFn: () => ask(api.GET('/scopes')), staleTime: Infinity });
+/** The organization that the session is in, as far as this tab knows. */
+function organization(): OrganizationId {
+  return (queries.getQueryData(session.queryKey)?.organization.id ?? '') as OrganizationId;
+}
 
-export const keys = queryOptions({
-  queryKey: ['keys'],
-  queryFn: () => all((cursor) => page(api.GET('/api-keys', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-});
+/** A name under that organization. */
+export function own(...name: unknown[]): Key {
+  return [organization(), ...name];
+}
 
-export const key = (id: string) =>
-  queryOptions({ queryKey: ['keys', id], queryFn: () => ask(api.GET('/api-keys/{id}', { params: { path: { id } } })) });
+/** Something that is read of that organization. */
+export function mine<T>(name: unknown[], read: (api: Client) => Promise<T>) {
+  const client = asking(organization());
+  return queryOptions({ queryKey: own(...name), queryFn: () => read(client) });
+}
 
-export const usage = (id: string) =>
-  queryOptions({ queryKey: ['keys', id, 'usage'], queryFn: () => ask(api.GET('/api-keys/{id}/usage', { params: { path: { id } } })) });
+/** The pages of a list of that organization, one after another. */
+export function pagesOfMine<P extends Page<unknown>>(name: unknown[], read: (api: Client, cursor: string | undefined) => Promise<P>) {
+  const client = asking(organization());
+  return infiniteQueryOptions({
+    queryKey: own(...name),
+    initialPageParam: undefined as string | undefined,
+    queryFn: ({ pageParam }) => read(client, pageParam),
+    getNextPageParam: (last) => last.next ?? undefined,
+  });
+}
 
-export const advice = (id: string) =>
-  queryOptions({ queryKey: ['keys', id, 'advice'], queryFn: () => ask(api.GET('/api-keys/{id}/scope-advice', { params: { path: { id } } })) });
+export const scopes = queryOptions({ queryKey: ['everybody', 'scopes'], queryFn: () => ask(api.GET('/scopes')), staleTime: Infinity });
 
-export const agents = queryOptions({
-  queryKey: ['agents'],
-  queryFn: () => all((cursor) => page(api.GET('/agents', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-});
+export type KeyFilter = NonNullable<paths['/api-keys']['get']['parameters']['query']>;
 
-export const agent = (id: string) =>
-  queryOptions({ queryKey: ['agents', id], queryFn: () => ask(api.GET('/agents/{id}', { params: { path: { id } } })) });
+/** Keys of one page of the Developer page. */
+export const KEYS_SHOWN = 50;
+
+/** One page of keys. The server looks at a bounded number of them at a time, so it is asked again until the page is full. */
+export const keys = (filter: Omit<KeyFilter, 'limit'>) =>
+  mine(['keys', 'list', filter], async (api) => {
+    const items: ApiKey[] = [];
+    let next = filter.cursor ?? null;
+    do {
+      const query = { ...filter, limit: KEYS_SHOWN - items.length, ...(next === null ? {} : { cursor: next }) };
+      const more: Page<ApiKey[]> = await page(api.GET('/api-keys', { params: { query } }));
+      items.push(...more.items);
+      next = more.next;
+    } while (next !== null && items.length < KEYS_SHOWN);
+    return { items, next };
+  });
+
+export const key = (id: string) => mine(['keys', 'one', id], (api) => ask(api.GET('/api-keys/{id}', { params: { path: { id } } })));
+
+export const usage = (id: string) => mine(['keys', 'one', id, 'usage'], (api) => ask(api.GET('/api-keys/{id}/usage', { params: { path: { id } } })));
+
+export const advice = (id: string) => mine(['keys', 'one', id, 'advice'], (api) => ask(api.GET('/api-keys/{id}/scope-advice', { params: { path: { id } } })));
+
+/** What was lately done with a key. */
+export const keyTrail = (id: string) =>
+  mine(['keys', 'one', id, 'trail'], async (api) => {
+    const { items } = await page(api.GET('/audit-events', { params: { query: { limit: 100 } } }));
+    return items.filter((it) => it.target.id === id);
+  });
+
+export const agents = () => mine(['agents'], (api) => all((cursor) => page(api.GET('/agents', { params: { query: rows(cursor) } }))));
+
+export const agent = (id: string) => mine(['agents', id], (api) => ask(api.GET('/agents/{id}', { params: { path: { id } } })));
 
 export const versions = (id: string) =>
-  queryOptions({
-    queryKey: ['agents', id, 'versions'],
-    queryFn: () => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { limit: 100 } } })),
-  });
+  mine(['agents', id, 'versions'], (api) => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { limit: 100 } } })));
 
 /** What the draft of this number changes of a version. */
 export const difference = (id: string, versionId: string, draft: number) =>
-  queryOptions({
-    queryKey: ['agents', id, 'versions', versionId, 'diff', draft],
-    queryFn: () => ask(api.GET('/agents/{id}/versions/{versionId}/diff', { params: { path: { id, versionId } } })),
-  });
+  mine(['agents', id, 'versions', versionId, 'diff', draft], (api) =>
+    ask(api.GET('/agents/{id}/versions/{versionId}/diff', { params: { path: { id, versionId } } })),
+  );
 
 export const publishableKeys = (agentId: string) =>
-  queryOptions({
-    queryKey: ['agents', agentId, 'publishable-keys'],
-    queryFn: () => page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: { limit: 100 } } })),
-  });
+  mine(['agents', agentId, 'publishable-keys'], (api) =>
+    all((cursor) => page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: rows(cursor) } }))),
+  );
 
-export const widget = (agentId: string) =>
-  queryOptions({ queryKey: ['agents', agentId, 'widget'], queryFn: () => ask(api.GET('/agents/{agentId}/widget', { params: { path: { agentId } } })) });
+export const widget = (agentId: string) => mine(['agents', agentId, 'widget'], (api) => ask(api.GET('/agents/{agentId}/widget', { params: { path: { agentId } } })));
 
-export const members = queryOptions({
-  queryKey: ['members'],
-  queryFn: () => all((cursor) => page(api.GET('/members', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-});
+export const members = () => mine(['members'], (api) => all((cursor) => page(api.GET('/members', { params: { query: rows(cursor) } }))));
 
-export const invites = queryOptions({ queryKey: ['invites'], queryFn: () => page(api.GET('/invites', { params: { query: { limit: 100 } } })) });
+export const invites = () => mine(['invites'], (api) => all((cursor) => page(api.GET('/invites', { params: { query: rows(cursor) } }))));
 
-export const sessions = queryOptions({
-  queryKey: ['sessions'],
-  queryFn: () => page(api.GET('/auth/sessions', { params: { query: { limit: 100 } } })),
-});
+export const sessions = () => mine(['sessions'], (api) => page(api.GET('/auth/sessions', { params: { query: { limit: 100 } } })));
 
 export const reference = queryOptions({
-  queryKey: ['reference'],
+  queryKey: ['everybody', 'reference'],
   queryFn: async () => (await (await fetch('/api/v1/openapi.json')).json()) as Document,
   staleTime: Infinity,
 });
 
 export const knowledgeSources = (agentId: string) =>
-  queryOptions({
-    queryKey: ['agents', agentId, 'knowledge'],
-    queryFn: () =>
-      all((cursor) => page(api.GET('/agents/{agentId}/knowledge/sources', { params: { path: { agentId }, query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-  });
+  mine(['agents', agentId, 'knowledge'], (api) =>
+    all((cursor) => page(api.GET('/agents/{agentId}/knowledge/sources', { params: { path: { agentId }, query: rows(cursor) } }))),
+  );
 
 export const skills = (agentId: string) =>
-  queryOptions({
-    queryKey: ['agents', agentId, 'skills'],
-    queryFn: () => all((cursor) => page(api.GET('/agents/{agentId}/skills', { params: { path: { agentId }, query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-  });
+  mine(['agents', agentId, 'skills'], (api) => all((cursor) => page(api.GET('/agents/{agentId}/skills', { params: { path: { agentId }, query: rows(cursor) } }))));
 
-export const skillTypes = queryOptions({ queryKey: ['skill-types'], queryFn: () => ask(api.GET('/skill-types')), staleTime: Infinity });
+export const skillTypes = queryOptions({ queryKey: ['everybody', 'skill-types'], queryFn: () => ask(api.GET('/skill-types')), staleTime: Infinity });
 
-export const wallet = queryOptions({ queryKey: ['billing', 'wallet'], queryFn: () => ask(api.GET('/billing/wallet')) });
+export const wallet = () => mine(['billing', 'wallet'], (api) => ask(api.GET('/billing/wallet')));
 
-export const plans = queryOptions({ queryKey: ['billing', 'plans'], queryFn: () => ask(api.GET('/billing/plans')), staleTime: Infinity });
+export const plans = queryOptions({ queryKey: ['everybody', 'plans'], queryFn: () => ask(api.GET('/billing/plans')), staleTime: Infinity });
 
-export const billingUsage = queryOptions({ queryKey: ['billing', 'usage'], queryFn: () => ask(api.GET('/billing/usage')) });
+export const billingUsage = () => mine(['billing', 'usage'], (api) => ask(api.GET('/billing/usage')));
 
-export const numbers = queryOptions({
-  queryKey: ['numbers'],
-  queryFn: () => all((cursor) => page(api.GET('/numbers', { params: { query: { limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-});
+export const charges = () =>
+  pagesOfMine(['billing', 'items'], (api, cursor) => page(api.GET('/billing/usage/items', { params: { query: { ...rows(cursor), limit: 50 } } })));
 
-export const conversation = (id: string) =>
-  queryOptions({ queryKey: ['conversations', id], queryFn: () => ask(api.GET('/conversations/{id}', { params: { path: { id } } })) });
+export const numbers = () => mine(['numbers'], (api) => all((cursor) => page(api.GET('/numbers', { params: { query: rows(cursor) } }))));
 
-export const transcript = (id: string) =>
-  queryOptions({ queryKey: ['conversations', id, 'transcript'], queryFn: () => ask(api.GET('/conversations/{id}/transcript', { params: { path: { id } } })) });
+type ConversationFilter = Omit<NonNullable<paths['/conversations']['get']['parameters']['query']>, 'limit' | 'cursor'>;
 
-export const receipt = (id: string) =>
-  queryOptions({ queryKey: ['conversations', id, 'receipt'], queryFn: () => ask(api.GET('/conversations/{id}/receipt', { params: { path: { id } } })) });
+export const conversations = (filter: ConversationFilter) =>
+  pagesOfMine(['conversations', 'list', filter], (api, cursor) => page(api.GET('/conversations', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
+
+type AuditFilter = Omit<NonNullable<paths['/audit-events']['get']['parameters']['query']>, 'limit' | 'cursor'>;
+
+export const auditEvents = (filter: AuditFilter) =>
+  pagesOfMine(['audit', filter], (api, cursor) => page(api.GET('/audit-events', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
+
+export const conversation = (id: string) => mine(['conversations', id], (api) => ask(api.GET('/conversations/{id}', { params: { path: { id } } })));
+
+export const transcript = (id: string) => mine(['conversations', id, 'transcript'], (api) => ask(api.GET('/conversations/{id}/transcript', { params: { path: { id } } })));
+
+export const receipt = (id: string) => mine(['conversations', id, 'receipt'], (api) => ask(api.GET('/conversations/{id}/receipt', { params: { path: { id } } })));
 
 export type Environment = 'live' | 'test';
 
 export const analyticsOverview = (environment: Environment) =>
-  queryOptions({ queryKey: ['analytics', environment, 'overview'], queryFn: () => ask(api.GET('/analytics/overview', { params: { query: { environment } } })) });
+  mine(['analytics', environment, 'overview'], (api) => ask(api.GET('/analytics/overview', { params: { query: { environment } } })));
 
 export const analyticsTimeseries = (environment: Environment) =>
-  queryOptions({ queryKey: ['analytics', environment, 'timeseries'], queryFn: () => ask(api.GET('/analytics/timeseries', { params: { query: { environment } } })) });
+  mine(['analytics', environment, 'timeseries'], (api) => ask(api.GET('/analytics/timeseries', { params: { query: { environment } } })));
 
 export const analyticsByAgent = (environment: Environment) =>
-  queryOptions({
-    queryKey: ['analytics', environment, 'by-agent'],
-    queryFn: () => all((cursor) => page(api.GET('/analytics/by-agent', { params: { query: { environment, limit: 100, ...(cursor ? { cursor } : {}) } } }))),
-  });
+  mine(['analytics', environment, 'by-agent'], (api) => all((cursor) => page(api.GET('/analytics/by-agent', { params: { query: { environment, ...rows(cursor) } } }))));
 
 export const gaps = (agentId: string, environment: Environment) =>
-  queryOptions({
-    queryKey: ['gaps', agentId, environment],
-    queryFn: () => ask(api.GET('/agents/{agentId}/knowledge-gaps', { params: { path: { agentId }, query: { environment } } })),
-  });
+  mine(['gaps', agentId, environment], (api) => ask(api.GET('/agents/{agentId}/knowledge-gaps', { params: { path: { agentId }, query: { environment } } })));
+
+
+/** As many rows as a page of the API holds, from where the one before ended. */
+function rows(cursor: string | undefined): { limit: number; cursor?: string } {
+  return { limit: 100, ...(cursor === undefined ? {} : { cursor }) };
+}
 
 /** What a member holds, so that pages offer what would be permitted. The server decides. */
 export function holds(of: { scopes: string[] } | undefined, scope: string): boolean {

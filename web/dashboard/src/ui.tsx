@@ -181,6 +181,43 @@ export function Text({ label, hint, error, value, onChange, ...rest }: TextProps
   );
 }
 
+/** Looks for what is typed, as soon as typing pauses. `value`: what is looked for now, which Back may change. */
+export function SearchField({ value, placeholder, onSearch }: { value: string; placeholder: string; onSearch: (text: string) => void }) {
+  const [typed, setTyped] = useState(value);
+  const [sent, setSent] = useState(value);
+  const [seen, setSeen] = useState(value);
+  const timer = useRef<number>(undefined);
+  if (value !== seen) {
+    setSeen(value);
+    if (value !== sent) {
+      setTyped(value);
+      setSent(value);
+    }
+  }
+  return (
+    <Field label="Search">
+      {(props) => (
+        <input
+          {...props}
+          type="search"
+          value={typed}
+          maxLength={200}
+          placeholder={placeholder}
+          onChange={(event) => {
+            const text = event.target.value;
+            setTyped(text);
+            window.clearTimeout(timer.current);
+            timer.current = window.setTimeout(() => {
+              setSent(text.trim());
+              onSearch(text.trim());
+            }, 300);
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
 /** A form that is sent once at a time. */
 export function Form({ busy, onSubmit, children }: { busy: boolean; onSubmit: () => void; children: ReactNode }) {
   return (

@@ -4,7 +4,7 @@ import { Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useParam } from '../address';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
-import { agent as agentQuery, agents, difference, holds, queries, session, versions as versionsQuery } from '../queries';
+import { agent as agentQuery, agents, difference, holds, own, queries, session, versions as versionsQuery } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble, Unsaved } from '../ui';
 import { Knowledge } from './knowledge';
 import { Failed } from './missing';
@@ -19,14 +19,14 @@ function State({ of }: { of: Agent }) {
 
 export function AgentsPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(agents);
+  const list = useQuery(agents());
   const navigate = useNavigate();
   const [making, setMaking] = useState(false);
   const [name, setName] = useState('');
   const make = useMutation({
     mutationFn: () => ask(api.POST('/agents', { body: { name } })),
     onSuccess: (made) => {
-      void queries.invalidateQueries({ queryKey: ['agents'] });
+      void queries.invalidateQueries({ queryKey: own('agents') });
       void navigate({ to: '/agents/$agentId', params: { agentId: made.id }, ignoreBlocker: true });
     },
   });
@@ -84,8 +84,8 @@ export function AgentsPage() {
 }
 
 function refresh(id: string): void {
-  void queries.invalidateQueries({ queryKey: ['agents'], exact: true });
-  void queries.invalidateQueries({ queryKey: ['agents', id] });
+  void queries.invalidateQueries({ queryKey: own('agents'), exact: true });
+  void queries.invalidateQueries({ queryKey: own('agents', id) });
 }
 
 export function AgentPage() {
@@ -175,8 +175,8 @@ export function AgentPage() {
           type={it.name}
           act={() => ask(api.DELETE('/agents/{id}', { params: { path: { id: agentId } } }))}
           onDone={() => {
-            queries.removeQueries({ queryKey: ['agents', agentId] });
-            void queries.invalidateQueries({ queryKey: ['agents'], exact: true });
+            queries.removeQueries({ queryKey: own('agents', agentId) });
+            void queries.invalidateQueries({ queryKey: own('agents'), exact: true });
             void navigate({ to: '/agents', ignoreBlocker: true });
           }}
           onClose={() => setDeleting(false)}

@@ -4,7 +4,7 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api';
 import { count, lastDays, percent, usd } from '../format';
-import { agents, analyticsByAgent, analyticsOverview, analyticsTimeseries, gaps, holds, queries, session, type Environment } from '../queries';
+import { agents, analyticsByAgent, analyticsOverview, analyticsTimeseries, gaps, holds, own, queries, session, type Environment } from '../queries';
 import { Badge, Empty, Failure, Field, Heading, Loading, Table, Time } from '../ui';
 
 export function AnalyticsPage() {
@@ -140,14 +140,14 @@ const STATUSES: [Status, string][] = [
 
 function Gaps({ environment }: { environment: Environment }) {
   const { data: me } = useQuery(session);
-  const known = useQuery({ ...agents, enabled: holds(me, 'agents:read') });
+  const known = useQuery({ ...agents(), enabled: holds(me, 'agents:read') });
   const [chosen, setChosen] = useState('');
   const agentId = chosen || known.data?.[0]?.id;
   const found = useQuery({ ...gaps(agentId ?? '', environment), enabled: agentId !== undefined });
   const mark = useMutation({
     mutationFn: ({ gapId, status }: { gapId: string; status: Status }) =>
       ask(api.PATCH('/agents/{agentId}/knowledge-gaps/{gapId}', { params: { path: { agentId: agentId ?? '', gapId } }, body: { status } })),
-    onSuccess: () => void queries.invalidateQueries({ queryKey: ['gaps'] }),
+    onSuccess: () => void queries.invalidateQueries({ queryKey: own('gaps') }),
   });
   if (!known.data) return <Failure of={[known]} />;
   if (known.data.length === 0) return null;

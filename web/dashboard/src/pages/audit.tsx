@@ -1,9 +1,10 @@
 // What was done, by whom, and whether the chain that tells of it is whole.
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
+import { useQueryFields } from '../address';
 import { api, ask, page, type Schemas } from '../api';
 import { count } from '../format';
-import { holds, members, session } from '../queries';
+import { auditEvents, holds, members, session } from '../queries';
 import { Empty, Failure, Field, Heading, Loading, Notice, Table, Text, Time } from '../ui';
 
 const ACTIONS = [
@@ -14,13 +15,10 @@ const ACTIONS = [
 ];
 
 export function AuditPage() {
-  const [action, setAction] = useState('');
-  const [actor, setActor] = useState('');
-  const [from, setFrom] = useState('');
-  const [to, setTo] = useState('');
+  const [{ action, actor, from, to }, set] = useQueryFields('action', 'actor', 'from', 'to');
   const [saved, setSaved] = useState(0);
   const { data: me } = useQuery(session);
-  const people = useQuery({ ...members, enabled: holds(me, 'members:read') });
+  const people = useQuery({ ...members(), enabled: holds(me, 'members:read') });
   // Days of the viewer's zone; the last one counts whole.
   const midnight = (day: string, later: number) => new Date(new Date(`${day}T00:00`).getTime() + later).toISOString();
   const filter = {
@@ -29,13 +27,7 @@ export function AuditPage() {
     ...(from ? { from: midnight(from, 0) } : {}),
     ...(to ? { to: midnight(to, 86_400_000 - 1) } : {}),
   };
-  const events = useInfiniteQuery({
-    queryKey: ['audit', filter],
-    initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam }) =>
-      page(api.GET('/audit-events', { params: { query: { limit: 50, ...filter, ...(pageParam ? { cursor: pageParam } : {}) } } })),
-    getNextPageParam: (last) => last.next ?? undefined,
-  });
+  const events = useInfiniteQuery(auditEvents(filter));
   const verify = useMutation({ mutationFn: () => ask(api.GET('/audit-events/verify')) });
   const save = useMutation({
     mutationFn: async () => {
@@ -83,7 +75,7 @@ export function AuditPage() {
         <div className="toolbar">
           <Field label="Action">
             {(props) => (
-              <select {...props} value={action} onChange={(event) => setAction(event.target.value)}>
+              <select {...props} value={action} onChange={(event) => { set({ action: event.target.value }); }}>
                 <option value="">Any</option>
                 {ACTIONS.map((it) => (
                   <option key={it}>{it}</option>
@@ -94,7 +86,7 @@ export function AuditPage() {
           {people.data && (
             <Field label="Who">
               {(props) => (
-                <select {...props} value={actor} onChange={(event) => setActor(event.target.value)}>
+                <select {...props} value={actor} onChange={(event) => { set({ actor: event.target.value }); }}>
                   <option value="">Anybody</option>
                   {people.data.map((it) => (
                     <option key={it.userId} value={it.userId}>
@@ -105,8 +97,8 @@ export function AuditPage() {
               )}
             </Field>
           )}
-          <Text label="From" type="date" value={from} onChange={setFrom} />
-          <Text label="To" type="date" value={to} onChange={setTo} />
+          <Text label="From" type="date" value={from} onChange={(value) => { set({ from: value }); }} />
+          <Text label="To" type="date" value={to} onChange={(value) => { set({ to: value }); }} />
         </div>
         <Failure of={[events, people]} />
         {events.isPending && <Loading rows={6} />}

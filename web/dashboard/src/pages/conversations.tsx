@@ -1,12 +1,11 @@
 // What visitors and agents said: the history, one conversation turn by turn, and the events behind it.
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { useState } from 'react';
-import { useParam } from '../address';
-import { api, page, type Schemas } from '../api';
+import { useParam, useQueryFields } from '../address';
+import type { Schemas } from '../api';
 import { duration } from '../format';
-import { agents, conversation, holds, receipt, session, transcript } from '../queries';
-import { Badge, Empty, Failure, Field, Heading, Loading, Table, Text, Time } from '../ui';
+import { agents, conversation, conversations, holds, receipt, session, transcript } from '../queries';
+import { Badge, Empty, Failure, Field, Heading, Loading, SearchField, Table, Time } from '../ui';
 import { Failed } from './missing';
 
 type Conversation = Schemas['Conversation'];
@@ -19,37 +18,23 @@ function Outcome({ of }: { of: Conversation['outcome'] }) {
 
 export function ConversationsPage() {
   const { data: me } = useQuery(session);
-  const known = useQuery({ ...agents, enabled: holds(me, 'agents:read') });
-  const [typed, setTyped] = useState('');
-  const [q, setQ] = useState('');
-  const [agentId, setAgentId] = useState('');
-  const [outcome, setOutcome] = useState<(typeof OUTCOMES)[number] | ''>('');
+  const known = useQuery({ ...agents(), enabled: holds(me, 'agents:read') });
+  const [{ q, agentId, outcome: named }, set] = useQueryFields('q', 'agentId', 'outcome');
+  const outcome = OUTCOMES.find((it) => it === named) ?? '';
   const filter = { ...(q ? { q } : {}), ...(agentId ? { agentId } : {}), ...(outcome ? { outcome } : {}) };
-  const list = useInfiniteQuery({
-    queryKey: ['conversations', filter],
-    initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam }) => page(api.GET('/conversations', { params: { query: { limit: 50, ...filter, ...(pageParam ? { cursor: pageParam } : {}) } } })),
-    getNextPageParam: (last) => last.next ?? undefined,
-  });
+  const list = useInfiniteQuery(conversations(filter));
   const rows = list.data?.pages.flatMap((it) => it.items) ?? [];
   const name = (id: string) => known.data?.find((it) => it.id === id)?.name ?? 'a deleted agent';
   return (
     <>
       <Heading title="Conversations" />
       <section className="card" aria-label="Conversations">
-        <form
-          className="toolbar"
-          role="search"
-          onSubmit={(event) => {
-            event.preventDefault();
-            setQ(typed.trim());
-          }}
-        >
-          <Text label="Search" type="search" value={typed} onChange={setTyped} maxLength={200} placeholder="Words that were said" hint="Enter searches." />
+        <div className="toolbar" role="search">
+          <SearchField value={q} placeholder="Words that were said" onSearch={(text) => { set({ q: text }, true); }} />
           {known.data && (
             <Field label="Agent">
               {(props) => (
-                <select {...props} value={agentId} onChange={(event) => setAgentId(event.target.value)}>
+                <select {...props} value={agentId} onChange={(event) => { set({ agentId: event.target.value }); }}>
                   <option value="">Any</option>
                   {known.data.map((it) => (
                     <option key={it.id} value={it.id}>
@@ -62,7 +47,7 @@ export function ConversationsPage() {
           )}
           <Field label="Outcome">
             {(props) => (
-              <select {...props} value={outcome} onChange={(event) => setOutcome(event.target.value as typeof outcome)}>
+              <select {...props} value={outcome} onChange={(event) => { set({ outcome: event.target.value }); }}>
                 <option value="">Any</option>
                 {OUTCOMES.map((it) => (
                   <option key={it}>{it}</option>
@@ -70,7 +55,7 @@ export function ConversationsPage() {
               </select>
             )}
           </Field>
-        </form>
+        </div>
         <Failure of={[list, known]} />
         {list.isPending && <Loading rows={6} />}
         {list.isSuccess && rows.length === 0 && (

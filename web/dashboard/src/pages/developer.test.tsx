@@ -36,7 +36,7 @@ const within = (children: ReactNode) =>
 
 beforeEach(() => {
   const scope = (name: string, holders: string[]) => ({ scope: name, description: `Opens ${name}.`, holders, operations: [] });
-  queries.setQueryData(session.queryKey, { scopes: ['agents:read', 'agents:write', 'billing:read'] } as never);
+  queries.setQueryData(session.queryKey, { organization: { id: 'org_1' }, scopes: ['agents:read', 'agents:write', 'billing:read'] } as never);
   queries.setQueryData(scopes.queryKey, [
     scope('agents:read', ['secret_key', 'role']),
     scope('agents:write', ['secret_key', 'role']),

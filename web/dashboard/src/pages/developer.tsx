@@ -1,28 +1,31 @@
 // Secret keys: the table, minting, and the one time that a secret is shown.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
-import { MOST, Refusal, api, ask, type ApiKey } from '../api';
+import { useState } from 'react';
+import { useQueryFields } from '../address';
+import { Refusal, api, ask, type ApiKey } from '../api';
 import { count, isNear } from '../format';
-import { holds, key as keyQuery, keys, queries, scopes as scopesQuery, session } from '../queries';
-import { Actions, Badge, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
+import { holds, key as keyQuery, keys, members, own, queries, scopes as scopesQuery, session, type KeyFilter } from '../queries';
+import { Actions, Badge, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, SearchField, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
+
+type Filter = Record<'search' | 'status' | 'env' | 'createdBy' | 'scope' | 'unusedSince' | 'expiringBefore' | 'sort' | 'cursor', string>;
+
+/** The filter as the API takes it. Days begin at midnight of the viewer's zone. */
+function asked({ status, env, sort, unusedSince, expiringBefore, ...texts }: Filter): KeyFilter {
+  const day = (text: string) => (text === '' ? '' : new Date(`${text}T00:00`).toISOString());
+  const all = { ...texts, status, env, sort, unusedSince: day(unusedSince), expiringBefore: day(expiringBefore) };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ''));
+}
 
 export function DeveloperPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(keys);
-  const [search, setSearch] = useState('');
-  const [status, setStatus] = useState('');
+  const [filter, setFilter] = useQueryFields('search', 'status', 'env', 'createdBy', 'scope', 'unusedSince', 'expiringBefore', 'sort', 'cursor');
+  const list = useQuery(keys(asked(filter)));
   const [minting, setMinting] = useState(false);
   const [minted, setMinted] = useState<ApiKey>();
-  const shown = useMemo(() => {
-    const wanted = search.trim().toLowerCase();
-    return (list.data ?? []).filter(
-      (it) =>
-        (status === '' || it.status === status) &&
-        (wanted === '' || [it.name, it.id, it.last4, it.createdBy.name, ...it.scopes].some((text) => text.toLowerCase().includes(wanted))),
-    );
-  }, [list.data, search, status]);
   const mayMint = holds(me, 'keys:write');
+  const all = Object.values(filter).every((value) => value === '');
+  const none = list.data?.items.length === 0;
   return (
     <>
       <Heading title="Developer">
@@ -35,9 +38,10 @@ export function DeveloperPage() {
       <section className="card" aria-label="Secret keys">
         <h2>Secret keys</h2>
         <p className="quiet">For backends and agents. A key opens what its scopes say, in this organization only.</p>
+        {!(all && none) && <KeyFilters filter={filter} onChange={(next, replace) => { setFilter({ ...next, cursor: '' }, replace); }} />}
         <Failure of={[list]} />
         {list.isPending && <Loading />}
-        {list.data?.length === 0 && (
+        {none && all && (
           <Empty title="No keys yet">
             <p>Mint one, and make the first call within a minute.</p>
             {mayMint ? (
@@ -49,70 +53,21 @@ export function DeveloperPage() {
             )}
           </Empty>
         )}
-        {list.data && list.data.length > 0 && (
-          <>
-            <div className="toolbar">
-              <Field label="Search">
-                {(props) => <input {...props} type="search" value={search} onChange={(event) => setSearch(event.target.value)} placeholder="Name, scope, last four…" />}
-              </Field>
-              <Field label="Status">
-                {(props) => (
-                  <select {...props} value={status} onChange={(event) => setStatus(event.target.value)}>
-                    <option value="">Any</option>
-                    <option value="active">Active</option>
-                    <option value="expired">Expired</option>
-                    <option value="revoked">Revoked</option>
-                  </select>
-                )}
-              </Field>
-            </div>
-            <Table label="Table of keys" columns={['Name', 'Key', 'Status', 'Scopes', 'Last used', 'Expires', 'Created by']}>
-              {shown.map((it) => (
-                <tr key={it.id}>
-                  <td className="name">
-                    <Link to="/developer/$keyId" params={{ keyId: it.id }}>
-                      {it.name}
-                    </Link>
-                  </td>
-                  <td>
-                    <code>
-                      {it.prefix}…{it.last4}
-                    </code>
-                    {it.env === 'test' && (
-                      <>
-                        {' '}
-                        <Badge tone="plain">test</Badge>
-                      </>
-                    )}
-                  </td>
-                  <td>
-                    <Status of={it.status} />
-                  </td>
-                  <td title={it.scopes.join(', ')}>{it.scopes.length}</td>
-                  <td>
-                    <Time at={it.lastUsedAt} />
-                    {it.lastUsedOperation && (
-                      <div className="quiet small">
-                        {it.lastUsedOperation} from {it.lastUsedAddress}
-                      </div>
-                    )}
-                  </td>
-                  <td>
-                    <Time at={it.expiresAt} />
-                    {it.status === 'active' && isNear(it.expiresAt) && (
-                      <>
-                        {' '}
-                        <Badge tone="warn">soon</Badge>
-                      </>
-                    )}
-                  </td>
-                  <td>{it.createdBy.name}</td>
-                </tr>
-              ))}
-            </Table>
-            {shown.length === 0 && <Empty title="No key fits the search" />}
-            {list.data.length >= MOST && <p className="quiet small">These are the newest {MOST.toLocaleString()}; the API lists the rest.</p>}
-          </>
+        {none && !all && <Empty title="No key fits the search" />}
+        {list.data && !none && <Keys of={list.data.items} />}
+        {(filter.cursor !== '' || list.data?.next) && (
+          <div className="actions">
+            {filter.cursor !== '' && (
+              <button type="button" onClick={() => { setFilter({ cursor: '' }); }}>
+                First page
+              </button>
+            )}
+            {list.data?.next && (
+              <button type="button" onClick={() => { setFilter({ cursor: list.data.next ?? '' }); }}>
+                Next page
+              </button>
+            )}
+          </div>
         )}
       </section>
       {minting && (
@@ -121,11 +76,107 @@ export function DeveloperPage() {
           onMinted={(made) => {
             setMinting(false);
             setMinted(made);
-            void queries.invalidateQueries({ queryKey: ['keys'], exact: true });
+            void queries.invalidateQueries({ queryKey: own('keys', 'list') });
           }}
         />
       )}
       {minted?.secret && <SecretDialog key={minted.secret} made={minted} onClose={() => setMinted(undefined)} />}
+    </>
+  );
+}
+
+function Keys({ of }: { of: ApiKey[] }) {
+  return (
+    <Table label="Table of keys" columns={['Name', 'Key', 'Status', 'Scopes', 'Last used', 'Expires', 'Created by']}>
+      {of.map((it) => (
+        <tr key={it.id}>
+          <td className="name">
+            <Link to="/developer/$keyId" params={{ keyId: it.id }}>
+              {it.name}
+            </Link>
+          </td>
+          <td>
+            <code>
+              {it.prefix}…{it.last4}
+            </code>
+            {it.env === 'test' && (
+              <>
+                {' '}
+                <Badge tone="plain">test</Badge>
+              </>
+            )}
+          </td>
+          <td>
+            <Status of={it.status} />
+          </td>
+          <td title={it.scopes.join(', ')}>{it.scopes.length}</td>
+          <td>
+            <Time at={it.lastUsedAt} />
+            {it.lastUsedOperation && (
+              <div className="quiet small">
+                {it.lastUsedOperation} from {it.lastUsedAddress}
+              </div>
+            )}
+          </td>
+          <td>
+            <Time at={it.expiresAt} />
+            {it.status === 'active' && isNear(it.expiresAt) && (
+              <>
+                {' '}
+                <Badge tone="warn">soon</Badge>
+              </>
+            )}
+          </td>
+          <td>{it.createdBy.name}</td>
+        </tr>
+      ))}
+    </Table>
+  );
+}
+
+type Choice = { label: string; value: string; onChange: (value: string) => void; options: [value: string, text: string][] };
+
+function Choice({ label, value, onChange, options }: Choice) {
+  return (
+    <Field label={label}>
+      {(props) => (
+        <select {...props} value={value} onChange={(event) => { onChange(event.target.value); }}>
+          {options.map(([it, text]) => (
+            <option key={it} value={it}>
+              {text}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+function KeyFilters({ filter, onChange }: { filter: Filter; onChange: (next: Partial<Filter>, replace?: boolean) => void }) {
+  const { data: me } = useQuery(session);
+  const people = useQuery({ ...members(), enabled: holds(me, 'members:read') });
+  const table = useQuery(scopesQuery);
+  const scopes = (table.data ?? []).filter((it) => it.holders.includes('secret_key')).map((it): [string, string] => [it.scope, it.scope]);
+  const more = [filter.createdBy, filter.scope, filter.unusedSince, filter.expiringBefore, filter.sort].some((value) => value !== '');
+  return (
+    <>
+      <div className="toolbar" role="search">
+        <SearchField value={filter.search} placeholder="Part of a name, last four, or id" onSearch={(search) => { onChange({ search }, true); }} />
+        <Choice label="Status" value={filter.status} onChange={(status) => { onChange({ status }); }} options={[['', 'Any'], ['active', 'Active'], ['expired', 'Expired'], ['revoked', 'Revoked']]} />
+        <Choice label="Environment" value={filter.env} onChange={(env) => { onChange({ env }); }} options={[['', 'Any'], ['live', 'Live'], ['test', 'Test']]} />
+      </div>
+      <details open={more || undefined}>
+        <summary>More filters</summary>
+        <div className="toolbar">
+          <Choice label="Holds the scope" value={filter.scope} onChange={(scope) => { onChange({ scope }); }} options={[['', 'Any'], ...scopes]} />
+          {people.data && (
+            <Choice label="Created by" value={filter.createdBy} onChange={(createdBy) => { onChange({ createdBy }); }} options={[['', 'Anybody'], ...people.data.map((it): [string, string] => [it.userId, it.name])]} />
+          )}
+          <Text label="Not used since" type="date" value={filter.unusedSince} onChange={(unusedSince) => { onChange({ unusedSince }); }} />
+          <Text label="Expires before" type="date" value={filter.expiringBefore} onChange={(expiringBefore) => { onChange({ expiringBefore }); }} />
+          <Choice label="Order" value={filter.sort} onChange={(sort) => { onChange({ sort }); }} options={[['', 'Newest first'], ['createdAt', 'Oldest first'], ['expiresAt', 'Expiring soonest first']]} />
+        </div>
+      </details>
     </>
   );
 }

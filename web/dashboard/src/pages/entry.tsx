@@ -6,6 +6,7 @@ import { useQueryField } from '../address';
 import { Refusal, api, ask, type Session } from '../api';
 import { ownPath } from '../format';
 import { queries, session } from '../queries';
+import { tellTabs } from '../tabs';
 import { token } from '../token';
 import { Dialog, Form, Heading, Text, Trouble } from '../ui';
 
@@ -29,12 +30,13 @@ function useField() {
 
 const PASSWORD_HINT = 'At least 15 characters. Several unrelated words are good.';
 
-function useEntry<T>(send: () => Promise<T>, next = '/developer') {
+function useEntry(send: () => Promise<Session>, next = '/developer') {
   const navigate = useNavigate();
   return useMutation({
     mutationFn: send,
-    onSuccess: (session) => {
-      queries.setQueryData(['session'], session);
+    onSuccess: (opened) => {
+      queries.setQueryData(session.queryKey, opened);
+      tellTabs();
       void navigate({ to: next });
     },
   });
@@ -118,6 +120,7 @@ export function SignInAgain({ as, onBack }: { as: Session; onBack: () => void })
   const leave = (next?: Session) => {
     queries.clear();
     if (next) queries.setQueryData(session.queryKey, next);
+    tellTabs();
     void navigate({ to: next ? '/developer' : '/signin', ignoreBlocker: true });
   };
   const entry = useMutation({
@@ -133,6 +136,7 @@ export function SignInAgain({ as, onBack }: { as: Session; onBack: () => void })
         return;
       }
       queries.setQueryData(session.queryKey, next);
+      tellTabs();
       onBack();
     },
   });

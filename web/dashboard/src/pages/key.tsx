@@ -3,9 +3,10 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useParam } from '../address';
-import { Refusal, api, ask, page, type ApiKey, type Schemas } from '../api';
+import { Refusal, api, ask, type ApiKey, type Schemas } from '../api';
+import { changes, ifMatch } from '../changes';
 import { count, isNear, lastDays } from '../format';
-import { advice as adviceQuery, holds, key as keyQuery, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
+import { advice as adviceQuery, holds, key as keyQuery, keyTrail, own, queries, scopes as scopesQuery, session, usage as usageQuery } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Revoked, Status, Table, Text, Time, Trouble } from '../ui';
 import { ScopePicker, SecretDialog } from './developer';
 import { Failed } from './missing';
@@ -18,8 +19,8 @@ const GRACES: [string, number][] = [
 ];
 
 function changed(id: string): void {
-  void queries.invalidateQueries({ queryKey: ['keys'], exact: true });
-  void queries.invalidateQueries({ queryKey: ['keys', id] });
+  void queries.invalidateQueries({ queryKey: own('keys', 'list') });
+  void queries.invalidateQueries({ queryKey: own('keys', 'one', id) });
 }
 
 export function KeyPage() {
@@ -182,7 +183,7 @@ function Grace({ of, may }: { of: ApiKey; may: boolean }) {
         <Confirm
           title={`End the old secret of ${of.name}`}
           action="End it now"
-          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { graceEndsAt: new Date().toISOString() } }))}
+          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id }, header: ifMatch(of) }, body: { graceEndsAt: new Date().toISOString() } }))}
           onClose={() => {
             setEnding(false);
           }}
@@ -257,7 +258,7 @@ function Advice({ of, may }: { of: ApiKey; may: boolean }) {
         <Confirm
           title={`Narrow ${of.name}`}
           action={`Take away ${count(narrowing.unused.length, 'scope')}`}
-          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id } }, body: { scopes: narrowing.proposed } }))}
+          act={() => ask(api.PATCH('/api-keys/{id}', { params: { path: { id: of.id }, header: ifMatch(of) }, body: { scopes: narrowing.proposed } }))}
           onClose={() => {
             setNarrowing(undefined);
           }}
@@ -357,13 +358,7 @@ function UsageCard({ id }: { id: string }) {
 }
 
 function Trail({ id }: { id: string }) {
-  const trail = useQuery({
-    queryKey: ['keys', id, 'trail'],
-    queryFn: async () => {
-      const { items } = await page(api.GET('/audit-events', { params: { query: { limit: 100 } } }));
-      return items.filter((it) => it.target.id === id);
-    },
-  });
+  const trail = useQuery(keyTrail(id));
   return (
     <section className="card" aria-label="Audit trail">
       <h2>Lately done with it</h2>
@@ -379,18 +374,22 @@ function Trail({ id }: { id: string }) {
 }
 
 function EditDialog({ of, onClose }: { of: ApiKey; onClose: () => void }) {
-  const [name, setName] = useState(of.name);
-  const [chosen, setChosen] = useState(of.scopes);
-  const [addresses, setAddresses] = useState(of.allowedAddresses.join(' '));
-  const [rpm, setRpm] = useState(of.rateLimitRpm?.toString() ?? '');
+  // As it was when the dialog opened; the page behind it is read anew meanwhile.
+  const [before] = useState(of);
+  const [name, setName] = useState(before.name);
+  const [chosen, setChosen] = useState(before.scopes);
+  const [addresses, setAddresses] = useState(before.allowedAddresses.join(' '));
+  const [rpm, setRpm] = useState(before.rateLimitRpm?.toString() ?? '');
   const save = useMutation({
-    mutationFn: () =>
-      ask(
-        api.PATCH('/api-keys/{id}', {
-          params: { path: { id: of.id } },
-          body: { name, scopes: chosen, allowedAddresses: addresses.split(/[\s,]+/).filter(Boolean), rateLimitRpm: rpm === '' ? null : Number(rpm) },
-        }),
-      ),
+    mutationFn: async () => {
+      const { scopes, allowedAddresses, rateLimitRpm } = before;
+      const body = changes(
+        { name: before.name, scopes: scopes.toSorted(), allowedAddresses, rateLimitRpm },
+        { name, scopes: chosen.toSorted(), allowedAddresses: addresses.split(/[\s,]+/).filter(Boolean), rateLimitRpm: rpm === '' ? null : Number(rpm) },
+      );
+      if (Object.keys(body).length === 0) return;
+      await ask(api.PATCH('/api-keys/{id}', { params: { path: { id: before.id }, header: ifMatch(before) }, body }));
+    },
     onSuccess: () => {
       changed(of.id);
       onClose();

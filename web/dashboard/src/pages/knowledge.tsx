@@ -3,7 +3,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
 import { count } from '../format';
-import { knowledgeSources, queries } from '../queries';
+import { knowledgeSources, own, queries } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 type Source = Schemas['KnowledgeSource'];
@@ -27,7 +27,7 @@ export function Knowledge({ agent, may }: { agent: Agent; may: boolean }) {
   });
   const [adding, setAdding] = useState(false);
   const [removing, setRemoving] = useState<Source>();
-  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'knowledge'] });
+  const renew = () => void queries.invalidateQueries({ queryKey: own('agents', agent.id, 'knowledge') });
   const refresh = useMutation({
     mutationFn: ({ id, on }: { id: string; on: boolean }) =>
       ask(api.PATCH('/agents/{agentId}/knowledge/sources/{id}', { params: { path: { agentId: agent.id, id } }, body: { refreshEnabled: on } })),

@@ -2,7 +2,8 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Schemas } from '../api';
-import { holds, invites, members, queries, session } from '../queries';
+import { ifMatch } from '../changes';
+import { holds, invites, members, own, queries, session } from '../queries';
 import { Actions, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Table, Text, Time, Trouble } from '../ui';
 
 const ROLES: [Schemas['Role'], string][] = [
@@ -14,8 +15,8 @@ const ROLES: [Schemas['Role'], string][] = [
 
 export function MembersPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(members);
-  const open = useQuery(invites);
+  const list = useQuery(members());
+  const open = useQuery(invites());
   const [inviting, setInviting] = useState(false);
   const [invited, setInvited] = useState<Schemas['Invite']>();
   const [removing, setRemoving] = useState<Schemas['Member']>();
@@ -85,8 +86,8 @@ export function MembersPage() {
         <h2>Open invites</h2>
         <Failure of={[open]} />
         {open.isPending && <Loading rows={1} />}
-        {open.data?.items.length === 0 && <Empty title="No open invites" />}
-        {open.data?.items.map((it) => (
+        {open.data?.length === 0 && <Empty title="No open invites" />}
+        {open.data?.map((it) => (
           <div key={it.id} className="heading">
             <div>
               {it.email} as {it.role}
@@ -109,7 +110,7 @@ export function MembersPage() {
           onInvited={(made) => {
             setInviting(false);
             setInvited(made);
-            void queries.invalidateQueries({ queryKey: ['invites'] });
+            void queries.invalidateQueries({ queryKey: own('invites') });
           }}
         />
       )}
@@ -124,7 +125,7 @@ export function MembersPage() {
           title={`Make ${changing.of.name} ${changing.role === 'admin' || changing.role === 'owner' ? 'an' : 'a'} ${changing.role}`}
           action="Change the role"
           harmless
-          act={() => ask(api.PATCH('/members/{id}', { params: { path: { id: changing.of.id } }, body: { role: changing.role } }))}
+          act={() => ask(api.PATCH('/members/{id}', { params: { path: { id: changing.of.id }, header: ifMatch(changing.of) }, body: { role: changing.role } }))}
           onClose={() => setChanging(undefined)}
         >
           <p>
@@ -149,7 +150,7 @@ export function MembersPage() {
           title={`Remove ${removing.name}`}
           action="Remove"
           act={() => ask(api.DELETE('/members/{id}', { params: { path: { id: removing.id } } }))}
-          onDone={() => void queries.invalidateQueries({ queryKey: ['members'] })}
+          onDone={() => void queries.invalidateQueries({ queryKey: own('members') })}
           onClose={() => setRemoving(undefined)}
         >
           <p>Their sessions in this organization end at once. Keys that they minted go on working; look through them.</p>

@@ -3,21 +3,21 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ask, page, type Schemas } from '../api';
 import { usd } from '../format';
-import { agents, holds, numbers, queries, session } from '../queries';
+import { agents, holds, numbers, own, queries, session } from '../queries';
 import { Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
 type PhoneNumber = Schemas['Number'];
 type Offer = Schemas['NumberOffer'];
 
 const renew = () => {
-  void queries.invalidateQueries({ queryKey: ['numbers'] });
-  void queries.invalidateQueries({ queryKey: ['billing'] });
+  void queries.invalidateQueries({ queryKey: own('numbers') });
+  void queries.invalidateQueries({ queryKey: own('billing') });
 };
 
 export function NumbersPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(numbers);
-  const known = useQuery({ ...agents, enabled: holds(me, 'agents:read') });
+  const list = useQuery(numbers());
+  const known = useQuery({ ...agents(), enabled: holds(me, 'agents:read') });
   const [buying, setBuying] = useState(false);
   const [leaving, setLeaving] = useState<PhoneNumber>();
   const assign = useMutation({

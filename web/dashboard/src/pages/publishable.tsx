@@ -2,8 +2,9 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
+import { changes, ifMatch } from '../changes';
 import { originTrouble } from '../format';
-import { publishableKeys, queries } from '../queries';
+import { own, publishableKeys, queries } from '../queries';
 import { Actions, Badge, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Loading, Notice, Revoked, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
@@ -13,7 +14,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
   const [revoking, setRevoking] = useState<PublishableKey>();
   const [revoked, setRevoked] = useState<PublishableKey>();
   const [secret, setSecret] = useState<PublishableKey>();
-  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'publishable-keys'] });
+  const renew = () => void queries.invalidateQueries({ queryKey: own('agents', agent.id, 'publishable-keys') });
   const [turning, setTurning] = useState<PublishableKey>();
   return (
     <section className="card" aria-label="Publishable keys">
@@ -29,10 +30,10 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
       <Revoked effective={revoked?.effective} />
       <Failure of={[list]} />
       {list.isPending && <Loading />}
-      {list.data?.items.length === 0 && <Empty title="No publishable key yet" />}
-      {list.data && list.data.items.length > 0 && (
+      {list.data?.length === 0 && <Empty title="No publishable key yet" />}
+      {list.data && list.data.length > 0 && (
         <Table label="Table of publishable keys" columns={['Name', 'Origins', 'Status', 'Last used']} actions>
-          {list.data.items.map((it) => (
+          {list.data.map((it) => (
             <tr key={it.id}>
               <td className="name">
                 {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
@@ -145,7 +146,8 @@ type EditProps = {
   onDone: (done: PublishableKey) => void;
 };
 
-function Edit({ agent, of, onClose, onDone }: EditProps) {
+function Edit({ agent, of: asOpened, onClose, onDone }: EditProps) {
+  const [of] = useState(asOpened);
   const [name, setName] = useState(of?.name ?? '');
   const [env, setEnv] = useState<'live' | 'test'>(of?.env ?? 'live');
   const [origins, setOrigins] = useState(of?.allowedOrigins.join('\n') ?? '');
@@ -156,9 +158,10 @@ function Edit({ agent, of, onClose, onDone }: EditProps) {
   const save = useMutation({
     mutationFn: () => {
       const body = { name, allowedOrigins: lines, rateLimitRpm: rpm === '' ? null : Number(rpm), requireIdentityVerification: identity };
-      return of
-        ? ask(api.PATCH('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: of.id } }, body }))
-        : ask(api.POST('/agents/{agentId}/publishable-keys', { params: { path: { agentId: agent.id } }, body: { ...body, env } }));
+      if (!of) return ask(api.POST('/agents/{agentId}/publishable-keys', { params: { path: { agentId: agent.id } }, body: { ...body, env } }));
+      const changed = changes({ name: of.name, allowedOrigins: of.allowedOrigins, rateLimitRpm: of.rateLimitRpm, requireIdentityVerification: of.requireIdentityVerification }, body);
+      if (Object.keys(changed).length === 0) return Promise.resolve(of);
+      return ask(api.PATCH('/agents/{agentId}/publishable-keys/{id}', { params: { path: { agentId: agent.id, id: of.id }, header: ifMatch(of) }, body: changed }));
     },
     onSuccess: onDone,
   });

@@ -9,12 +9,12 @@ const MINE = 'session';
 
 export function ReferencePage() {
   const { data: me } = useQuery(session);
-  const list = useQuery({ ...keys, enabled: holds(me, 'keys:read') });
+  const list = useQuery({ ...keys({ status: 'active' }), enabled: holds(me, 'keys:read') });
   const document = useQuery(reference);
   const [as, setAs] = useState(MINE);
   const [search, setSearch] = useState('');
   const all = useMemo(() => (document.data ? operations(document.data) : []), [document.data]);
-  const key = list.data?.find((it) => it.id === as);
+  const key = list.data?.items.find((it) => it.id === as);
   const scopes = key?.scopes ?? me?.scopes ?? [];
   const wanted = search.trim().toLowerCase();
   const shown = all.filter((it) => [it.id, it.path, it.summary, it.tag].some((text) => text.toLowerCase().includes(wanted)));
@@ -35,13 +35,11 @@ export function ReferencePage() {
             {(props) => (
               <select {...props} value={as} onChange={(event) => setAs(event.target.value)}>
                 <option value={MINE}>My session ({me?.role})</option>
-                {list.data
-                  ?.filter((it) => it.status === 'active')
-                  .map((it) => (
-                    <option key={it.id} value={it.id}>
-                      {it.name} (…{it.last4})
-                    </option>
-                  ))}
+                {list.data?.items.map((it) => (
+                  <option key={it.id} value={it.id}>
+                    {it.name} (…{it.last4})
+                  </option>
+                ))}
               </select>
             )}
           </Field>

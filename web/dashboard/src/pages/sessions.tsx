@@ -7,7 +7,7 @@ import { sessions } from '../queries';
 import { Badge, Confirm, Failure, Heading, Loading, Time } from '../ui';
 
 export function SessionsPage() {
-  const list = useQuery(sessions);
+  const list = useQuery(sessions());
   const [ending, setEnding] = useState<Schemas['OpenSession'][]>();
   const others = list.data?.items.filter((it) => !it.current) ?? [];
   return (

@@ -1,9 +1,10 @@
 // What surrounds every page of a member: where one is, in which organization, and as whom.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate } from '@tanstack/react-router';
-import { useEffect, useState, type ReactNode } from 'react';
-import { Refusal, api, ask, onSignedOut } from '../api';
-import { holds, queries, session } from '../queries';
+import { useEffect, useLayoutEffect, useRef, useState, type ReactNode } from 'react';
+import { Refusal, api, ask, onSignedOut, showOrganization } from '../api';
+import { holds, own, queries, session } from '../queries';
+import { tellTabs } from '../tabs';
 import { choose, theme } from '../theme';
 import { Actions, Dialog, Failure, Form, Text, Trouble } from '../ui';
 import { SignInAgain } from './entry';
@@ -34,6 +35,7 @@ export function Shell({ children }: { children?: ReactNode }) {
     // A session that could not be ended goes on, and the page says so.
     onSuccess: () => {
       queries.clear();
+      tellTabs();
       void navigate({ to: '/signin', ignoreBlocker: true });
     },
   });
@@ -41,11 +43,21 @@ export function Shell({ children }: { children?: ReactNode }) {
     mutationFn: (organizationId: string) => ask(api.POST('/auth/session/organization', { body: { organizationId } })),
     meta: { leaves: true },
     onSuccess: (next) => {
-      queries.clear();
       queries.setQueryData(session.queryKey, next);
-      void navigate({ to: '/developer', ignoreBlocker: true });
+      tellTabs();
     },
   });
+  const organization = data?.organization.id;
+  const before = useRef(organization);
+  useLayoutEffect(() => {
+    showOrganization(organization ?? '');
+  }, [organization]);
+  useEffect(() => {
+    const moved = before.current !== undefined && before.current !== organization;
+    before.current = organization;
+    // What stands in the address belongs to the organization before.
+    if (moved) void navigate({ to: `/${window.location.pathname.split('/')[1] ?? ''}`, search: {}, ignoreBlocker: true });
+  }, [organization, navigate]);
   // A session may end while something is being written: the page stays as it is, and signing in again goes on with it.
   const [over, setOver] = useState(false);
   useEffect(() => {
@@ -115,7 +127,7 @@ export function Shell({ children }: { children?: ReactNode }) {
           </div>
         </div>
       </aside>
-      <main id="main" tabIndex={-1}>
+      <main id="main" tabIndex={-1} key={data.organization.id}>
         {children ?? <Outlet />}
       </main>
       {over && (
@@ -139,7 +151,7 @@ function ChangePassword({ onClose }: { onClose: () => void }) {
     mutationFn: () => ask(api.POST('/auth/password', { body: { currentPassword: current, newPassword: next } })),
     onSuccess: (fresh) => {
       queries.setQueryData(session.queryKey, fresh);
-      void queries.invalidateQueries({ queryKey: ['sessions'] });
+      void queries.invalidateQueries({ queryKey: own('sessions') });
       onClose();
     },
   });

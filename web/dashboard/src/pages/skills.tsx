@@ -2,7 +2,7 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
-import { queries, skills, skillTypes } from '../queries';
+import { own, queries, skills, skillTypes } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Loading, Table, Text, Trouble } from '../ui';
 
 type Skill = Schemas['Skill'];
@@ -20,7 +20,7 @@ export function Skills({ agent, may }: { agent: Agent; may: boolean }) {
   const list = useQuery(skills(agent.id));
   const [editing, setEditing] = useState<Skill | 'new'>();
   const [removing, setRemoving] = useState<Skill>();
-  const renew = () => void queries.invalidateQueries({ queryKey: ['agents', agent.id, 'skills'] });
+  const renew = () => void queries.invalidateQueries({ queryKey: own('agents', agent.id, 'skills') });
   return (
     <section className="card" aria-label="Skills">
       <div className="heading">

@@ -1,16 +1,16 @@
 // The wallet: what is in it, how it fills, what it is spent on.
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { Refusal, api, ask, page, type Schemas } from '../api';
+import { Refusal, api, ask, type Schemas } from '../api';
 import { count, usd } from '../format';
-import { billingUsage, holds, plans, queries, session, wallet } from '../queries';
+import { billingUsage, charges, holds, own, plans, queries, session, wallet } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
 
-const renew = () => void queries.invalidateQueries({ queryKey: ['billing'] });
+const renew = () => void queries.invalidateQueries({ queryKey: own('billing') });
 
 export function WalletPage() {
   const { data: me } = useQuery(session);
-  const found = useQuery(wallet);
+  const found = useQuery(wallet());
   const offered = useQuery(plans);
   const [open, setOpen] = useState<'' | 'top-up' | 'reload'>('');
   const [choosing, setChoosing] = useState<Schemas['Plan']>();
@@ -156,7 +156,7 @@ function AutoReload({ enabled, threshold, amount, onClose }: { enabled: boolean;
 }
 
 function Spent() {
-  const usage = useQuery(billingUsage);
+  const usage = useQuery(billingUsage());
   const days = usage.data?.days ?? [];
   const sums = new Map<string, { quantity: number; costUsd: number }>();
   for (const one of days.flatMap((day) => day.channels)) {
@@ -185,12 +185,7 @@ function Spent() {
 }
 
 function Items() {
-  const items = useInfiniteQuery({
-    queryKey: ['billing', 'items'],
-    initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam }) => page(api.GET('/billing/usage/items', { params: { query: { limit: 50, ...(pageParam ? { cursor: pageParam } : {}) } } })),
-    getNextPageParam: (last) => last.next ?? undefined,
-  });
+  const items = useInfiniteQuery(charges());
   const rows = items.data?.pages.flatMap((it) => it.items) ?? [];
   return (
     <section className="card" aria-label="Charges">
