@@ -716,7 +716,7 @@ mod tests {
             (json!([]), "an object"),
             (json!({"type": "string"}), "type object"),
             (json!({"properties": []}), "properties"),
-            (json!({"properties": {"x": {"type": "strung"}}}), "no JSON Schema"),
+            (json!({"properties": {"x": {"type": "strung"}}}), "not a JSON Schema"),
             (json!({"properties": {"x": {"$ref": "https://x.example/y"}}}), "$ref"),
             (json!({"properties": {"x": {"$ref": "#"}}}), "$ref"),
             (json!({"$id": "https://x.example/y"}), "$id"),

@@ -211,7 +211,7 @@ async fn a_source_that_ends_its_reader_each_time_is_given_up() {
         let organization = found(&store).await;
         let agent = agent(&store, organization).await;
         let source = add(&store, organization, agent, Content::Text("Words.".into()), NOW).await.unwrap();
-        for _ in 0..3 {
+        for _ in 0..10 {
             assert!(Knowledge(&*store).take(NOW, NOW.plus(LEASE)).await.unwrap().is_some());
             Knowledge(&*store).release().await.unwrap(); // As after a kill.
         }

@@ -24,6 +24,9 @@ const BATCH: usize = 100;
 const PAGE: Limits = Limits { bytes: 10 << 20, time: Duration::from_secs(20) };
 /// Tries before a source is given up.
 const MOST_ATTEMPTS: i64 = 3;
+/// Times that the server may end in the middle of a source before the source is taken for the cause. More than the tries above, as
+/// a server ends for many other reasons.
+const MOST_CUT_SHORT: i64 = 10;
 /// Characters by which the language of a whole text is told.
 const SAMPLE: usize = 4_000;
 
@@ -66,7 +69,7 @@ pub async fn run(
     now: impl Fn() -> Timestamp,
 ) -> Result<(), StoreError> {
     let knowledge = Knowledge(store);
-    let read = match job.attempts > MOST_ATTEMPTS {
+    let read = match job.attempts > MOST_CUT_SHORT {
         true => Err(Unread::never("Reading it was cut short each time; it may be too large or broken.")),
         false => read(store, tools, job).await?,
     };

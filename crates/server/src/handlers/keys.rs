@@ -77,9 +77,9 @@ fn render(call: &Call, row: &SecretKeyRow) -> Value {
 pub async fn list(call: Call) -> Outcome<Answer> {
     let text = |name| call.query.get(name).map(str::to_owned);
     let created_by = match call.query.get("createdBy") {
-        Some(id) => Some(
-            UserId::parse(id).ok_or_else(|| Problem::query("createdBy", "is not the id of a user"))?,
-        ),
+        Some(id) => {
+            Some(UserId::parse(id).ok_or_else(|| Problem::query("createdBy", "is not the id of a user"))?)
+        }
         None => None,
     };
     let filter = KeyFilter {

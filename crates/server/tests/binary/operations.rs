@@ -21,11 +21,16 @@ fn path(operation: &Operation, values: &[(&str, &str)]) -> String {
     path
 }
 
-/// Ids of things that are nowhere.
+/// Ids of things that are nowhere, each in the form that the contract gives it: another form is 404 before anything is looked at.
 fn nowhere(operation: &Operation) -> String {
     let mut path = operation.template.clone();
     while let (Some(begin), Some(end)) = (path.find('{'), path.find('}')) {
-        path.replace_range(begin..=end, &format!("agent_{UNKNOWN}"));
+        let it = match &path[begin + 1..end] {
+            "gapId" => format!("gap_{UNKNOWN}"),
+            "versionId" => format!("ver_{UNKNOWN}"),
+            _ => format!("agent_{UNKNOWN}"),
+        };
+        path.replace_range(begin..=end, &it);
     }
     path
 }

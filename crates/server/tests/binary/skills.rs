@@ -64,7 +64,7 @@ fn skills_are_made_changed_and_removed() {
         let elsewhere = json!({"executionConfig": {"url": "https://other.example/orders"}});
         let refused = key("PATCH", &one, elsewhere);
         assert!(
-            refused.code() == "validation_error" && refused.body.contains("executionConfig.headers"),
+            refused.code() == "validation_error" && refused.body.contains("/executionConfig/headers"),
             "{refused:?}"
         );
         let moved = json!({"executionConfig": {"url": "https://shop.example/v2", "method": "GET", "timeout_ms": 500}});
@@ -116,22 +116,22 @@ fn what_is_no_skill_is_refused_and_says_why() {
     for (body, says) in [
         (of("sms", json!({})), "http_webhook"),
         (of("native_sql", json!({})), "builtin"),
-        (of("http_webhook", json!({})), "executionConfig.url"),
+        (of("http_webhook", json!({})), "/executionConfig/url"),
         (of("http_webhook", json!({"url": "http://127.0.0.1/"})), "no public address"),
         (of("http_webhook", json!({"url": "http://[::ffff:169.254.169.254]/latest"})), "no public address"),
-        (of("http_webhook", json!({"url": "file:///etc/passwd"})), "executionConfig.url"),
-        (of("http_webhook", json!({"url": "https://u:p@shop.example/"})), "executionConfig.url"),
+        (of("http_webhook", json!({"url": "file:///etc/passwd"})), "/executionConfig/url"),
+        (of("http_webhook", json!({"url": "https://u:p@shop.example/"})), "/executionConfig/url"),
         (of("http_webhook", json!({"url": ORDERS, "headers": {"Host": "x"}})), "must not set host"),
-        (of("http_webhook", json!({"url": ORDERS, "headers": {"a b": "x"}})), "executionConfig.headers"),
+        (of("http_webhook", json!({"url": ORDERS, "headers": {"a b": "x"}})), "/executionConfig/headers"),
         (
             of("http_webhook", json!({"url": ORDERS, "headers": {"a": "x\r\nb: c"}})),
-            "executionConfig.headers",
+            "/executionConfig/headers",
         ),
         (of("http_webhook", json!({"url": ORDERS, "headers": {"a": "1", "A": "2"}})), "twice"),
         (of("http_webhook", json!({"url": ORDERS, "headerNames": ["a"]})), "headerNames"),
         (of("http_webhook", json!({"url": ORDERS, "timeout_ms": 99})), "timeout_ms"),
         (of("http_webhook", json!({"url": ORDERS, "destination": "x"})), "means nothing for http_webhook"),
-        (of("transfer", json!({})), "executionConfig.destination"),
+        (of("transfer", json!({})), "/executionConfig/destination"),
         (of("builtin", json!({})), "take_message"),
         (of("knowledge_query", json!({"url": ORDERS})), "executionConfig"),
         (
