@@ -46,6 +46,7 @@ handlers! {
     "endSession" => session::end,
     "switchOrganization" => session::switch,
     "changePassword" => session::change_password,
+    "readInvite" => session::read_invite,
     "acceptInvite" => session::accept_invite,
     "createOrganization" => organization::create,
     "getOrganization" => organization::get,

@@ -10,6 +10,8 @@ mod services;
 #[path = "binary/support.rs"]
 mod support;
 
+#[path = "binary/accounts.rs"]
+mod accounts;
 #[path = "binary/attacks.rs"]
 mod attacks;
 #[path = "binary/billing.rs"]

@@ -8,7 +8,7 @@ use flowyte_core::facts::Field;
 use flowyte_core::id::{Id, MemberId, OrganizationId, SecretKeyId, UserId};
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, RequestFacts, Role, Timestamp, decide};
-use flowyte_store::accounts::{NewOwner, NewSession};
+use flowyte_store::accounts::{Inviters, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::{Actor, By, Once, Revision, Sqlite, Store};
 use std::sync::Arc;
@@ -191,7 +191,11 @@ async fn roles_are_read_at_the_next_request() {
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // The last owner stays one.
     assert!(
-        world.store.change_role(organization, member, Role::Viewer, Role::Owner, None, &by()).await.is_err()
+        world
+            .store
+            .change_role(organization, member, Role::Viewer, Role::Owner, None, &Inviters(vec![]), &by())
+            .await
+            .is_err()
     );
     assert_eq!(world.ask(&session, minting, NOW), "permit");
     // An idle day ends the session; so does signing out.

@@ -156,10 +156,23 @@ pub struct InviteRow {
     pub email: String,
     /// As what.
     pub role: Role,
+    /// Who invites: id and name.
+    pub invited_by: (UserId, String),
     /// When it was made.
     pub created_at: Timestamp,
     /// First instant at which it no longer works.
     pub expires_at: Timestamp,
+}
+
+/// Which roles may invite somebody; of these, only owners invite owners.
+#[derive(Clone, Debug)]
+pub struct Inviters(pub Vec<Role>);
+
+impl Inviters {
+    /// Whether a member in the role `maker` may invite somebody as `invited`.
+    pub fn may(&self, maker: Role, invited: Role) -> bool {
+        self.0.contains(&maker) && owners_make_owners(maker, [invited, invited]).is_ok()
+    }
 }
 
 /// What to change of an organization; absent stays.
@@ -224,12 +237,64 @@ fn invite_row(row: &Row) -> Result<InviteRow, StoreError> {
         organization: row.id("organization_id")?,
         email: row.get("email")?,
         role: role(row)?,
+        invited_by: (row.id("invited_by")?, row.get("invited_by_name")?),
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
     })
 }
 
 impl Tx {
+    /// The open invite with one of these digests, if whoever made it could make it now: a maker who was removed, lowered or
+    /// disabled invites nobody any more.
+    async fn standing_invite(
+        &mut self,
+        digests: &[Digest],
+        inviters: &Inviters,
+        now: Timestamp,
+    ) -> Result<InviteRow, StoreError> {
+        for digest in digests {
+            let row = self
+                .opt(
+                    "SELECT i.*, u.name AS invited_by_name, m.role AS maker_role FROM invites i \
+                     JOIN users u ON u.id = i.invited_by AND u.disabled = 0 \
+                     JOIN members m ON m.organization_id = i.organization_id AND m.user_id = i.invited_by \
+                     WHERE i.digest = $1 AND i.closed_at IS NULL AND i.expires_at > $2",
+                    args![*digest, now],
+                )
+                .await?;
+            if let Some(row) = row {
+                let (invite, maker) = (invite_row(&row)?, Role::parse(&row.get::<String>("maker_role")?));
+                let stands = maker.is_some_and(|maker| inviters.may(maker, invite.role));
+                return if stands { Ok(invite) } else { Err(StoreError::NotFound) };
+            }
+        }
+        Err(StoreError::NotFound)
+    }
+
+    /// Withdraws the open invites of a member that they can't make any more; `role`: their new one, if they stay. How many.
+    async fn withdraw_invites_of(
+        &mut self,
+        organization: OrganizationId,
+        maker: UserId,
+        role: Option<Role>,
+        inviters: &Inviters,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut withdrawn = 0;
+        for invited in Role::ALL {
+            if role.is_none_or(|role| !inviters.may(role, invited)) {
+                withdrawn += self
+                    .exec(
+                        "UPDATE invites SET closed_at = $4 WHERE organization_id = $1 AND invited_by = $2 AND role = $3 \
+                         AND closed_at IS NULL AND expires_at > $4",
+                        vec![id(organization), id(maker), invited.as_str().into(), now.into()],
+                    )
+                    .await?;
+            }
+        }
+        Ok(withdrawn)
+    }
+
     async fn organization(&mut self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
         let row = self.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
         Ok(OrganizationRow {
@@ -564,8 +629,9 @@ impl dyn Store + '_ {
             .begin(Mode::Read)
             .await?
             .all(
-                "SELECT * FROM invites WHERE organization_id = $1 AND id < $2 AND closed_at IS NULL AND expires_at > $4 \
-                 ORDER BY id DESC LIMIT $3",
+                "SELECT i.*, u.name AS invited_by_name FROM invites i JOIN users u ON u.id = i.invited_by \
+                 WHERE i.organization_id = $1 AND i.id < $2 AND i.closed_at IS NULL AND i.expires_at > $4 \
+                 ORDER BY i.id DESC LIMIT $3",
                 vec![id(organization), page.before_bytes(), page.probe().into(), now.into()],
             )
             .await?;
@@ -603,42 +669,33 @@ impl dyn Store + '_ {
         tx.commit().await
     }
 
-    /// The open invite with one of these digests: the same token under each active pepper.
-    pub async fn find_invite(&self, digests: &[Digest], now: Timestamp) -> Result<InviteRow, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
-        for digest in digests {
-            let row = tx
-                .opt(
-                    "SELECT * FROM invites WHERE digest = $1 AND closed_at IS NULL AND expires_at > $2",
-                    args![*digest, now],
-                )
-                .await?;
-            if let Some(row) = row {
-                return invite_row(&row);
-            }
-        }
-        Err(StoreError::NotFound)
+    /// The invite with one of these digests (the same token under each active pepper) that can be accepted now.
+    pub async fn find_invite(
+        &self,
+        digests: &[Digest],
+        inviters: &Inviters,
+        now: Timestamp,
+    ) -> Result<InviteRow, StoreError> {
+        self.begin(Mode::Read).await?.standing_invite(digests, inviters, now).await
     }
 
     /// Uses an invite up: the person becomes a member, and a session opens.
     pub async fn accept_invite(
         &self,
-        invite: &InviteRow,
+        digests: &[Digest],
+        inviters: &Inviters,
         joining: &Joining,
         member: MemberId,
         session: &NewSession,
         by: &By,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
-        let used = tx
-            .exec(
-                "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2 AND closed_at IS NULL AND expires_at > $3",
-                vec![id(invite.organization), id(invite.id), by.now.into()],
-            )
-            .await?;
-        if used == 0 {
-            return Err(StoreError::NotFound);
-        }
+        let invite = tx.standing_invite(digests, inviters, by.now).await?;
+        tx.exec(
+            "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(invite.organization), id(invite.id), by.now.into()],
+        )
+        .await?;
         let (who, name) = match joining {
             Joining::Known(who) => {
                 let row = tx
@@ -791,8 +848,9 @@ impl dyn Store + '_ {
         Ok(revision)
     }
 
-    /// A member's role changes, and with it every session they have here. The last owner stays one. `from`: the role of
-    /// whoever asks for it. `expected`: only if the membership still has this tag.
+    /// A member's role changes, and with it every session they have here and every invite that they made. The last owner
+    /// stays one. `from`: the role of whoever asks for it. `expected`: only if the membership still has this tag.
+    #[allow(clippy::too_many_arguments)]
     pub async fn change_role(
         &self,
         organization: OrganizationId,
@@ -800,6 +858,7 @@ impl dyn Store + '_ {
         new: Role,
         from: Role,
         expected: Option<&str>,
+        inviters: &Inviters,
         by: &By,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
@@ -814,7 +873,8 @@ impl dyn Store + '_ {
             vec![id(organization), id(member), new.as_str().into()],
         )
         .await?;
-        let details = json!({"from": old.as_str(), "to": new.as_str()});
+        let withdrawn = tx.withdraw_invites_of(organization, who, Some(new), inviters, by.now).await?;
+        let details = json!({"from": old.as_str(), "to": new.as_str(), "invitesWithdrawn": withdrawn});
         tx.audit(
             organization,
             by,
@@ -832,12 +892,14 @@ impl dyn Store + '_ {
         Ok(revision)
     }
 
-    /// Removes a member and ends their sessions here. The last owner stays. `from`: the role of whoever asks for it.
+    /// Removes a member, ends their sessions here and withdraws their invites. The last owner stays. `from`: the role of
+    /// whoever asks for it.
     pub async fn remove_member(
         &self,
         organization: OrganizationId,
         member: MemberId,
         from: Role,
+        inviters: &Inviters,
         by: &By,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
@@ -860,12 +922,13 @@ impl dyn Store + '_ {
             vec![id(organization), id(member)],
         )
         .await?;
+        let withdrawn = tx.withdraw_invites_of(organization, who, None, inviters, by.now).await?;
         let deed = Deed {
             action: "member.removed",
             kind: "member",
             id: member.to_string(),
             name: &name,
-            details: json!({}),
+            details: json!({"invitesWithdrawn": withdrawn}),
         };
         tx.audit(organization, by, deed).await?;
         let revision = tx.change(organization, Entity::Member, who, by.now).await?;
@@ -882,7 +945,7 @@ impl dyn Store + '_ {
         email: &str,
         new: Role,
         secret: &NewSecret,
-        from: Role,
+        (maker, from): (UserId, Role),
         by: &By,
     ) -> Result<Timestamp, StoreError> {
         owners_make_owners(from, [new, new])?;
@@ -898,8 +961,8 @@ impl dyn Store + '_ {
         }
         let expires_at = by.now.plus(INVITE_LIFE);
         tx.exec(
-            "INSERT INTO invites (id, organization_id, email, role, digest, pepper_id, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO invites (id, organization_id, email, role, digest, pepper_id, created_at, expires_at, invited_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![
                 id(invite),
                 id(organization),
@@ -909,6 +972,7 @@ impl dyn Store + '_ {
                 secret.pepper.into(),
                 by.now.into(),
                 expires_at.into(),
+                id(maker),
             ],
         )
         .await?;

@@ -346,6 +346,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0014_flat.sql"),
     include_str!("../migrations/0015_time.sql"),
     include_str!("../migrations/0016_sorted_keys.sql"),
+    include_str!("../migrations/0017_inviters.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -9,7 +9,7 @@ use flowyte_core::id::{
 };
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
-use flowyte_store::accounts::{NewOwner, NewSession, OrganizationChange};
+use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange};
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
@@ -95,6 +95,10 @@ async fn found(store: &Arc<dyn Store>, email: &str) -> (OrganizationId, UserId, 
     let new = owner(email);
     store.found_organization(&new, &session(), None, &by_at(NOW)).await.unwrap();
     (new.organization, new.user, new.member)
+}
+
+fn inviters() -> Inviters {
+    Inviters(vec![Role::Owner, Role::Admin])
 }
 
 fn new_key(created_by: UserId) -> NewSecretKey {
@@ -202,7 +206,7 @@ async fn elsewhere_is_nowhere() {
         }
         assert!(keys(&store, ours, &KeyFilter::default()).await.is_empty());
         assert!(matches!(
-            store.change_role(ours, member, Role::Viewer, Role::Owner, None, &by_at(NOW)).await,
+            store.change_role(ours, member, Role::Viewer, Role::Owner, None, &inviters(), &by_at(NOW)).await,
             Err(StoreError::NotFound)
         ));
         assert!(store.find_secret_key(theirs, key, NOW).await.unwrap().revoked_at.is_none());
@@ -391,12 +395,13 @@ async fn a_change_that_is_based_on_an_older_state_is_refused() {
                 Role::Owner,
                 Role::Owner,
                 Some("0123456789abcdef"),
+                &inviters(),
                 &by_at(NOW),
             )
             .await;
         assert!(matches!(role, Err(StoreError::Stale)));
         let same = store
-            .change_role(organization, member, Role::Owner, Role::Owner, Some(&there.tag()), &by_at(NOW))
+            .change_role(organization, member, Role::Owner, Role::Owner, Some(&there.tag()), &inviters(), &by_at(NOW))
             .await;
         assert!(same.is_ok());
         let acme = store.organization(organization).await.unwrap();
@@ -481,7 +486,7 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
 
         // A removed member is told as such; the last owner can't be removed.
         assert!(matches!(
-            store.remove_member(organization, member, Role::Owner, &by_at(NOW)).await,
+            store.remove_member(organization, member, Role::Owner, &inviters(), &by_at(NOW)).await,
             Err(StoreError::Conflict(_))
         ));
         let all = store.snapshot(NOW).await.unwrap();
@@ -512,7 +517,7 @@ async fn sessions_open_switch_and_end() {
                 "c@example.com",
                 Role::Viewer,
                 &secret(),
-                Role::Owner,
+                (user, Role::Owner),
                 &by_at(NOW),
             )
             .await
@@ -618,6 +623,59 @@ async fn only_keys_that_work_count_against_the_limit() {
         mint_at(later).await.unwrap();
         mint_at(later).await.unwrap();
         assert!(matches!(mint_at(later).await, Err(StoreError::Conflict(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_stands_while_its_maker_could_make_it() {
+    on_both(|store| async move {
+        let (organization, owner, _) = found(&store, "owner@example.com").await;
+        let by = by_at(NOW);
+        let invite = async |maker, role: Role, email: &str| {
+            let secret = secret();
+            let id: InviteId = fresh();
+            store.invite(organization, id, email, role, &secret, maker, &by).await.unwrap();
+            secret.digest
+        };
+        let accept = async |digest| {
+            let (user, member): (UserId, MemberId) = (fresh(), fresh());
+            let joining = Joining::New { user, name: "New".into(), password_hash: "$x$".into() };
+            let done = store.accept_invite(&[digest], &inviters(), &joining, member, &session(), &by).await;
+            done.map(|()| (user, member))
+        };
+        let stands = async |digest| store.find_invite(&[digest], &inviters(), NOW).await.is_ok();
+        let open =
+            async || store.invites(organization, flowyte_store::Page { limit: 10, before: None }, NOW).await.unwrap().len();
+        let (second, second_member) =
+            accept(invite((owner, Role::Owner), Role::Owner, "second@example.com").await).await.unwrap();
+        let as_owner = invite((second, Role::Owner), Role::Owner, "o@example.com").await;
+        let as_admin = invite((second, Role::Owner), Role::Admin, "a@example.com").await;
+        assert_eq!(open().await, 2);
+
+        // An owner who becomes an admin invites no owners any more; who becomes a developer, nobody.
+        let lower = async |role| {
+            store.change_role(organization, second_member, role, Role::Owner, None, &inviters(), &by).await.unwrap()
+        };
+        lower(Role::Admin).await;
+        assert_eq!((stands(as_owner).await, stands(as_admin).await, open().await), (false, true, 1));
+        lower(Role::Developer).await;
+        assert_eq!((stands(as_admin).await, open().await), (false, 0));
+        assert!(matches!(accept(as_admin).await, Err(StoreError::NotFound)));
+        // What was withdrawn does not come back with the role.
+        lower(Role::Owner).await;
+        assert!(!stands(as_admin).await && !stands(as_owner).await);
+
+        // Removed: none. Disabled: none, though nobody withdrew it.
+        let last = invite((second, Role::Owner), Role::Viewer, "v@example.com").await;
+        store.remove_member(organization, second_member, Role::Owner, &inviters(), &by).await.unwrap();
+        assert!(matches!(accept(last).await, Err(StoreError::NotFound)));
+        let first = invite((owner, Role::Owner), Role::Viewer, "v@example.com").await;
+        assert!(stands(first).await);
+        let mut tx = store.begin(Mode::Batch).await.unwrap();
+        tx.exec("UPDATE users SET disabled = 1", vec![]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(matches!(accept(first).await, Err(StoreError::NotFound)));
     })
     .await;
 }

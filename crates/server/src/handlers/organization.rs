@@ -1,13 +1,14 @@
 //! The organization, its members and their invites.
 
 use crate::answer::Answer;
+use crate::app::App;
 use crate::call::{Call, instant, present};
 use crate::handlers::effective;
 use crate::problem::{Outcome, Problem};
 use flowyte_core::id::{Id, InviteId, MemberId};
-use flowyte_core::{CredentialKind, Environment, Role};
+use flowyte_core::{CredentialKind, Environment, Operation, Requirement, Role};
 use flowyte_store::StoreError;
-use flowyte_store::accounts::{InviteRow, MemberRow, OrganizationChange, OrganizationRow};
+use flowyte_store::accounts::{InviteRow, Inviters, MemberRow, OrganizationChange, OrganizationRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -40,9 +41,23 @@ fn invite_row(row: &InviteRow) -> Value {
         "id": row.id.to_string(),
         "email": row.email,
         "role": row.role.as_str(),
+        "invitedBy": {"id": row.invited_by.0.to_string(), "name": row.invited_by.1},
         "createdAt": instant(row.created_at),
         "expiresAt": instant(row.expires_at),
     })
+}
+
+/// The roles whose members may invite: those that the contract lets call `createInvite`.
+pub(super) fn inviters(app: &App) -> Inviters {
+    let contract = app.api.contract();
+    let invite = contract.operations().iter().find(|it| it.id == "createInvite");
+    let may = |role: &Role| match invite.map(Operation::requirement) {
+        Some(Requirement::Credential(all)) => all
+            .iter()
+            .any(|it| it.kind == CredentialKind::Session && contract.scopes().role(*role).covers(it.scopes)),
+        _ => false,
+    };
+    Inviters(Role::ALL.into_iter().filter(may).collect())
 }
 
 /// The role named in a body; the contract lists the same names.
@@ -124,7 +139,9 @@ pub async fn update_member(call: Call) -> Outcome<Answer> {
     let by = call.by().await?;
     let begun = Instant::now();
     let (new, expected) = (role(&body.role)?, call.if_match());
-    let revision = match call.store().change_role(me.organization, id, new, me.role, expected, &by).await {
+    let inviters = inviters(&call.app);
+    let changed = call.store().change_role(me.organization, id, new, me.role, expected, &inviters, &by).await;
+    let revision = match changed {
         Err(StoreError::Stale) => {
             return Err(Problem::stale(member(&call.store().member(me.organization, id).await?)));
         }
@@ -143,7 +160,8 @@ pub async fn remove_member(call: Call) -> Outcome<Answer> {
     let (me, id) = (call.member()?, call.id::<MemberId>("id")?);
     let by = call.by().await?;
     let begun = Instant::now();
-    let revision = call.store().remove_member(me.organization, id, me.role, &by).await?;
+    let revision =
+        call.store().remove_member(me.organization, id, me.role, &inviters(&call.app), &by).await?;
     Ok(Answer::data(json!({"revision": revision, "effective": effective(begun)})))
 }
 
@@ -167,8 +185,17 @@ pub async fn invite(call: Call) -> Outcome<Answer> {
     let (email, role) = (body.email.trim().to_lowercase(), role(&body.role)?);
     let (secret, stored) = call.app.secret(CredentialKind::OneTime, Environment::Live)?;
     let (id, by) = (call.app.id::<InviteId>(call.now)?, call.by().await?);
-    let expires_at = call.store().invite(me.organization, id, &email, role, &stored, me.role, &by).await?;
-    let row = InviteRow { id, organization: me.organization, email, role, created_at: call.now, expires_at };
+    let maker = (me.user, me.role);
+    let expires_at = call.store().invite(me.organization, id, &email, role, &stored, maker, &by).await?;
+    let row = InviteRow {
+        id,
+        organization: me.organization,
+        email,
+        role,
+        invited_by: (me.user, by.actor.name),
+        created_at: call.now,
+        expires_at,
+    };
     let mut answer = invite_row(&row);
     answer["token"] = secret.expose().into();
     // After `#`, so that no server and no log on the way sees the token.

@@ -3,12 +3,13 @@
 use crate::answer::Answer;
 use crate::call::{Call, instant};
 use crate::handlers::effective;
+use crate::handlers::organization::inviters;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
 use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
 use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
-use flowyte_store::accounts::{Joining, NewOwner, NewSession, SESSION_LIFE, UserRow};
+use flowyte_store::accounts::{InviteRow, Joining, NewOwner, NewSession, SESSION_LIFE, UserRow};
 use flowyte_store::audit::Deed;
 use flowyte_store::{By, InLane, Lane, Store, StoreError};
 use http::HeaderValue;
@@ -267,20 +268,46 @@ struct Accept {
     password: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Read {
+    token: String,
+}
+
+/// What an invite says, for whoever holds its link.
+pub async fn read_invite(call: Call) -> Outcome<Answer> {
+    let body: Read = call.read()?;
+    let invite = open_invite(&call, &one_time(&call, &body.token)).await?;
+    let organization = call.store().organization(invite.organization).await?;
+    Ok(Answer::data(json!({
+        "organization": {"id": organization.id.to_string(), "name": organization.name},
+        "email": invite.email,
+        "role": invite.role.as_str(),
+        "invitedBy": {"id": invite.invited_by.0.to_string(), "name": invite.invited_by.1},
+        "expiresAt": instant(invite.expires_at),
+    })))
+}
+
+/// The invite of a link, if it can be accepted now.
+async fn open_invite(call: &Call, digests: &[Digest]) -> Outcome<InviteRow> {
+    attempt(call)?;
+    match call.store().find_invite(digests, &inviters(&call.app), call.now).await {
+        Err(StoreError::NotFound) => {
+            failed(call);
+            Err(Problem::new(
+                Code::NotFound,
+                "This invite does not work: it is not known, was used or withdrawn, is older than seven days, or whoever \
+                 made it may not invite any more. Ask for a new one.",
+            ))
+        }
+        other => Ok(other?),
+    }
+}
+
 /// Joins an organization by invite. Whoever has an account proves it with its password.
 pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let body: Accept = call.read()?;
-    attempt(&call)?;
-    let invite = match call.store().find_invite(&one_time(&call, &body.token), call.now).await {
-        Err(StoreError::NotFound) => {
-            failed(&call);
-            return Err(Problem::new(
-                Code::NotFound,
-                "This invite is not known, was used or withdrawn, or is older than seven days.",
-            ));
-        }
-        other => other?,
-    };
+    let digests = one_time(&call, &body.token);
+    let invite = open_invite(&call, &digests).await?;
     let (joining, user, name) = match call.store().user_by_email(&invite.email).await {
         Ok(_) => {
             let password = body.password.ok_or_else(|| {
@@ -304,7 +331,9 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     };
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user, &name);
-    call.store().accept_invite(&invite, &joining, call.app.id(call.now)?, &session, &by).await?;
+    call.store()
+        .accept_invite(&digests, &inviters(&call.app), &joining, call.app.id(call.now)?, &session, &by)
+        .await?;
     signed_in(&call, invite.organization, user, &secret, call.now.plus(SESSION_LIFE)).await
 }
 

@@ -12,6 +12,7 @@ const IDS: &str = include_str!("../../../../tests/attacks/ids.txt");
 const WAITING: &str = include_str!("../../../../tests/attacks/waiting.txt");
 /// Where tests say in a `Rows:` line what they check.
 const TESTS: &[&str] = &[
+    include_str!("accounts.rs"),
     include_str!("scenarios.rs"),
     include_str!("support.rs"),
     include_str!("crash.rs"),

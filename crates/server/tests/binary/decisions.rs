@@ -20,7 +20,7 @@ use flowyte_platform::agents::{Agent, Agents, Version};
 use flowyte_platform::answerer::{Answerer, Answerers, Embedded, Piece, Question};
 use flowyte_platform::carrier::{self, Carriers};
 use flowyte_platform::payment::{Payments, Sandbox};
-use flowyte_store::accounts::{Joining, NewOwner, NewSession};
+use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
 use flowyte_store::{Actor, By, Mode, Sqlite, Store};
@@ -125,13 +125,15 @@ async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static st
     let (_, invited) = secret(CredentialKind::OneTime);
     let invite = fresh();
     store
-        .invite(organization, invite, "v@x.example", Role::Viewer, &invited, Role::Owner, &by())
+        .invite(organization, invite, "v@x.example", Role::Viewer, &invited, (user, Role::Owner), &by())
         .await
         .unwrap();
-    let invite = store.find_invite(&[invited.digest], NOW).await.unwrap();
     let (shown, new) = session(NOW.plus(-HOUR));
     let joining = Joining::New { user: fresh(), name: "Vi".into(), password_hash: String::new() };
-    store.accept_invite(&invite, &joining, fresh(), &new, &by()).await.unwrap();
+    store
+        .accept_invite(&[invited.digest], &Inviters(vec![Role::Owner]), &joining, fresh(), &new, &by())
+        .await
+        .unwrap();
     callers.insert("viewer", shown);
     for (name, signed_in_at) in [("old", NOW.plus(-13 * HOUR)), ("idle", NOW.plus(-HOUR))] {
         let (shown, new) = session(signed_in_at);

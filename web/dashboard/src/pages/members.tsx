@@ -92,7 +92,7 @@ export function MembersPage() {
             <div>
               {it.email} as {it.role}
               <div className="quiet small">
-                ends <Time at={it.expiresAt} />
+                invited by {it.invitedBy.name}, ends <Time at={it.expiresAt} />
               </div>
             </div>
             {may && (
