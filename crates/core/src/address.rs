@@ -53,6 +53,56 @@ impl AddressBlock {
             && other.prefix >= self.prefix
             && mask(other.network, self.prefix, self.v4) == self.network
     }
+
+    /// The first address and the last.
+    fn span(&self) -> (u128, u128) {
+        let host = if self.v4 { 32 } else { 128 } - u32::from(self.prefix);
+        let hosts = u128::MAX.checked_shr(128 - host).unwrap_or(0);
+        (self.network, self.network | hosts)
+    }
+}
+
+/// Addresses from a list of blocks, whatever the blocks' order and overlaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressSet {
+    /// First and last addresses of each run, IPv4 and IPv6 apart; in order, and neither overlapping nor adjoining.
+    v4: Vec<(u128, u128)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl AddressSet {
+    /// No address.
+    pub const NOWHERE: Self = Self { v4: Vec::new(), v6: Vec::new() };
+
+    /// What the address list of a key admits: an empty list admits every address.
+    pub fn admitted(list: &[AddressBlock]) -> Self {
+        if list.is_empty() {
+            return Self { v4: vec![(0, u32::MAX.into())], v6: vec![(0, u128::MAX)] };
+        }
+        let of = |v4| runs(list.iter().filter(|block| block.v4 == v4).map(AddressBlock::span).collect());
+        Self { v4: of(true), v6: of(false) }
+    }
+
+    /// Whether every address of `other` is in this set.
+    pub fn covers(&self, other: &Self) -> bool {
+        // Runs do not adjoin, so what is covered at all lies within one of them.
+        let within =
+            |all: &[(u128, u128)], it: &(u128, u128)| all.iter().any(|run| run.0 <= it.0 && it.1 <= run.1);
+        other.v4.iter().all(|it| within(&self.v4, it)) && other.v6.iter().all(|it| within(&self.v6, it))
+    }
+}
+
+/// Spans in order, with those that overlap or adjoin made one.
+fn runs(mut spans: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+    spans.sort_unstable();
+    let mut runs: Vec<(u128, u128)> = Vec::with_capacity(spans.len());
+    for (first, last) in spans {
+        match runs.last_mut() {
+            Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
+            _ => runs.push((first, last)),
+        }
+    }
+    runs
 }
 
 fn bits(address: IpAddr) -> (u128, bool) {
@@ -139,6 +189,38 @@ mod tests {
         }
     }
 
+    /// Blocks of 10.0.0.0/28 and 2001:db8::/124, and now and then everything of a family.
+    fn corner() -> impl Strategy<Value = AddressBlock> {
+        let block = |v4: bool, low: u128, prefix: u8| {
+            let (network, width) = if v4 { (0x0a00_0000, 28) } else { (0x2001_0db8 << 96, 124) };
+            let prefix = width + prefix;
+            AddressBlock { network: mask(network | low, prefix, v4), prefix, v4 }
+        };
+        let family = |v4| AddressBlock { network: 0, prefix: 0, v4 };
+        prop_oneof![
+            12 => (any::<bool>(), 0u128..16, 0u8..=4).prop_map(move |(v4, low, prefix)| block(v4, low, prefix)),
+            1 => any::<bool>().prop_map(family),
+        ]
+    }
+
+    /// Every address of the corner, and one of each family outside of it, where blocks that reach there have all addresses alike.
+    fn every() -> impl Iterator<Item = IpAddr> {
+        let v6 = (0..16u128).map(|low| IpAddr::V6(Ipv6Addr::from(0x2001_0db8 << 96 | low)));
+        let outside = ["192.0.2.1", "2001:db9::1"].into_iter().filter_map(|it| it.parse().ok());
+        (0..16u32).map(|low| IpAddr::V4((0x0a00_0000 | low).into())).chain(v6).chain(outside)
+    }
+
+    #[test]
+    fn two_halves_are_the_whole() {
+        let set = |list: &[&str]| {
+            AddressSet::admitted(&list.iter().map(|it| it.parse().unwrap()).collect::<Vec<_>>())
+        };
+        assert!(set(&["10.0.0.128/25", "10.0.0.0/25"]).covers(&set(&["10.0.0.0/24"])));
+        assert!(!set(&["10.0.0.0/25"]).covers(&set(&["10.0.0.0/24"])));
+        assert!(set(&["0.0.0.0/1", "128.0.0.0/1", "::/0"]).covers(&set(&[])));
+        assert!(!set(&["0.0.0.0/0"]).covers(&set(&[])) && !set(&["0.0.0.0/0"]).covers(&set(&["::/0"])));
+    }
+
     proptest! {
         #[test]
         fn display_inverts_parse(bits: u128, v4: bool, prefix in 0u8..=128) {
@@ -148,6 +230,24 @@ mod tests {
             // Mapped addresses canonicalise to IPv4, so they are not written as IPv6 blocks.
             prop_assume!(v4 || block.network >> 32 != 0xffff);
             prop_assert_eq!(block.to_string().parse::<AddressBlock>(), Ok(block));
+        }
+
+        /// In a corner of both families that is small enough to look at every address of it.
+        #[test]
+        fn a_set_covers_another_just_where_it_has_every_address_of_it(
+            old in proptest::collection::vec(corner(), 0..6), new in proptest::collection::vec(corner(), 0..6),
+        ) {
+            let has = |list: &[AddressBlock], address| list.is_empty() || list.iter().any(|it| it.contains(address));
+            let all = every().all(|address| has(&old, address) || !has(&new, address));
+            prop_assert_eq!(AddressSet::admitted(&old).covers(&AddressSet::admitted(&new)), all);
+        }
+
+        #[test]
+        fn any_set_covers_itself_its_parts_and_nowhere(list in proptest::collection::vec(corner(), 1..6), one in 0usize..6) {
+            let set = AddressSet::admitted(&list);
+            let part = AddressSet::admitted(&list[one % list.len()..]);
+            prop_assert!(set.covers(&set) && set.covers(&part) && set.covers(&AddressSet::NOWHERE));
+            prop_assert!(AddressSet::admitted(&[]).covers(&set) && !AddressSet::NOWHERE.covers(&set));
         }
 
         #[test]

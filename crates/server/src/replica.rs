@@ -77,6 +77,7 @@ struct PublishableKey {
     /// None when it is revoked.
     origins: Vec<Origin>,
     limit: Option<Arc<RateLimit>>,
+    require_identity: bool,
 }
 
 /// The table with the store it follows.
@@ -350,13 +351,19 @@ impl Known {
                 allowed_origins,
                 revoked,
                 rate_limit_rpm,
+                require_identity,
                 secrets,
             } => {
                 let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
                 let listed = if revoked { Vec::new() } else { allowed_origins };
                 let origins: Vec<Origin> = listed.iter().map(|it| Origin::from_canonical(it)).collect();
-                let key =
-                    PublishableKey { agent, environment, origins: origins.clone(), limit: limit.clone() };
+                let key = PublishableKey {
+                    agent,
+                    environment,
+                    origins: origins.clone(),
+                    limit: limit.clone(),
+                    require_identity,
+                };
                 self.count_origins(&key, 1);
                 if let Some(old) = writer.keys.insert(id, key) {
                     self.count_origins(&old, -1);
@@ -391,12 +398,22 @@ impl Known {
                     visitors.iter().filter_map(|id| writer.visitors.get(id).cloned()).collect();
                 states.into_iter().for_each(|visitor| self.apply(writer, visitor));
             }
-            State::Visitor { organization, id, key, digest, ref origin, last_seen_at, expires_at } => {
+            State::Visitor {
+                organization,
+                id,
+                key,
+                digest,
+                ref origin,
+                verified,
+                last_seen_at,
+                expires_at,
+            } => {
                 let of = writer.keys.get(&key).cloned();
                 let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
                 let origins: Vec<Origin> = origins.cloned().collect();
-                // A key that is revoked, or not known, lists no origin.
-                let revoked = of.as_ref().is_none_or(|it| it.origins.is_empty());
+                // A key that is revoked, or not known, lists no origin; one may ask for an identity by now.
+                let revoked =
+                    of.as_ref().is_none_or(|it| it.origins.is_empty() || it.require_identity && !verified);
                 let known = self.last_used(&digest).unwrap_or(last_seen_at).max(last_seen_at);
                 let idle = Idle::new(known, VISITOR_IDLE);
                 let ends = if revoked { Timestamp::from_micros(i64::MIN) } else { idle.ends_at() };

@@ -127,6 +127,9 @@ fn by() -> By {
 
 const AGENTS: &str = "GET /api/v1/agents";
 
+/// Lets a key become anything.
+const ANYTHING: fn(&SecretKeyRow, &SecretKeyRow) -> Result<(), flowyte_store::StoreError> = |_, _| Ok(());
+
 #[tokio::test]
 async fn minted_works_and_revoked_does_not() {
     let world = World::new().await;
@@ -160,12 +163,16 @@ async fn narrowing_and_rotation_are_met_by_the_next_request() {
     let (new, stored) = world.secret(CredentialKind::SecretKey);
     let seal = |_: &(SecretKeyRow, Revision)| vec![];
     let grace = NOW.plus(HOUR);
-    world.store.rotate_secret_key(organization, id, &stored, grace, None, &by(), &seal).await.unwrap();
+    world
+        .store
+        .rotate_secret_key(organization, id, &stored, grace, &ANYTHING, None, &by(), &seal)
+        .await
+        .unwrap();
     assert_eq!((world.ask(&old, AGENTS, NOW), world.ask(&new, AGENTS, NOW)), ("permit", "permit"));
     assert_eq!(world.ask(&old, AGENTS, grace.plus(-1)), "permit");
     assert_eq!(world.ask(&old, AGENTS, grace), "credential_expired");
     let cut = SecretKeyChange { grace_ends_at: Some(NOW), ..Default::default() };
-    world.store.change_secret_key(organization, id, &cut, &by()).await.unwrap();
+    world.store.change_secret_key(organization, id, &cut, &ANYTHING, &by()).await.unwrap();
     assert_eq!(
         (world.ask(&old, AGENTS, NOW), world.ask(&new, AGENTS, NOW)),
         ("credential_expired", "permit")
@@ -173,12 +180,12 @@ async fn narrowing_and_rotation_are_met_by_the_next_request() {
     // A scope this release does not know, and one no key may hold, grant nothing.
     let stored = vec!["keys:read".into(), "*".into(), "agents:everything".into()];
     let narrowed = SecretKeyChange { scopes: Some(stored), ..Default::default() };
-    world.store.change_secret_key(organization, id, &narrowed, &by()).await.unwrap();
+    world.store.change_secret_key(organization, id, &narrowed, &ANYTHING, &by()).await.unwrap();
     assert_eq!(world.ask(&new, AGENTS, NOW), "insufficient_scope");
     // An address list that can't be read closes the key rather than opening it.
     let unreadable =
         SecretKeyChange { allowed_addresses: Some(vec!["10.0.0.1/8".into()]), ..Default::default() };
-    world.store.change_secret_key(organization, id, &unreadable, &by()).await.unwrap();
+    world.store.change_secret_key(organization, id, &unreadable, &ANYTHING, &by()).await.unwrap();
     assert_eq!(world.ask(&new, AGENTS, NOW), "credential_revoked");
 }
 

@@ -121,6 +121,9 @@ impl SecretKeyRow {
     }
 }
 
+/// Says whether a key may become what it is to be, given what it is: asked in the transaction that changes it, before it ends.
+pub type Consent<'c> = &'c (dyn Fn(&SecretKeyRow, &SecretKeyRow) -> Result<(), StoreError> + Send + Sync);
+
 const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
      WHERE k.organization_id = $1 AND k.id = $2";
 
@@ -522,6 +525,7 @@ impl dyn Store + '_ {
         organization: OrganizationId,
         key: SecretKeyId,
         change: &SecretKeyChange,
+        consent: Consent<'_>,
         by: &By,
     ) -> Result<(SecretKeyRow, Revision), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
@@ -557,6 +561,7 @@ impl dyn Store + '_ {
             .await?;
         }
         let new = tx.secret_key(organization, key, by.now).await?;
+        consent(&old, &new)?;
         let details = json!({
             "scopesAdded": new.scopes.iter().filter(|it| !old.scopes.contains(it)).collect::<Vec<_>>(),
             "scopesRemoved": old.scopes.iter().filter(|it| !new.scopes.contains(it)).collect::<Vec<_>>(),
@@ -577,6 +582,7 @@ impl dyn Store + '_ {
         key: SecretKeyId,
         secret: &NewSecret,
         old_until: Timestamp,
+        consent: Consent<'_>,
         claim: Option<&Claim>,
         by: &By,
         seal: Seal<'_, (SecretKeyRow, Revision)>,
@@ -585,9 +591,11 @@ impl dyn Store + '_ {
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
-        live(&tx.secret_key(organization, key, by.now).await?, by.now)?;
+        let old = tx.secret_key(organization, key, by.now).await?;
+        live(&old, by.now)?;
         tx.add_secret(organization, key, secret, old_until, by.now).await?;
         let row = tx.secret_key(organization, key, by.now).await?;
+        consent(&old, &row)?;
         tx.audit(
             organization,
             by,

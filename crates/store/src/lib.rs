@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod db;
+pub mod entry;
 pub mod feed;
 pub mod idempotency;
 pub mod keys;
@@ -44,6 +45,9 @@ pub enum StoreError {
     /// Only an owner makes or unmakes owners.
     #[error("only an owner makes or unmakes owners")]
     OwnersOnly,
+    /// Nobody grants what they do not hold; the text is for the caller.
+    #[error("{0}")]
+    NotHeld(String),
     /// If-Match names an older version.
     #[error("stale version")]
     Stale,

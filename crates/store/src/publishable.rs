@@ -404,7 +404,7 @@ impl dyn Store + '_ {
         read(&row)
     }
 
-    /// Opens a visitor session with its conversation.
+    /// Opens a visitor session with its conversation. Whoever proved nothing is refused where the key asks for an identity by now.
     pub async fn open_visitor(
         &self,
         organization: OrganizationId,
@@ -415,11 +415,14 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         let row = tx
             .one(
-                "SELECT k.agent_id, k.environment FROM publishable_keys k JOIN agents a ON a.id = k.agent_id \
+                "SELECT k.agent_id, k.environment, k.require_identity FROM publishable_keys k JOIN agents a ON a.id = k.agent_id \
                  WHERE k.organization_id = $1 AND k.id = $2 AND k.revoked_at IS NULL AND a.deleted_at IS NULL",
                 vec![id(organization), id(key)],
             )
             .await?;
+        if row.flag("require_identity")? && new.subject.is_none() {
+            return Err(StoreError::Conflict("The key asks for a signed visitor identity from now on."));
+        }
         let agent: AgentId = row.id("agent_id")?;
         tx.exec(
             "INSERT INTO conversations (id, organization_id, agent_id, environment, visitor_subject, started_at, last_at) \
@@ -436,7 +439,7 @@ impl dyn Store + '_ {
         .await?;
         tx.exec(
             "INSERT INTO visitors (id, organization_id, key_id, conversation_id, digest, pepper_id, origin, created_at, \
-             last_seen_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
+             last_seen_at, expires_at, verified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10)",
             vec![
                 id(new.id),
                 id(organization),
@@ -447,6 +450,7 @@ impl dyn Store + '_ {
                 new.origin.clone().into(),
                 now.into(),
                 now.plus(VISITOR_LIFE).into(),
+                new.subject.is_some().into(),
             ],
         )
         .await?;

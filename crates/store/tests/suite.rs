@@ -97,6 +97,9 @@ async fn found(store: &Arc<dyn Store>, email: &str) -> (OrganizationId, UserId, 
     (new.organization, new.user, new.member)
 }
 
+/// Lets a key become anything.
+const ANYTHING: fn(&SecretKeyRow, &SecretKeyRow) -> Result<(), StoreError> = |_, _| Ok(());
+
 fn inviters() -> Inviters {
     Inviters(vec![Role::Owner, Role::Admin])
 }
@@ -154,7 +157,7 @@ async fn a_key_lives_is_rotated_and_dies() {
         let grace = NOW.plus(HOUR);
         let seal = |_: &(SecretKeyRow, Revision)| vec![];
         let rotate = async |until| match store
-            .rotate_secret_key(organization, key.id, &secret(), until, None, &by_at(NOW), &seal)
+            .rotate_secret_key(organization, key.id, &secret(), until, &ANYTHING, None, &by_at(NOW), &seal)
             .await
             .unwrap()
         {
@@ -167,21 +170,26 @@ async fn a_key_lives_is_rotated_and_dies() {
         assert_eq!(ends(&rotate(grace).await), [Timestamp::NEVER, grace]);
 
         let change = |end| SecretKeyChange { grace_ends_at: Some(end), ..Default::default() };
-        let longer = store.change_secret_key(organization, key.id, &change(grace.plus(1)), &by_at(NOW)).await;
+        let longer = store
+            .change_secret_key(organization, key.id, &change(grace.plus(1)), &ANYTHING, &by_at(NOW))
+            .await;
         assert!(matches!(longer, Err(StoreError::Conflict(_))));
-        let (cut, _) =
-            store.change_secret_key(organization, key.id, &change(NOW), &by_at(NOW)).await.unwrap();
+        let (cut, _) = store
+            .change_secret_key(organization, key.id, &change(NOW), &ANYTHING, &by_at(NOW))
+            .await
+            .unwrap();
         assert_eq!(ends(&cut), [Timestamp::NEVER]);
 
         let (dead, revision) = store.revoke_secret_key(organization, key.id, &by_at(NOW)).await.unwrap();
         assert_eq!(dead.revoked_at, Some(NOW));
         let (again, same) = store.revoke_secret_key(organization, key.id, &by_at(NOW.plus(1))).await.unwrap();
         assert_eq!((again.revoked_at, same), (Some(NOW), revision));
-        let raised =
-            store.rotate_secret_key(organization, key.id, &secret(), NOW, None, &by_at(NOW), &seal).await;
+        let raised = store
+            .rotate_secret_key(organization, key.id, &secret(), NOW, &ANYTHING, None, &by_at(NOW), &seal)
+            .await;
         assert!(matches!(raised, Err(StoreError::Conflict(_))));
         let renamed = SecretKeyChange { name: Some("x".into()), ..Default::default() };
-        let changed = store.change_secret_key(organization, key.id, &renamed, &by_at(NOW)).await;
+        let changed = store.change_secret_key(organization, key.id, &renamed, &ANYTHING, &by_at(NOW)).await;
         assert!(matches!(changed, Err(StoreError::Conflict(_))));
     })
     .await;
@@ -199,7 +207,7 @@ async fn elsewhere_is_nowhere() {
             let by = by_at(NOW);
             assert!(matches!(store.find_secret_key(ours, key, NOW).await, Err(StoreError::NotFound)));
             assert!(matches!(
-                store.change_secret_key(ours, key, &change, &by).await,
+                store.change_secret_key(ours, key, &change, &ANYTHING, &by).await,
                 Err(StoreError::NotFound)
             ));
             assert!(matches!(store.revoke_secret_key(ours, key, &by).await, Err(StoreError::NotFound)));

@@ -5,10 +5,12 @@ use crate::call::{Call, instant, present};
 use crate::handlers::enforced;
 use crate::problem::{Code, Outcome, Problem};
 use crate::usage::ALLOWED;
-use flowyte_core::address::AddressBlock;
+use flowyte_core::address::{AddressBlock, AddressSet};
 use flowyte_core::id::{Id, SecretKeyId, UserId};
 use flowyte_core::time::{DAY, SECOND};
-use flowyte_core::{CredentialKind, Environment, Operation, Requirement, ScopeSet, Timestamp};
+use flowyte_core::{
+    CredentialKind, Environment, Operation, Principal, Requirement, Restraints, ScopeSet, Timestamp,
+};
 use flowyte_store::StoreError;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::walk::Window;
@@ -126,7 +128,8 @@ pub async fn mint(call: Call) -> Outcome<Answer> {
     let body: Mint = call.read()?;
     let member = call.member()?;
     let environment = body.env.as_deref().and_then(Environment::parse).unwrap_or(Environment::Live);
-    grantable(&call, &body.scopes, ScopeSet::EMPTY)?;
+    let wanted = grantable(&call, &body.scopes)?;
+    holds(&call, wanted, "You can't grant what you do not hold")?;
     let policy = call.store().organization(member.organization).await?;
     let expires_at = match body.expires_at {
         None => call.now.plus(
@@ -174,14 +177,13 @@ struct Update {
     grace_ends_at: Option<String>,
 }
 
-/// Renames, narrows or widens a key, sets its limits, or cuts a running grace short.
+/// Renames a key, tightens or loosens it, or cuts a running grace short. Whoever loosens it must hold all of its scopes.
 pub async fn update(call: Call) -> Outcome<Answer> {
     let (organization, id) = (call.organization()?, call.id::<SecretKeyId>("id")?);
     let body: Update = call.read()?;
-    let row = call.store().find_secret_key(organization, id, call.now).await?;
+    call.store().find_secret_key(organization, id, call.now).await?;
     if let Some(scopes) = &body.scopes {
-        let held = call.app.api.contract().scopes().grant(row.scopes.iter().map(String::as_str));
-        grantable(&call, scopes, held)?;
+        grantable(&call, scopes)?;
     }
     let expires_at = match &body.expires_at {
         None => None,
@@ -203,9 +205,20 @@ pub async fn update(call: Call) -> Outcome<Answer> {
         },
         expected: call.if_match().map(str::to_owned),
     };
+    let consent = |old: &SecretKeyRow, new: &SecretKeyRow| match restraints(&call, old)
+        .loosened_by(&restraints(&call, new))
+    {
+        false => Ok(()),
+        true => holds(
+            &call,
+            granted(&call, new),
+            "This loosens the key, so you must hold all of its scopes, and you lack",
+        ),
+    };
     let by = call.by().await?;
     let begun = Instant::now();
-    let (row, revision) = match call.store().change_secret_key(organization, id, &change, &by).await {
+    let changed = call.store().change_secret_key(organization, id, &change, &consent, &by).await;
+    let (row, revision) = match changed {
         Err(StoreError::Stale) => {
             let current = call.store().find_secret_key(organization, id, call.now).await?;
             return Err(Problem::stale(render(&call, &current)));
@@ -226,18 +239,13 @@ pub async fn rotate(call: Call) -> Outcome<Answer> {
     let (organization, id) = (call.organization()?, call.id::<SecretKeyId>("id")?);
     let body: Rotate = call.read()?;
     let row = call.store().find_secret_key(organization, id, call.now).await?;
-    let scopes = call.app.api.contract().scopes();
-    let granted = scopes.grant(row.scopes.iter().map(String::as_str));
-    let lacking = granted.minus(call.caller()?.scopes());
-    if !lacking.is_empty() {
-        return Err(Problem::new(
-            Code::ScopeNotGrantable,
-            format!(
-                "The answer carries a working secret, and you do not hold {}.",
-                scopes.names(lacking).join(", ")
-            ),
-        ));
-    }
+    let consent = |_: &SecretKeyRow, new: &SecretKeyRow| {
+        holds(
+            &call,
+            granted(&call, new),
+            "The answer carries a working secret, so you must hold all of its scopes, and you lack",
+        )
+    };
     let (secret, stored) = call.app.secret(CredentialKind::SecretKey, row.environment)?;
     let old_until = call.now.plus(body.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS) * SECOND);
     let answer = |done: &(SecretKeyRow, i64)| {
@@ -249,7 +257,7 @@ pub async fn rotate(call: Call) -> Outcome<Answer> {
     let by = call.by().await?;
     let done = call
         .store()
-        .rotate_secret_key(organization, id, &stored, old_until, call.claim(), &by, &|done| {
+        .rotate_secret_key(organization, id, &stored, old_until, &consent, call.claim(), &by, &|done| {
             call.seal(&answer(done))
         })
         .await?;
@@ -328,7 +336,7 @@ pub async fn scope_advice(call: Call) -> Outcome<Answer> {
     let from = call.now.plus(-(days - 1) * DAY).day();
     let rows = call.store().usage(organization, id, &from, &call.now.day()).await?;
     let contract = call.app.api.contract();
-    let granted = contract.scopes().grant(row.scopes.iter().map(String::as_str));
+    let granted = granted(&call, &row);
     let mut needed = ScopeSet::EMPTY;
     let mut used: BTreeMap<usize, (i64, Timestamp, Vec<&str>)> = BTreeMap::new();
     let mut observed: Vec<(&Operation, i64)> = Vec::new();
@@ -393,9 +401,8 @@ fn covers(operation: &Operation, scopes: ScopeSet) -> bool {
     }
 }
 
-/// Whether the caller may put these scopes on a key that has `already`: each exists, a key may hold it, and what is new
-/// the caller holds.
-fn grantable(call: &Call, names: &[String], already: ScopeSet) -> Outcome<()> {
+/// The scopes of these names: each exists, and a secret key may hold it.
+fn grantable(call: &Call, names: &[String]) -> Outcome<ScopeSet> {
     let table = call.app.api.contract().scopes();
     let mut wanted = ScopeSet::EMPTY;
     for (index, name) in names.iter().enumerate() {
@@ -407,16 +414,43 @@ fn grantable(call: &Call, names: &[String], already: ScopeSet) -> Outcome<()> {
         };
         wanted = wanted.with(scope);
     }
-    let refuse = |set: ScopeSet, why: &str| {
-        let names = table.names(set).join(", ");
-        if set.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::new(Code::ScopeNotGrantable, format!("{why}: {names}.")))
+    let never = wanted.minus(table.secret_keys());
+    if !never.is_empty() {
+        let names = table.names(never).join(", ");
+        return Err(Problem::new(
+            Code::ScopeNotGrantable,
+            format!("A secret key may never hold this: {names}."),
+        ));
+    }
+    Ok(wanted)
+}
+
+/// Whether the caller holds all of these scopes; `why` they must comes before what is missing.
+fn holds(call: &Call, scopes: ScopeSet, why: &str) -> Result<(), StoreError> {
+    let held = call.permit.caller().map_or(ScopeSet::EMPTY, Principal::scopes);
+    let lacking = scopes.minus(held);
+    match lacking.is_empty() {
+        true => Ok(()),
+        false => {
+            let names = call.app.api.contract().scopes().names(lacking).join(", ");
+            Err(StoreError::NotHeld(format!("{why}: {names}.")))
         }
-    };
-    refuse(wanted.minus(table.secret_keys()), "A secret key may never hold this")?;
-    refuse(wanted.minus(already).minus(call.caller()?.scopes()), "You can't grant what you do not hold")
+    }
+}
+
+fn granted(call: &Call, row: &SecretKeyRow) -> ScopeSet {
+    call.app.api.contract().scopes().grant(row.scopes.iter().map(String::as_str))
+}
+
+/// What holds a stored key back. A list that can't be read admits nobody, as in the replica.
+fn restraints(call: &Call, row: &SecretKeyRow) -> Restraints {
+    let blocks: Result<Vec<AddressBlock>, _> = row.allowed_addresses.iter().map(|it| it.parse()).collect();
+    Restraints {
+        scopes: granted(call, row),
+        addresses: blocks.map_or(AddressSet::NOWHERE, |it| AddressSet::admitted(&it)),
+        rate_limit_rpm: row.rate_limit_rpm,
+        expires_at: row.expires_at,
+    }
 }
 
 fn in_contract_order(call: &Call, names: &[String]) -> Vec<String> {

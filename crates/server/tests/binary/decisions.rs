@@ -22,8 +22,11 @@ use flowyte_platform::carrier::{self, Carriers};
 use flowyte_platform::payment::{Payments, Sandbox};
 use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
-use flowyte_store::publishable::{NewPublishableKey, PublishableKeyRow};
+use flowyte_store::publishable::{
+    IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyRow,
+};
 use flowyte_store::{Actor, By, Mode, Sqlite, Store};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -321,8 +324,28 @@ impl Answerer for Slow {
     }
 }
 
+/// What ends a visitor's stream: an act on the key that opened the session.
+type Ends = fn(&dyn Store, OrganizationId, AgentId, PublishableKeyId) -> BoxFuture<'_, bool>;
+
 #[test]
 fn an_open_stream_ends_within_two_seconds_of_the_revocation() {
+    stream_ends(|store, of, agent, key| {
+        Box::pin(async move { store.revoke_publishable_key(of, agent, key, &by()).await.is_ok() })
+    });
+}
+
+#[test]
+fn the_stream_of_a_visitor_who_proved_nothing_ends_when_the_key_asks_for_an_identity() {
+    stream_ends(|store, of, agent, key| {
+        Box::pin(async move {
+            let identity = Some(Some(IdentitySecret { sealed: vec![1], pepper: [1; 8] }));
+            let change = PublishableKeyChange { identity, ..Default::default() };
+            store.change_publishable_key(of, agent, key, &change, &by()).await.is_ok()
+        })
+    });
+}
+
+fn stream_ends(ends: Ends) {
     use std::io::{Read, Write};
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -353,9 +376,8 @@ fn an_open_stream_ends_within_two_seconds_of_the_revocation() {
     }
     let (agent, key) = (AgentId::from_bytes([0xaa; 16]), PublishableKeyId::from_bytes(WIDGET));
     let organizations = runtime.block_on(app.store.organizations()).unwrap();
-    let revoke =
-        |of: &OrganizationId| runtime.block_on(app.store.revoke_publishable_key(*of, agent, key, &by()));
-    assert_eq!(organizations.iter().filter(|of| revoke(of).is_ok()).count(), 1);
+    let acted = organizations.iter().filter(|of| runtime.block_on(ends(&*app.store, **of, agent, key)));
+    assert_eq!(acted.count(), 1);
     let revoked = std::time::Instant::now();
     stream.read_to_string(&mut said).unwrap();
     assert!(revoked.elapsed() < std::time::Duration::from_secs(2), "{:?}", revoked.elapsed());
