@@ -10,6 +10,7 @@ use flowyte_store::db::id;
 use flowyte_store::{By, Claim, Mode, Once, Page, Row, Store, StoreError, Tx};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 /// Skills that an agent may have: each is described to the model with every question.
 pub const MOST_SKILLS: i64 = 50;
@@ -56,8 +57,8 @@ impl SkillType {
     pub const fn description(self) -> &'static str {
         match self {
             Self::HttpWebhook => {
-                "Sends the arguments to a service of yours and answers with what it says: as a JSON body, with GET and DELETE \
-                 as query parameters. Only public addresses are reached."
+                "Sends the arguments that its schema declares to a service of yours and answers with what it says: as a JSON body, \
+                 with GET and DELETE as query parameters. Only public addresses are reached."
             }
             Self::KnowledgeQuery => "Looks something up in the agent's knowledge.",
             Self::Transfer => "Hands the conversation over to people; its outcome is then `transferred`.",
@@ -304,6 +305,20 @@ impl Parameters {
         Value::Object(members)
     }
 
+    /// The same, and nothing that it does not declare: what arguments are held against before they are sent anywhere.
+    fn closed(&self) -> Value {
+        let mut whole = self.whole();
+        close(&mut whole, true);
+        whole
+    }
+
+    /// A parameter that the query of `url` has already: sent beside it, it would stand in for what the customer wrote there.
+    pub fn in_query_of(&self, url: &str) -> Option<&str> {
+        let names = self.schema.get("properties").and_then(Value::as_object)?.keys();
+        let url = Url::parse(url).ok()?;
+        names.map(String::as_str).find(|name| is_in_query(&url, name))
+    }
+
     fn validator(&self) -> Result<Validator, String> {
         jsonschema::options()
             .with_draft(Draft::Draft202012)
@@ -313,7 +328,7 @@ impl Parameters {
             .with_pattern_options(
                 PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES),
             )
-            .build(&self.whole())
+            .build(&self.closed())
             .map_err(|error| error.masked().to_string())
     }
 
@@ -334,6 +349,54 @@ impl Parameters {
     pub fn sole_text(&self) -> Option<&str> {
         let [name] = &self.required[..] else { return None };
         (self.schema["properties"][name]["type"] == "string").then_some(name)
+    }
+}
+
+/// Whether a URL's query has a parameter of this name, as services read names: many ignore case, and what stands in brackets, and
+/// take signs for one another.
+pub(crate) fn is_in_query(url: &Url, name: &str) -> bool {
+    let read = |name: &str| {
+        let plain = |c: char| if c.is_alphanumeric() { c } else { '_' };
+        name.split('[')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_lowercase()
+            .chars()
+            .map(plain)
+            .collect::<String>()
+    };
+    let name = read(name);
+    url.query_pairs().any(|(there, _)| read(&there) == name)
+}
+
+/// Closes every object of a schema that names its properties and does not say itself what others there may be. `whole`: this
+/// schema alone describes its value, and is no part of another that does.
+fn close(schema: &mut Value, whole: bool) {
+    let Value::Object(members) = schema else { return };
+    for (keyword, under) in members.iter_mut() {
+        match (keyword.as_str(), under) {
+            ("properties" | "patternProperties", Value::Object(all)) => {
+                all.values_mut().for_each(|it| close(it, true));
+            }
+            ("dependentSchemas", Value::Object(all)) => all.values_mut().for_each(|it| close(it, false)),
+            ("prefixItems", Value::Array(all)) => all.iter_mut().for_each(|it| close(it, true)),
+            ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => {
+                all.iter_mut().for_each(|it| close(it, false))
+            }
+            ("if" | "then" | "else" | "not", under) => close(under, false),
+            (
+                "items" | "contains" | "additionalProperties" | "unevaluatedProperties" | "unevaluatedItems",
+                under,
+            ) => {
+                close(under, true);
+            }
+            _ => {}
+        }
+    }
+    let said = members.contains_key("additionalProperties") || members.contains_key("unevaluatedProperties");
+    if whole && members.contains_key("properties") && !said {
+        members.insert("unevaluatedProperties".into(), false.into());
     }
 }
 

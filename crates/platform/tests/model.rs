@@ -11,7 +11,7 @@ use flowyte_platform::conversations::{Line, Speaker};
 use flowyte_platform::knowledge::{Passage, Retriever};
 use flowyte_platform::model::{Model, Settings, Usage};
 use flowyte_platform::outbound::{Allowed, Outbound};
-use flowyte_platform::skills::toolbox::{Called, Effect, Reach, Status, Toolbox};
+use flowyte_platform::skills::toolbox::{Called, Effect, Reach, Request, Status, Toolbox};
 use flowyte_platform::skills::{Action, Config, Method, Parameters, Skill};
 use flowyte_store::StoreError;
 use futures_util::StreamExt;
@@ -266,18 +266,70 @@ async fn what_does_not_fit_or_goes_wrong_is_told_to_the_model_and_runs_nothing()
             ("order_status".into(), r#"{"order": "not an order"}"#.into()),
             ("order_status".into(), "{broken".into()),
             ("delete_everything".into(), "{}".into()),
-            ("order_status".into(), r#"{"order": "X1", "n": 5}"#.into()),
+            ("order_status".into(), r#"{"order": "X1", "admin": true}"#.into()),
+            ("order_status".into(), r#"{"order": "X1", "shop": "2"}"#.into()),
+            ("order_status".into(), r#"{"order": "X1"}"#.into()),
         ]),
         Reply::Say("That did not work.".into()),
     ]);
     let said = ask(&model(&at), "?", &[], vec![], toolbox(vec![order])).await;
     let statuses: Vec<Status> = said.calls.iter().map(|it| it.status).collect();
-    assert_eq!(statuses, [Status::Refused, Status::Refused, Status::Refused, Status::Failed]);
+    assert_eq!(statuses[..5], [Status::Refused; 5]);
+    assert_eq!(statuses[5..], [Status::Failed]);
     assert_eq!((said.calls[2].skill, said.text.as_str()), (None, "That did not work."));
-    assert!(said.calls[3].result.contains("500"), "{:?}", said.calls[3]);
+    assert!(said.calls[5].result.contains("500"), "{:?}", said.calls[5]);
     let got = asked.lock().unwrap().clone();
-    assert_eq!(got.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["/orders?shop=1&order=X1&n=5"]);
+    assert_eq!(got.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["/orders?shop=1&order=X1"]);
     assert_eq!(got[0].body, "");
+}
+
+/// What the customer did not declare is sent nowhere, however deep it stands; and what the customer wrote in the URL is what the
+/// service reads, whatever the schema lets through.
+#[tokio::test]
+async fn a_webhook_is_sent_what_was_declared_and_nothing_else() {
+    let (mut order, asked) = webhook(Method::Post, 200, "{}");
+    let schema = json!({
+        "properties": {
+            "order": {"type": "string"},
+            "customer": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "lines": {"type": "array", "items": {"type": "object", "properties": {"sku": {"type": "string"}}}},
+            "notes": {"type": "object"},
+        },
+        "anyOf": [{"properties": {"gift": {"type": "boolean"}}, "required": ["gift"]}, {"required": ["order"]}],
+    });
+    order.parameters = Parameters::new(schema, vec![]).unwrap();
+    let call = async |order: &Skill, arguments: Value| {
+        asked.lock().unwrap().clear();
+        let request = Request { tool: "order_status".into(), arguments, confirmed: false };
+        let called = toolbox(vec![order.clone()]).call(request, &[]).await;
+        (called.status, asked.lock().unwrap().first().map(|it| it.body.clone()))
+    };
+    for fine in [
+        json!({"order": "A1"}),
+        json!({"gift": true, "customer": {"name": "Ada"}}),
+        json!({"order": "A1", "notes": {"anything": [1]}, "lines": [{"sku": "x"}]}),
+    ] {
+        assert_eq!(call(&order, fine.clone()).await, (Status::Succeeded, Some(fine.to_string())));
+    }
+    for undeclared in [
+        json!({"order": "A1", "role": "admin"}),
+        json!({"order": "A1", "customer": {"name": "Ada", "role": "admin"}}),
+        json!({"order": "A1", "lines": [{"sku": "x"}, {"price": 0}]}),
+    ] {
+        assert_eq!(call(&order, undeclared.clone()).await, (Status::Refused, None), "{undeclared}");
+    }
+    // The URL has `?shop=1`. A schema that lets anything through lets nothing through to that.
+    let (mut open, asked) = webhook(Method::Get, 200, "{}");
+    open.parameters = Parameters::new(json!({"additionalProperties": true}), vec![]).unwrap();
+    for name in ["shop", "Shop", "shop[]", "shop[0]"] {
+        let request =
+            Request { tool: "order_status".into(), arguments: json!({name: "2"}), confirmed: false };
+        let called = toolbox(vec![open.clone()]).call(request, &[]).await;
+        assert_eq!((called.status, asked.lock().unwrap().len()), (Status::Failed, 0), "{name}");
+    }
+    let declared = Parameters::new(json!({"properties": {"SHOP": {"type": "string"}}}), vec![]).unwrap();
+    assert_eq!(declared.in_query_of("https://x.example/?shop=1"), Some("SHOP"));
+    assert_eq!(declared.in_query_of("https://x.example/shop"), None);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::answerer::{KNOWS, Source};
 use crate::conversations::{Line, Speaker};
 use crate::knowledge::{Passage, Retriever};
 use crate::outbound::{Limits, Outbound, Outgoing};
-use crate::skills::{Action, Config, Method, Skill, tool};
+use crate::skills::{Action, Config, Method, Skill, is_in_query, tool};
 use crate::words::words;
 use flowyte_core::id::{AgentId, OrganizationId, SkillId};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -365,6 +365,11 @@ impl Reach {
             tracing::error!(skill = %skill.id, "a webhook's header fields can't be opened");
             return failed("Its header fields can't be opened; set them again.".into());
         };
+        let taken = arguments.as_object().into_iter().flat_map(Map::keys);
+        let taken = Url::parse(url).ok().and_then(|url| taken.clone().find(|name| is_in_query(&url, name)));
+        if let Some(name) = taken {
+            return failed(format!("The query of its URL has `{name}` already, so it can't be an argument."));
+        }
         let (url, body) = match method {
             Method::Get | Method::Delete => match with_query(url, arguments) {
                 Some(url) => (url, String::new()),

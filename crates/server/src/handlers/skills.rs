@@ -182,12 +182,22 @@ fn parameters(
     before: Option<&Parameters>,
 ) -> Result<Parameters, Invalid> {
     let webhook = matches!(config, Config::Webhook { .. });
+    let of_webhook = |parameters: Parameters| match config {
+        Config::Webhook { url, .. } => match parameters.in_query_of(url) {
+            Some(name) => Err(Invalid {
+                field: "parametersSchema",
+                message: format!("`{name}` stands in the query of executionConfig.url already"),
+            }),
+            None => Ok(parameters),
+        },
+        _ => Ok(parameters),
+    };
     match (webhook, schema.is_some(), required.is_some()) {
         (true, ..) => {
             let schema = schema.or_else(|| before.map(|it| it.schema.clone()));
             let required = required.or_else(|| before.map(|it| it.required.clone()));
             let nothing = || json!({"type": "object", "properties": {}});
-            Parameters::new(schema.unwrap_or_else(nothing), required.unwrap_or_default())
+            Parameters::new(schema.unwrap_or_else(nothing), required.unwrap_or_default()).and_then(of_webhook)
         }
         (false, false, false) => Ok(Parameters::of(config)),
         (false, given, _) => Err(Invalid {

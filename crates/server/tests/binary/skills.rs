@@ -146,6 +146,10 @@ fn what_is_no_skill_is_refused_and_says_why() {
             "$ref",
         ),
         (with("parametersSchema", json!({"type": "array"})), "parametersSchema"),
+        (
+            with("executionConfig", json!({"url": "https://shop.example/orders?shop=1&Order=all"})),
+            "`order` stands in the query",
+        ),
         (with("stakes", json!("high")), "stakes"),
     ] {
         let got = world.server.as_key(&world.all, "POST", &path, Some(&body));
