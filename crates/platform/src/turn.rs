@@ -25,7 +25,7 @@ pub enum Keep {
     Conversation(ConversationId),
     /// It is charged, and its caller keeps it.
     Charge,
-    /// Nothing: somebody tries the agent out.
+    /// Nothing: somebody tries the agent out, and no model is paid for it.
     Nothing,
 }
 

@@ -7,7 +7,7 @@ use crate::accept::Draining;
 use crate::answer::Answer;
 use crate::app::{App, or_internal};
 use crate::gate::charge_limits;
-use crate::handlers::chat::run;
+use crate::handlers::chat::{run, trial};
 use crate::live;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
@@ -169,7 +169,7 @@ pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: Ip
         or_internal(Asked::from_text(&talk.asked), "what a talk token was permitted by can't be read")?;
     let room = Room {
         app: app.clone(),
-        keep: keep(&talk),
+        keep: keep(app, &talk),
         warrant: Arc::new(Warrant::resumed(app.clone(), asked, talk.minted_by)?),
         page: origin.map(str::to_owned),
         talk,
@@ -195,8 +195,8 @@ pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: Ip
 }
 
 /// What is said to a draft is not kept.
-fn keep(talk: &Talk) -> Keep {
-    if talk.draft { Keep::Nothing } else { Keep::Conversation(talk.conversation) }
+fn keep(app: &App, talk: &Talk) -> Keep {
+    if talk.draft { trial(app, talk.environment) } else { Keep::Conversation(talk.conversation) }
 }
 
 /// One conversation while its connection lasts.

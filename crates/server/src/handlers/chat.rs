@@ -112,6 +112,15 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     Ok(live::answer(warrant.clone(), run(warrant, begun), Messages))
 }
 
+/// What becomes of a turn in which somebody tries an agent out: nothing is kept of it, but what a model says is paid for, so
+/// that it is charged like a message.
+pub(crate) fn trial(app: &App, environment: Environment) -> Keep {
+    match environment {
+        Environment::Live if app.config.model.is_some() => Keep::Charge,
+        _ => Keep::Nothing,
+    }
+}
+
 /// A turn of this caller.
 pub(super) fn turn(
     call: &Call,

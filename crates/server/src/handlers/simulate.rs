@@ -1,16 +1,16 @@
-//! Trying an agent out: what it would say, with nothing kept and nothing counted.
+//! Trying an agent out: what it would say, with nothing kept. A model's answers are charged.
 
 use crate::answer::Answer;
 use crate::app::App;
 use crate::call::Call;
-use crate::handlers::chat::{published, run, turn};
+use crate::handlers::chat::{published, run, trial, turn};
 use crate::live::{self, Speech, event};
 use crate::problem::{Outcome, Problem};
 use bytes::Bytes;
 use flowyte_core::id::{AgentId, OrganizationId};
 use flowyte_platform::agents::Agents;
 use flowyte_platform::conversations::{Line, Speaker};
-use flowyte_platform::turn::{Event, Keep};
+use flowyte_platform::turn::Event;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub async fn simulate(call: Call) -> Outcome<Answer> {
     let last = history.pop().filter(|it| it.speaker == Speaker::User).ok_or_else(|| {
         Problem::body("/transcript", "must end with a line of the user, which is what is answered")
     })?;
-    let begun = turn(&call, agent, config, Keep::Nothing, history, last.text)?.begin(call.store()).await?;
+    let keep = trial(&call.app, call.environment()?);
+    let begun = turn(&call, agent, config, keep, history, last.text)?.begin(call.store()).await?;
     let warrant = Arc::new(call.warrant);
     Ok(live::answer(warrant.clone(), run(warrant, begun), Audit))
 }

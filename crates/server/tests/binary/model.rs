@@ -133,6 +133,44 @@ fn a_model_answers_live_conversations_and_no_test() {
     }
 }
 
+/// Trying an agent out asks the same model and costs the same: a thousand simulations are no free conversation.
+#[test]
+fn trying_an_agent_out_is_charged_where_a_model_answers() {
+    let at = OpenAi::start();
+    for world in with_model(&at) {
+        let used = |key: &str| {
+            let items = world.server.as_key(key, "GET", "/api/v1/billing/usage/items?limit=100", None).data();
+            items.as_array().unwrap().iter().map(|it| it["quantity"].as_i64().unwrap()).sum::<i64>()
+        };
+        let simulate = |key: &str| {
+            let path = format!("/api/v1/agents/{}/simulate", world.agent);
+            let body = json!({"transcript": [{"role": "user", "text": "Hello"}]});
+            world.server.as_key(key, "POST", &path, Some(&body))
+        };
+        let before = used(&world.all);
+        at.script([Reply::Say("Welcome.".into()), Reply::Say("Welcome.".into())]);
+        for _ in 0..2 {
+            assert_eq!(said(&simulate(&world.all), "agent_message")[0]["text"], "Welcome.");
+        }
+        assert_eq!(used(&world.all), before + 2);
+        // What failed costs nothing, and what no model answers neither.
+        at.script([Reply::Status(401, None)]);
+        assert_eq!(said(&simulate(&world.all), "error").len(), 1);
+        let scopes = json!(["agents:write", "billing:read"]);
+        let (_, test) =
+            world.server.mint(&world.owner, json!({"name": "t", "env": "test", "scopes": scopes}));
+        assert_eq!(simulate(&test).status, 200);
+        assert_eq!((used(&world.all), used(&test)), (before + 2, 0));
+    }
+    for world in worlds(&[]) {
+        let path = format!("/api/v1/agents/{}/simulate", world.agent);
+        let body = json!({"transcript": [{"role": "user", "text": "Hello"}]});
+        assert_eq!(world.server.as_key(&world.all, "POST", &path, Some(&body)).status, 200);
+        let items = world.server.as_key(&world.all, "GET", "/api/v1/billing/usage/items", None).data();
+        assert_eq!(items, json!([]));
+    }
+}
+
 #[test]
 fn a_model_that_fails_is_an_error_and_costs_nothing() {
     let at = OpenAi::start();

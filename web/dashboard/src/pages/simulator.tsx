@@ -1,4 +1,4 @@
-// Trying an agent beside its draft: what is said, and what happens in between. Nothing of it is kept or counted.
+// Trying an agent beside its draft: what is said, and what happens in between. Nothing of it is kept; a model's answers are charged.
 import { useEffect, useRef, useState } from 'react';
 import { events, type Said } from '../../../widget/src/widget';
 import { Refusal, api, stream, type Agent, type Schemas } from '../api';
@@ -85,6 +85,7 @@ export function Simulator({ of }: { of: Agent }) {
         ))}
       </ol>
       {steps.length === 0 && <Empty title="Ask it something" />}
+      <p className="small quiet">Nothing of it is kept. Where a model answers, each answer is charged like a message.</p>
       <Trouble error={error} />
       <Form busy={busy} onSubmit={() => void say()}>
         <div className="toolbar">

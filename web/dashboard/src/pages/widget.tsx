@@ -63,7 +63,7 @@ function replaced<T extends object>(settings: T, name: string, text: string): T 
 
 customElements.define('flowyte-widget', Widget);
 
-/** Talks to the draft as it is saved, from the beginning for each. Nothing of it is kept or counted. */
+/** Talks to the draft as it is saved, from the beginning for each. Nothing of it is kept; a model's answers are charged. */
 class Draft implements Channel {
   private readonly said: Said[] = [];
 
@@ -128,7 +128,7 @@ function Preview({ agent, looks, mayTalk }: { agent: Agent; looks: Pick<Schemas[
     <div>
       <h3>Preview</h3>
       <div ref={place} />
-      <p className="quiet small">{mayTalk ? 'What you write goes to the saved draft; it is neither kept nor counted.' : 'Your role may look at it; talking to a draft takes agents:write.'}</p>
+      <p className="quiet small">{mayTalk ? 'What you write goes to the saved draft and is not kept. Where a model answers, each answer is charged like a message.' : 'Your role may look at it; talking to a draft takes agents:write.'}</p>
       <Trouble error={trouble} />
     </div>
   );
