@@ -39,7 +39,7 @@ def main():
                 f'[parameters]\n"path.agentId" = "{agent}"\n'
                 + "".join(
                     f'[[operations]]\ninclude-operation-id = "{operation}"\nparameters = {{ "path.id" = "{product.invite(operation)}" }}\n'
-                    for operation in ("updateMember", "removeMember")
+                    for operation in ("updateMember", "removeMember", "createRecoveryLink")
                 )
             )
             cookie = "; ".join(f"{it.name}={it.value}" for it in product.jar)

@@ -16,7 +16,7 @@ use flowyte_contract::Api;
 use flowyte_core::credential::{Secret, random_indices};
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::time::{DAY, MINUTE};
-use flowyte_core::{CredentialKind, Environment, Timestamp};
+use flowyte_core::{Brand, CredentialKind, Environment, Pepper, Timestamp};
 use flowyte_platform::answerer::Answerers;
 use flowyte_platform::carrier::Carriers;
 use flowyte_platform::knowledge::Retriever;
@@ -51,10 +51,18 @@ pub struct App {
     pub passwords: Passwords,
     /// Invalid credentials, by address.
     pub strangers: Meter,
-    /// Failed sign-ins, by account.
+    /// Passwords that fitted no account, by e-mail address, from devices that are not known.
     pub failures_by_account: Meter,
+    /// The same, by device, from those that are.
+    pub failures_by_device: Meter,
     /// Failed sign-ins, by address.
     pub failures_by_address: Meter,
+    /// Sign-ins that succeeded, by account: each costs a hash and a session.
+    pub logins_by_account: Meter,
+    /// The same, by address.
+    pub logins_by_address: Meter,
+    /// Sign-ups, by address.
+    pub signups_by_address: Meter,
     /// Secret keys met in browsers: one audit event a day each.
     pub browser_keys: Meter,
     /// A stop has begun: nothing new is to be sent here.
@@ -87,6 +95,10 @@ pub struct App {
 
 /// The time in which failed sign-ins are counted.
 const LOGIN_WINDOW: i64 = 15 * MINUTE;
+/// Sign-ins with the right password in that time.
+const LOGINS_PER_ACCOUNT: u32 = 100;
+/// The same from one address, behind which a whole company may be.
+const LOGINS_PER_ADDRESS: u32 = 1_000;
 
 /// An organization does one dear thing at once; its others wait, and a few of its own only.
 const DEAR: Bounds =
@@ -108,11 +120,14 @@ impl App {
         entropy: Box<dyn Entropy>,
     ) -> Result<Arc<Self>, Vec<String>> {
         let handlers = crate::handlers::bind(api.contract())?;
-        let passwords = Passwords::new(&*entropy).map_err(|error| vec![error.to_string()])?;
         Ok(Arc::new(Self {
             strangers: Meter::new(config.stranger_rpm, MINUTE),
             failures_by_account: Meter::new(config.login_failures_per_account, LOGIN_WINDOW),
+            failures_by_device: Meter::new(config.login_failures_per_account, LOGIN_WINDOW),
             failures_by_address: Meter::new(config.login_failures_per_address, LOGIN_WINDOW),
+            logins_by_account: Meter::new(LOGINS_PER_ACCOUNT, LOGIN_WINDOW),
+            logins_by_address: Meter::new(LOGINS_PER_ADDRESS, LOGIN_WINDOW),
+            signups_by_address: Meter::new(config.signups_per_address, DAY),
             browser_keys: Meter::new(1, DAY),
             draining: AtomicBool::new(false),
             answers: Answers::new(api.contract().operations().iter().map(|it| it.id.clone())),
@@ -132,7 +147,7 @@ impl App {
             store,
             replica,
             peppers,
-            passwords,
+            passwords: Passwords::default(),
             clock,
             entropy,
         }))
@@ -161,20 +176,7 @@ impl App {
         kind: CredentialKind,
         environment: Environment,
     ) -> Result<(Secret, NewSecret), NoEntropy> {
-        let indices = loop {
-            // Thirty of sixty-four bytes are fair but in one case of 10^36.
-            if let Some(indices) = random_indices(&self.random::<64>()?) {
-                break indices;
-            }
-        };
-        let secret = self.config.brand.format(kind, environment, &indices);
-        let pepper = self.peppers.current();
-        let stored = NewSecret {
-            digest: pepper.digest_body(secret.body()),
-            pepper: pepper.id(),
-            last4: secret.last4().to_owned(),
-        };
-        Ok((secret, stored))
+        new_secret(&self.config.brand, self.peppers.current(), kind, environment, &*self.entropy)
     }
 
     /// The name of the session cookie. The `__Host-` name is the only one that is read where there is TLS.
@@ -197,6 +199,31 @@ fn served(document: &Value, config: &Config) -> Bytes {
         }
     }
     document.to_string().into()
+}
+
+/// A new credential, and what is stored of it under a pepper.
+pub fn new_secret(
+    brand: &Brand,
+    pepper: &Pepper,
+    kind: CredentialKind,
+    environment: Environment,
+    entropy: &dyn Entropy,
+) -> Result<(Secret, NewSecret), NoEntropy> {
+    let indices = loop {
+        let mut bytes = [0; 64];
+        entropy.fill(&mut bytes)?;
+        // Thirty of sixty-four bytes are fair but in one case of 10^36.
+        if let Some(indices) = random_indices(&bytes) {
+            break indices;
+        }
+    };
+    let secret = brand.format(kind, environment, &indices);
+    let stored = NewSecret {
+        digest: pepper.digest_body(secret.body()),
+        pepper: pepper.id(),
+        last4: secret.last4().to_owned(),
+    };
+    Ok((secret, stored))
 }
 
 impl From<NoEntropy> for Problem {

@@ -4,6 +4,7 @@ use crate::answer::{Answer, envelope};
 use crate::app::{App, or_internal};
 use crate::bodies::Room;
 use crate::cursor;
+use crate::devices::Device;
 use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal, keyed};
 use crate::warrant::Warrant;
@@ -62,6 +63,8 @@ pub struct Call {
     pub origin: Option<String>,
     /// `User-Agent`, shortened.
     pub user_agent: String,
+    /// Device cookies that came along.
+    pub devices: Vec<Device>,
     /// The caller's address.
     pub address: IpAddr,
     /// When the request was decided.

@@ -41,8 +41,10 @@ settings! {
     trusted_proxies "CIDR,…" "peers whose X-Forwarded-For is believed [default: none]";
     organization_rpm "NUMBER" "requests a minute of each organization [default: 60000]";
     stranger_rpm "NUMBER" "invalid credentials a minute from each address [default: 1200]";
-    login_failures_per_account "NUMBER" "failed sign-ins in 15 minutes [default: 10]";
-    login_failures_per_address "NUMBER" "failed sign-ins in 15 minutes [default: 100]";
+    login_failures_per_account "NUMBER" "failed sign-ins under each e-mail address in 15 minutes, from each known device and from all others together [default: 10]";
+    login_failures_per_address "NUMBER" "failed sign-ins from each address in 15 minutes [default: 100]";
+    signups_per_address "NUMBER" "sign-ups from each address in a day [default: 20]";
+    organizations_per_person "NUMBER" "organizations that one person may found [default: 10]";
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
@@ -155,6 +157,10 @@ pub struct Config {
     pub login_failures_per_account: u32,
     /// Failed sign-ins in 15 minutes from an address.
     pub login_failures_per_address: u32,
+    /// Sign-ups in a day from an address.
+    pub signups_per_address: u32,
+    /// Organizations that one person may found.
+    pub organizations_per_person: u32,
     /// Secret keys of an organization that work at once.
     pub keys_per_organization: u32,
     /// Longest request body.
@@ -358,6 +364,9 @@ impl Given {
                 .take("login_failures_per_account", 10, |it| number(it, 1, 1_000_000)),
             login_failures_per_address: self
                 .take("login_failures_per_address", 100, |it| number(it, 1, 1_000_000)),
+            signups_per_address: self.take("signups_per_address", 20, |it| number(it, 1, 1_000_000)),
+            organizations_per_person: self
+                .take("organizations_per_person", 10, |it| number(it, 1, 1_000_000)),
             keys_per_organization: self
                 .take("keys_per_organization", 10_000, |it| number(it, 1, 100_000_000)),
             max_body_bytes: self

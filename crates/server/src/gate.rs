@@ -4,6 +4,7 @@ use crate::answer::{Answer, Body, full};
 use crate::app::App;
 use crate::bodies::{PUBLIC_BYTES, Room};
 use crate::call::{Call, Repeat};
+use crate::devices;
 use crate::handlers::{completions, is_dear};
 use crate::hooks;
 use crate::meter::neighbourhood;
@@ -300,6 +301,7 @@ async fn answer(
         turn,
         origin: facts.origin.one().map(str::to_owned),
         user_agent: user_agent.chars().take(USER_AGENT_CHARS).collect(),
+        devices: devices::sent(app, &parts.headers),
         address,
         now,
         quota: verdict.quota,

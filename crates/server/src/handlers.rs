@@ -11,7 +11,7 @@ mod keys;
 mod knowledge;
 mod numbers;
 mod observe;
-mod organization;
+pub mod organization;
 mod publishable;
 mod session;
 mod simulate;
@@ -46,6 +46,8 @@ handlers! {
     "endSession" => session::end,
     "switchOrganization" => session::switch,
     "changePassword" => session::change_password,
+    "recoverAccount" => session::recover,
+    "createRecoveryLink" => organization::recovery_link,
     "readInvite" => session::read_invite,
     "acceptInvite" => session::accept_invite,
     "createOrganization" => organization::create,

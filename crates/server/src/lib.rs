@@ -9,6 +9,7 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod cursor;
+pub mod devices;
 pub mod gate;
 pub mod handlers;
 pub mod hooks;

@@ -58,6 +58,9 @@ enum Command {
     /// Look after the time that expiries are decided by. The server must be stopped.
     #[command(subcommand)]
     Clock(ClockCommand),
+    /// Help people who lost their password.
+    #[command(subcommand)]
+    Users(Users),
     /// Work with credentials on this machine alone, without a server.
     #[command(subcommand)]
     Keys(Keys),
@@ -82,6 +85,21 @@ enum Audit {
         /// Write the signed heads of now.
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Subcommand)]
+enum Users {
+    /// Make a link with which somebody sets a new password: works once, for 30 minutes, and ends all of their sessions. A server
+    /// that runs is not disturbed.
+    RecoveryLink {
+        /// The e-mail address that they sign in with.
+        email: String,
+        /// Which account, where the address has several.
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
         #[command(flatten)]
         settings: Settings,
     },
@@ -223,6 +241,9 @@ fn main() -> ExitCode {
         Command::Clock(ClockCommand::Reset(settings)) => {
             settings.read().and_then(|it| block_on(async move { upkeep::clock_reset(&it).await }))
         }
+        Command::Users(Users::RecoveryLink { email, account, settings }) => settings.read().and_then(|it| {
+            block_on(async move { upkeep::recovery_link(&it, &email, account.as_deref()).await })
+        }),
         Command::ReadFile { media_type } => read_standard_input(&media_type),
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
         Command::Contract(ContractCommand::Check { file }) => check_contract(&file),

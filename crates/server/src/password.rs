@@ -1,11 +1,11 @@
 //! Passwords: judged by zxcvbn and hashed with Argon2id, a few at a time and in turns of addresses, so that a flood of
 //! sign-ins can't take the machine.
 
-use crate::clock::{Entropy, NoEntropy};
+use crate::clock::Entropy;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
+use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use flowyte_store::labour::{self, Bounds, Turns, labour};
 use std::net::IpAddr;
@@ -23,46 +23,47 @@ const JUDGED: usize = 64;
 /// The one place that judges and hashes passwords.
 pub struct Passwords {
     turns: Turns<IpAddr>,
-    /// A hash of nobody's password, checked where there is no user, so that both take as long.
-    nobody: String,
 }
 
-fn hasher() -> Argon2<'static> {
-    let params = Params::new(19_456, 2, 1, None).expect("the parameters are within Argon2's bounds");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+/// A PHC string. `like`: a stored one, whose parameters and salt are taken; else the present parameters and `salt`.
+fn hash(
+    password: &[u8],
+    like: Option<&str>,
+    salt: &[u8; 16],
+) -> Result<String, argon2::password_hash::Error> {
+    let like = like.map(PasswordHash::new).transpose()?;
+    let params = match &like {
+        Some(like) => Params::try_from(like)?,
+        None => Params::new(19_456, 2, 1, None).expect("the parameters are within Argon2's bounds"),
+    };
+    let salt = like.as_ref().and_then(|it| it.salt.as_ref()).map_or(&salt[..], |it| it);
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    hasher.hash_password_with_salt(password, salt).map(|hash| hash.to_string())
 }
 
-fn hash(password: &[u8], salt: &[u8; 16]) -> Result<String, argon2::password_hash::Error> {
-    hasher().hash_password_with_salt(password, salt).map(|hash| hash.to_string())
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { turns: Turns::new(BOUNDS) }
+    }
 }
 
 impl Passwords {
-    /// Prepares the hash of nobody's password.
-    pub fn new(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
-        let (mut password, mut salt) = (Zeroizing::new([0; 32]), [0; 16]);
-        entropy.fill(&mut *password)?;
-        entropy.fill(&mut salt)?;
-        let nobody = hash(&*password, &salt).map_err(|_| NoEntropy)?;
-        Ok(Self { turns: Turns::new(BOUNDS), nobody })
-    }
-
     /// Waits for a turn of this address. What a turn decides and counts, nobody else from there decides and counts meanwhile.
-    pub async fn turn(&self, address: IpAddr) -> Outcome<Turn<'_>> {
+    pub async fn turn(&self, address: IpAddr) -> Outcome<Turn> {
         let turn = self.turns.take(neighbourhood(address)).await.map_err(|_| {
             let detail = "Too many sign-ins are being checked right now; try again shortly.";
             Problem::new(Code::RateLimited, detail).retry_after(2)
         })?;
-        Ok(Turn { passwords: self, _turn: turn })
+        Ok(Turn { _turn: turn })
     }
 }
 
 /// Leave to judge and to hash one password.
-pub struct Turn<'p> {
-    passwords: &'p Passwords,
+pub struct Turn {
     _turn: labour::Turn<IpAddr>,
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Refuses a password that is easily guessed, given what else is known of the person. `pointer`: where it stood in the body.
     pub async fn judge(&self, pointer: &str, password: &Zeroizing<String>, known: &[&str]) -> Outcome<()> {
         let password = password.clone();
@@ -71,26 +72,20 @@ impl Turn<'_> {
         weakness.map_or(Ok(()), |why| Err(Problem::body(pointer, why)))
     }
 
-    /// The hash to store.
-    pub async fn hash(&self, password: Zeroizing<String>, entropy: &dyn Entropy) -> Outcome<String> {
+    /// The hash to store or to compare, as a PHC string. `like`: what is stored of the same address, whose salt is taken; it
+    /// takes as long with a new one.
+    pub async fn hash(
+        &self,
+        password: Zeroizing<String>,
+        like: Option<String>,
+        entropy: &dyn Entropy,
+    ) -> Outcome<String> {
         let mut salt = [0; 16];
         entropy.fill(&mut salt)?;
-        run(move || hash(password.as_bytes(), &salt)).await?.map_err(|error| {
+        run(move || hash(password.as_bytes(), like.as_deref(), &salt)).await?.map_err(|error| {
             tracing::error!(%error, "hashing a password failed");
-            Problem::new(Code::InternalError, "The password could not be stored.")
+            Problem::new(Code::InternalError, "The password could not be checked or stored.")
         })
-    }
-
-    /// Whether the password is the one that `stored` was made of. Without a stored hash it takes as long and is not.
-    pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Outcome<bool> {
-        let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.passwords.nobody.clone());
-        let fits = run(move || {
-            let parsed = PasswordHash::new(&stored).ok();
-            parsed.is_some_and(|it| hasher().verify_password(password.as_bytes(), &it).is_ok())
-        })
-        .await?;
-        Ok(known && fits)
     }
 }
 
@@ -143,14 +138,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn verifies_what_it_hashed_and_nothing_for_nobody() {
-        let passwords = Passwords::new(&System).unwrap();
-        let text = |it: &str| Zeroizing::new(it.to_owned());
+    async fn the_same_password_under_the_same_salt_is_the_same_hash() {
+        let passwords = Passwords::default();
         let turn = passwords.turn(IpAddr::from([192, 0, 2, 1])).await.unwrap();
-        let stored = turn.hash(text("right"), &System).await.unwrap();
+        let hash = async |text: &str, like: Option<&str>| {
+            turn.hash(Zeroizing::new(text.to_owned()), like.map(str::to_owned), &System).await.unwrap()
+        };
+        let stored = hash("right", None).await;
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert!(turn.verify(text("right"), Some(stored.clone())).await.unwrap());
-        assert!(!turn.verify(text("wrong"), Some(stored)).await.unwrap());
-        assert!(!turn.verify(text("right"), None).await.unwrap());
+        assert_eq!(hash("right", Some(&stored)).await, stored);
+        assert_ne!(hash("wrong", Some(&stored)).await, stored);
+        assert_ne!(hash("right", None).await, stored);
+        // Parameters of an earlier release are kept with the salt.
+        let older = stored.replace("m=19456", "m=9216");
+        assert!(hash("right", Some(&older)).await.starts_with("$argon2id$v=19$m=9216,t=2,p=1$"));
     }
 }

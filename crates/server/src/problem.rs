@@ -62,7 +62,7 @@ codes! {
     CredentialRevoked "credential_revoked" 401 "Credential revoked"
         "The key was revoked or the session ended, which can't be undone. Mint a new key, or sign in again.";
     LoginFailed "login_failed" 401 "Login failed"
-        "E-mail and password do not belong together, or there were too many attempts for this account. Check both; after ten failures wait fifteen minutes.";
+        "E-mail and password do not belong together. Check both. Whoever lost their password asks an owner of their organization for a recovery link, or the operator of the server.";
     AddressNotAllowed "address_not_allowed" 403 "Address not allowed"
         "The key may be used only from the addresses it lists, and the request came from another. Call from a listed address, or change the list on the key's page.";
     CredentialNotAllowed "credential_not_allowed" 403 "Credential kind not allowed"
@@ -371,6 +371,7 @@ impl From<StoreError> for Problem {
             StoreError::OwnersOnly => {
                 Self::new(Code::ScopeNotGrantable, "Only an owner makes or unmakes owners.")
             }
+            StoreError::NotHeld(why) => Self::new(Code::ScopeNotGrantable, why),
             StoreError::Stale => Self::new(Code::StaleVersion, "Somebody changed this since it was read."),
             StoreError::InsufficientBalance { balance, needed } => Self::new(
                 Code::InsufficientBalance,

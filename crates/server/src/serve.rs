@@ -596,6 +596,9 @@ async fn sweep(app: &App) {
     if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
         tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
     }
+    if let Err(error) = app.store.forget_recoveries(app.now()).await {
+        tracing::warn!(%error, "old recovery links could not be forgotten; the next sweep tries again");
+    }
     if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
         tracing::warn!(%error, "what came of old conversations could not be written; the next sweep tries again");
     }

@@ -42,6 +42,7 @@ const DASHBOARD: &[&str] = &[
     "signin",
     "signup",
     "invite",
+    "recover",
     "developer",
     "agents",
     "members",
@@ -134,6 +135,7 @@ fn document(app: &App, path: &str) -> Option<Answer> {
         "/" => Some(page("Flowyte", &home())),
         "/setup" => Some(page("Set up", &setup(app))),
         "/invite" => Some(page("Accept an invite", &invite(app))),
+        "/recover" => Some(page("Set a new password", &recover(app))),
         "/docs" => Some(html(docs())),
         "/docs/init.js" => {
             Some(asset("text/javascript; charset=utf-8", Bytes::from_static(DOCS_SCRIPT.as_bytes())))
@@ -205,9 +207,18 @@ fn invite(app: &App) -> String {
     let url = &app.config.public_url;
     format!(
         "<p>This binary was compiled without the dashboard, so joining is one call. The token is what follows <code>#token=</code> in your link. \
-         Somebody who signs in here already leaves out the name and gives their own password.</p>\n\
+         Somebody who has an account here leaves out the name and gives its password.</p>\n\
          <pre>curl -c cookies.txt {url}/api/v1/auth/invites/accept \\\n  -H 'content-type: application/json' \\\n  \
          -d '{{\"token\": \"…\", \"name\": \"Grace\", \"password\": \"…\"}}'</pre>\n"
+    )
+}
+
+fn recover(app: &App) -> String {
+    let url = &app.config.public_url;
+    format!(
+        "<p>This binary was compiled without the dashboard, so setting a new password is one call. The token is what follows \
+         <code>#token=</code> in your link; it works once.</p>\n<pre>curl -c cookies.txt {url}/api/v1/auth/recovery \\\n  \
+         -H 'content-type: application/json' \\\n  -d '{{\"token\": \"…\", \"password\": \"…\"}}'</pre>\n"
     )
 }
 

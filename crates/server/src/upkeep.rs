@@ -1,13 +1,16 @@
 //! What operators do beside a running server or instead of one: verify, back up, restore, rotate peppers.
 
+use crate::app::new_secret;
 use crate::clock::{Clock, System};
 use crate::config::{Config, Database};
+use crate::handlers::organization::recovery_page;
 use crate::pepper::Peppers;
 use crate::serve::{contract, open_folder, open_store};
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use flowyte_core::Pepper;
 use flowyte_core::id::{Id, OrganizationId};
+use flowyte_core::{CredentialKind, Environment, Pepper};
+use flowyte_store::accounts::{MembershipRow, UserRow};
 use flowyte_store::restore::Standing;
 use flowyte_store::{Actor, By, Postgres, Sqlite, Store};
 use serde::{Deserialize, Serialize};
@@ -304,6 +307,47 @@ pub async fn clock_reset(config: &Config) -> anyhow::Result<String> {
         ),
         false => format!("the clock was not behind: it says {now}, and the database had seen {seen}"),
     })
+}
+
+/// A link with which somebody sets a new password. `account`: which one, where the address has several.
+pub async fn recovery_link(config: &Config, email: &str, account: Option<&str>) -> anyhow::Result<String> {
+    let store = open_beside(config).await?;
+    let peppers = Peppers::read(&config.pepper_file)?;
+    let accounts = store.accounts_of(&email.trim().to_lowercase()).await?;
+    let said = |(user, all): &(UserRow, Vec<MembershipRow>)| {
+        let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
+        let places = if names.is_empty() { "no organization".into() } else { names.join(", ") };
+        format!("{}  {} in {places}", user.id, user.name)
+    };
+    let chosen: Vec<_> =
+        accounts.iter().filter(|(user, _)| account.is_none_or(|it| it == user.id.to_string())).collect();
+    let (user, memberships) = match &chosen[..] {
+        [] => bail!(
+            "no account signs in with {email}{}",
+            account.map(|it| format!(" as {it}")).unwrap_or_default()
+        ),
+        [one] => one,
+        several => {
+            let lines: Vec<String> = several.iter().map(|it| format!("\n  {}", said(it))).collect();
+            bail!("{email} has several accounts; name one with --account:{}", lines.concat())
+        }
+    };
+    if memberships.is_empty() || user.disabled {
+        bail!("the account is disabled or belongs to no organization, so it can't sign in");
+    }
+    let (secret, stored) =
+        new_secret(&config.brand, peppers.current(), CredentialKind::OneTime, Environment::Live, &System)?;
+    let actor = Actor { kind: "system", id: String::new(), name: "operator".into() };
+    // The server's time, which may be ahead of a clock that was set back.
+    let now = System.now().max(store.seen_at().await?);
+    let by = By { actor, address: String::new(), now };
+    store.offer_recovery(user.id, &stored, &by).await?;
+    store.close().await;
+    let link = recovery_page(config, &secret);
+    Ok(format!(
+        "{link}\nfor {}; works once, for 30 minutes. Hand it over in person or by a way that you trust",
+        said(&(user.clone(), memberships.clone()))
+    ))
 }
 
 /// Makes a new pepper the current one. The old ones go on finding what they made.

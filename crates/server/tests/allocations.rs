@@ -101,6 +101,7 @@ fn visitors_leave_nothing_behind(table: &Known) {
         allowed_origins: vec!["https://shop.example".into()],
         revoked,
         rate_limit_rpm: None,
+        require_identity: false,
         secrets: vec![(digest(3, 0), Timestamp::NEVER)],
     };
     let visitor = |number: u32| State::Visitor {
@@ -109,6 +110,7 @@ fn visitors_leave_nothing_behind(table: &Known) {
         key,
         digest: digest(4, number),
         origin: "https://shop.example".into(),
+        verified: false,
         last_seen_at: begun,
         expires_at: begun.plus(DAY),
     };

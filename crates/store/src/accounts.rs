@@ -209,7 +209,7 @@ fn role(row: &Row) -> Result<Role, StoreError> {
     Role::parse(&name).ok_or_else(|| StoreError::Inconsistent(format!("role {name}")))
 }
 
-fn user(row: &Row) -> Result<UserRow, StoreError> {
+pub(crate) fn user(row: &Row) -> Result<UserRow, StoreError> {
     Ok(UserRow {
         id: row.id("id")?,
         email: row.get("email")?,
@@ -314,19 +314,52 @@ impl Tx {
         password_hash: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let inserted = self
-            .exec(
-                "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (email) DO NOTHING",
-                vec![id(user), email.into(), name.into(), password_hash.into(), now.into()],
+        self.fits_address(email, password_hash, None).await?;
+        self.exec(
+            "INSERT INTO users (id, handle, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            vec![
+                id(user),
+                user.to_string().into(),
+                email.into(),
+                name.into(),
+                password_hash.into(),
+                now.into(),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn insert_organization(
+        &mut self,
+        organization: OrganizationId,
+        name: &str,
+        founder: UserId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.exec(
+            "INSERT INTO organizations (id, name, created_at, founded_by) VALUES ($1, $2, $3, $4)",
+            vec![id(organization), name.into(), now.into(), id(founder)],
+        )
+        .await?;
+        self.change(organization, Entity::Organization, organization, now).await?;
+        Ok(())
+    }
+
+    /// The organizations of a person, oldest membership first.
+    pub(crate) async fn memberships(&mut self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT o.id, o.name, m.role FROM members m JOIN organizations o ON o.id = m.organization_id \
+                 WHERE m.user_id = $1 ORDER BY m.joined_at, m.id",
+                vec![id(who)],
             )
             .await?;
-        match inserted {
-            0 => Err(StoreError::Conflict(
-                "Somebody signs in with this e-mail address already; sign in instead.",
-            )),
-            _ => Ok(()),
-        }
+        rows.iter()
+            .map(|row| {
+                Ok(MembershipRow { organization: row.id("id")?, name: row.get("name")?, role: role(row)? })
+            })
+            .collect()
     }
 
     async fn insert_member(
@@ -346,7 +379,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn insert_session(
+    pub(crate) async fn insert_session(
         &mut self,
         organization: OrganizationId,
         user: UserId,
@@ -392,7 +425,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn end(
+    pub(crate) async fn end(
         &mut self,
         organization: OrganizationId,
         session: SessionId,
@@ -454,13 +487,8 @@ impl dyn Store + '_ {
                 return Err(StoreError::NotFound);
             }
         }
-        tx.exec(
-            "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
-            vec![id(new.organization), new.organization_name.clone().into(), by.now.into()],
-        )
-        .await?;
         tx.insert_user(new.user, &new.email, &new.name, &new.password_hash, by.now).await?;
-        tx.change(new.organization, Entity::Organization, new.organization, by.now).await?;
+        tx.insert_organization(new.organization, &new.organization_name, new.user, by.now).await?;
         tx.insert_member(new.organization, new.member, new.user, Role::Owner, by.now).await?;
         let action = if setup.is_some() { "setup.completed" } else { "organization.created" };
         let deed = Deed {
@@ -475,13 +503,6 @@ impl dyn Store + '_ {
         tx.commit().await
     }
 
-    /// The person with this address.
-    pub async fn user_by_email(&self, email: &str) -> Result<UserRow, StoreError> {
-        let row =
-            self.begin(Mode::Read).await?.one("SELECT * FROM users WHERE email = $1", args![email]).await?;
-        user(&row)
-    }
-
     /// A person.
     pub async fn user(&self, who: UserId) -> Result<UserRow, StoreError> {
         let row =
@@ -491,20 +512,7 @@ impl dyn Store + '_ {
 
     /// The organizations of a person, oldest membership first.
     pub async fn memberships(&self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
-        let rows = self
-            .begin(Mode::Read)
-            .await?
-            .all(
-                "SELECT o.id, o.name, m.role FROM members m JOIN organizations o ON o.id = m.organization_id \
-                 WHERE m.user_id = $1 ORDER BY m.joined_at, m.id",
-                vec![id(who)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(MembershipRow { organization: row.id("id")?, name: row.get("name")?, role: role(row)? })
-            })
-            .collect()
+        self.begin(Mode::Read).await?.memberships(who).await
     }
 
     /// One organization.
@@ -550,22 +558,26 @@ impl dyn Store + '_ {
         Ok(new)
     }
 
-    /// Makes another organization of somebody who is known already, with them as its owner.
+    /// Makes another organization of somebody who is known already, with them as its owner. `most`: how many a person may
+    /// found, whether or not they are still a member: each begins with a free allowance.
     pub async fn create_organization(
         &self,
         organization: OrganizationId,
         name: &str,
         owner: UserId,
         member: MemberId,
+        most: u32,
         by: &By,
     ) -> Result<OrganizationRow, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
-        tx.exec(
-            "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
-            vec![id(organization), name.into(), by.now.into()],
-        )
-        .await?;
-        tx.change(organization, Entity::Organization, organization, by.now).await?;
+        let row =
+            tx.one("SELECT COUNT(*) AS n FROM organizations WHERE founded_by = $1", vec![id(owner)]).await?;
+        if row.get::<i64>("n")? >= i64::from(most) {
+            return Err(StoreError::Conflict(
+                "You have founded as many organizations as one person may on this server; the operator can raise the number.",
+            ));
+        }
+        tx.insert_organization(organization, name, owner, by.now).await?;
         tx.insert_member(organization, member, owner, Role::Owner, by.now).await?;
         let deed = Deed {
             action: "organization.created",
@@ -696,6 +708,15 @@ impl dyn Store + '_ {
             vec![id(invite.organization), id(invite.id), by.now.into()],
         )
         .await?;
+        let there = tx
+            .opt(
+                "SELECT m.id FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND u.email = $2",
+                vec![id(invite.organization), invite.email.clone().into()],
+            )
+            .await?;
+        if there.is_some() {
+            return Err(StoreError::Conflict("This person is a member already; sign in instead."));
+        }
         let (who, name) = match joining {
             Joining::Known(who) => {
                 let row = tx
@@ -711,15 +732,6 @@ impl dyn Store + '_ {
                 (*user, name.clone())
             }
         };
-        let there = tx
-            .opt(
-                "SELECT id FROM members WHERE organization_id = $1 AND user_id = $2",
-                vec![id(invite.organization), id(who)],
-            )
-            .await?;
-        if there.is_some() {
-            return Err(StoreError::Conflict("This person is a member already; sign in instead."));
-        }
         tx.insert_member(invite.organization, member, who, invite.role, by.now).await?;
         let deed = Deed {
             action: "member.joined",
@@ -743,17 +755,8 @@ impl dyn Store + '_ {
         by: &By,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
-        tx.exec("UPDATE users SET password_hash = $2 WHERE id = $1", vec![id(who), password_hash.into()])
-            .await?;
-        let open = tx
-            .all(
-                "SELECT id, organization_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL",
-                vec![id(who)],
-            )
-            .await?;
-        for row in open {
-            tx.end(row.id("organization_id")?, row.id("id")?, by.now).await?;
-        }
+        let row = tx.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
+        tx.set_password(&user(&row)?, password_hash, by.now).await?;
         let deed = Deed {
             action: "user.password_changed",
             kind: "user",
@@ -989,7 +992,7 @@ impl dyn Store + '_ {
 }
 
 impl Tx {
-    async fn member(
+    pub(crate) async fn member(
         &mut self,
         organization: OrganizationId,
         member: MemberId,

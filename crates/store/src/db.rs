@@ -348,6 +348,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0016_sorted_keys.sql"),
     include_str!("../migrations/0017_inviters.sql"),
     include_str!("../migrations/0018_verified_visitors.sql"),
+    include_str!("../migrations/0019_accounts.sql"),
 ];
 
 /// The embedded database: one file, one process.

@@ -125,10 +125,12 @@ pub enum State {
         revoked: bool,
         /// Its own limit.
         rate_limit_rpm: Option<u32>,
+        /// Visitors must have proved who they are.
+        require_identity: bool,
         /// Every secret it ever had, with the instant each ends.
         secrets: Vec<(Digest, Timestamp)>,
     },
-    /// A visitor's session. It works while its key does and lists its origin.
+    /// A visitor's session. It works while its key does, lists its origin, and asks for no identity that was not proved.
     Visitor {
         /// Whose.
         organization: OrganizationId,
@@ -140,6 +142,8 @@ pub enum State {
         digest: Digest,
         /// The page it was opened on.
         origin: String,
+        /// The visitor had proved who they are.
+        verified: bool,
         /// Last use that was written down.
         last_seen_at: Timestamp,
         /// The latest end.
@@ -168,7 +172,7 @@ impl dyn Store + '_ {
         let rows = tx
             .all(
                 "SELECT pepper_id FROM secrets UNION SELECT pepper_id FROM sessions UNION SELECT pepper_id FROM invites \
-                 UNION SELECT pepper_id FROM visitors \
+                 UNION SELECT pepper_id FROM visitors UNION SELECT pepper_id FROM recoveries \
                  UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL \
                  UNION SELECT headers_pepper_id FROM skills WHERE headers_pepper_id IS NOT NULL",
                 vec![],
@@ -356,6 +360,7 @@ fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State
         allowed_origins: row.list("allowed_origins")?,
         revoked: row.maybe_time("revoked_at")?.is_some(),
         rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
+        require_identity: row.flag("require_identity")?,
         secrets,
     })
 }
@@ -367,6 +372,7 @@ fn visitor(row: &Row) -> Result<State, StoreError> {
         key: row.id("key_id")?,
         digest: Digest::from_bytes(row.bytes("digest")?),
         origin: row.get("origin")?,
+        verified: row.flag("verified")?,
         last_seen_at: row.time("last_seen_at")?,
         expires_at: row.time("expires_at")?,
     })

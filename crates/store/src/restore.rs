@@ -113,6 +113,8 @@ impl dyn Store + '_ {
         let mut tx = self.begin(Mode::Write).await?;
         // No revision is given out twice, whatever the backup had reached.
         tx.exec("UPDATE head SET revision = $1 WHERE revision < $1", args![before.revision]).await?;
+        // Used links are gone from what was put aside, and can't be told from those that were not made yet.
+        tx.exec("DELETE FROM recoveries", vec![]).await?;
         let here = tx.standing().await?;
         let mut narrowing = Narrowing { tx, by, done: Vec::new() };
         narrowing.organizations(&here, before).await?;

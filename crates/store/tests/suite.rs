@@ -379,18 +379,19 @@ async fn a_change_that_is_based_on_an_older_state_is_refused() {
             ..Default::default()
         };
         let (renamed, _) = store
-            .change_secret_key(organization, key.id, &named("two", &key.tag()), &by_at(NOW))
+            .change_secret_key(organization, key.id, &named("two", &key.tag()), &ANYTHING, &by_at(NOW))
             .await
             .unwrap();
         assert_ne!(renamed.tag(), key.tag());
-        let late =
-            store.change_secret_key(organization, key.id, &named("three", &key.tag()), &by_at(NOW)).await;
+        let late = store
+            .change_secret_key(organization, key.id, &named("three", &key.tag()), &ANYTHING, &by_at(NOW))
+            .await;
         assert!(matches!(late, Err(StoreError::Stale)));
         // Of many at once that are based on the same state, one is done.
         let tasks = (0..16).map(|n| {
             let (store, change) = (store.clone(), named(&format!("n{n}"), &renamed.tag()));
             tokio::spawn(async move {
-                store.change_secret_key(organization, key.id, &change, &by_at(NOW)).await.is_ok()
+                store.change_secret_key(organization, key.id, &change, &ANYTHING, &by_at(NOW)).await.is_ok()
             })
         });
         let done = futures_util::future::join_all(tasks).await;
@@ -409,7 +410,15 @@ async fn a_change_that_is_based_on_an_older_state_is_refused() {
             .await;
         assert!(matches!(role, Err(StoreError::Stale)));
         let same = store
-            .change_role(organization, member, Role::Owner, Role::Owner, Some(&there.tag()), &inviters(), &by_at(NOW))
+            .change_role(
+                organization,
+                member,
+                Role::Owner,
+                Role::Owner,
+                Some(&there.tag()),
+                &inviters(),
+                &by_at(NOW),
+            )
             .await;
         assert!(same.is_ok());
         let acme = store.organization(organization).await.unwrap();
@@ -653,8 +662,13 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
             done.map(|()| (user, member))
         };
         let stands = async |digest| store.find_invite(&[digest], &inviters(), NOW).await.is_ok();
-        let open =
-            async || store.invites(organization, flowyte_store::Page { limit: 10, before: None }, NOW).await.unwrap().len();
+        let open = async || {
+            store
+                .invites(organization, flowyte_store::Page { limit: 10, before: None }, NOW)
+                .await
+                .unwrap()
+                .len()
+        };
         let (second, second_member) =
             accept(invite((owner, Role::Owner), Role::Owner, "second@example.com").await).await.unwrap();
         let as_owner = invite((second, Role::Owner), Role::Owner, "o@example.com").await;
@@ -663,7 +677,10 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
 
         // An owner who becomes an admin invites no owners any more; who becomes a developer, nobody.
         let lower = async |role| {
-            store.change_role(organization, second_member, role, Role::Owner, None, &inviters(), &by).await.unwrap()
+            store
+                .change_role(organization, second_member, role, Role::Owner, None, &inviters(), &by)
+                .await
+                .unwrap()
         };
         lower(Role::Admin).await;
         assert_eq!((stands(as_owner).await, stands(as_admin).await, open().await), (false, true, 1));

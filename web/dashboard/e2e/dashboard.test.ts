@@ -97,6 +97,55 @@ describe('the dashboard', { concurrency: false }, () => {
     assert.equal(((await (await product.call('/whoami', fresh)).json()) as { code: string }).code, 'credential_revoked');
   });
 
+  it('lets an owner make a way back in for a member who lost their password', async () => {
+    await ada.goto(`${product.url}/members`);
+    await ada.getByRole('button', { name: 'Invite somebody' }).click();
+    await ada.getByLabel('E-mail').fill('lost@alpha.example');
+    await ada.getByRole('button', { name: 'Invite', exact: true }).click();
+    const invite = (await ada.getByLabel('Invite link', { exact: true }).textContent()) ?? '';
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    await ada.getByText(/invited by Ada, ends/).waitFor();
+    const { page: lost, wrong: lostWrong, context } = await visit(browser);
+    await lost.goto(invite);
+    await lost.getByText('Ada invites lost@alpha.example to Alpha as developer.').waitFor();
+    await lost.getByLabel('Your name').fill('Linus');
+    await lost.getByLabel('Choose a password').fill('a-password-that-gets-lost-31');
+    await lost.getByRole('button', { name: 'Join' }).click();
+    await lost.getByRole('heading', { name: 'Developer' }).waitFor();
+
+    await ada.reload();
+    await ada.getByRole('row', { name: /Linus/ }).getByRole('button', { name: 'Recovery link' }).click();
+    await ada.getByRole('button', { name: 'Make the link' }).click();
+    await accessible(ada, 'a recovery link');
+    const link = (await ada.getByLabel('Recovery link', { exact: true }).textContent()) ?? '';
+    await ada.getByRole('button', { name: 'I have copied it' }).click();
+    assert.equal(await ada.getByRole('row', { name: /\(you\)/ }).getByRole('button', { name: 'Recovery link' }).count(), 0);
+
+    // The sign-in page says whom to ask; the link sets a new password, once, and ends what was open.
+    const { page: fresh, wrong: freshWrong, context: other } = await visit(browser);
+    await fresh.goto(`${product.url}/signin`);
+    await fresh.getByText(/Forgot your password\? Ask an owner/).waitFor();
+    await fresh.goto(link);
+    await fresh.waitForFunction(() => location.hash === '');
+    await accessible(fresh, 'recovery');
+    await fresh.getByLabel('New password').fill('passwordpassword');
+    await fresh.getByRole('button', { name: 'Set the password' }).click();
+    await fresh.locator('.field', { has: fresh.getByLabel('New password') }).getByText(/too easy to guess/).waitFor();
+    await fresh.getByLabel('New password').fill('copper-lantern-vivid-19');
+    await fresh.getByRole('button', { name: 'Set the password' }).click();
+    await fresh.getByRole('heading', { name: 'Developer' }).waitFor();
+    const status = await lost.evaluate(async () => (await fetch('/api/v1/auth/session')).status);
+    assert.equal(status, 401);
+    await fresh.goto(`${product.url}/`);
+    await fresh.goto(link);
+    await fresh.getByLabel('New password').fill('copper-lantern-vivid-20');
+    await fresh.getByRole('button', { name: 'Set the password' }).click();
+    await fresh.getByText(/This recovery link does not work/).waitFor();
+    assert.deepEqual([...lostWrong, ...freshWrong], []);
+    await context.close();
+    await other.close();
+  });
+
   it('shows a developer what the role may, and nothing more', async () => {
     await ada.goto(`${product.url}/members`);
     await ada.getByRole('button', { name: 'Invite somebody' }).click();

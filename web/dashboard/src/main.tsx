@@ -14,6 +14,7 @@ import { KeyPage } from './pages/key';
 import { MembersPage } from './pages/members';
 import { Broken, BrokenAlone, NotFound } from './pages/missing';
 import { NumbersPage } from './pages/numbers';
+import { Recover } from './pages/recovery';
 import { ReferencePage } from './pages/reference';
 import { SessionsPage } from './pages/sessions';
 import { Shell } from './pages/shell';
@@ -58,6 +59,7 @@ const router = createRouter({
     }),
     entry('/signup', SignUp),
     entry('/invite', Invite),
+    entry('/recover', Recover),
     // Any other address. Whether somebody is signed in says only how much stands around the answer.
     createRoute({ getParentRoute: () => root, path: '$', component: NotFound, loader: () => queries.query(session).catch(() => undefined) }),
     inside.addChildren([

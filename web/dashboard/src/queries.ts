@@ -65,6 +65,10 @@ export function pagesOfMine<P extends Page<unknown>>(name: unknown[], read: (api
   });
 }
 
+/** What the invite behind a link says, to whoever holds the link. */
+export const standingInvite = (token: string) =>
+  queryOptions({ queryKey: ['everybody', 'invite'], queryFn: () => ask(api.POST('/auth/invites/read', { body: { token } })), retry: false, refetchOnWindowFocus: false });
+
 export const scopes = queryOptions({ queryKey: ['everybody', 'scopes'], queryFn: () => ask(api.GET('/scopes')), staleTime: Infinity });
 
 export type KeyFilter = NonNullable<paths['/api-keys']['get']['parameters']['query']>;

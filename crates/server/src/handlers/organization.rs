@@ -3,8 +3,10 @@
 use crate::answer::Answer;
 use crate::app::App;
 use crate::call::{Call, instant, present};
+use crate::config::Config;
 use crate::handlers::effective;
 use crate::problem::{Outcome, Problem};
+use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, InviteId, MemberId};
 use flowyte_core::{CredentialKind, Environment, Operation, Requirement, Role};
 use flowyte_store::StoreError;
@@ -81,7 +83,10 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let body: Create = call.read()?;
     let (user, by) = (call.member()?.user, call.by().await?);
     let (id, owner) = (call.app.id(call.now)?, call.app.id(call.now)?);
-    let row = call.store().create_organization(id, &body.name, user, owner, &by).await?;
+    let row = call
+        .store()
+        .create_organization(id, &body.name, user, owner, call.app.config.organizations_per_person, &by)
+        .await?;
     Ok(Answer::data(organization(&row)))
 }
 
@@ -163,6 +168,24 @@ pub async fn remove_member(call: Call) -> Outcome<Answer> {
     let revision =
         call.store().remove_member(me.organization, id, me.role, &inviters(&call.app), &by).await?;
     Ok(Answer::data(json!({"revision": revision, "effective": effective(begun)})))
+}
+
+/// A link with which a member who lost their password sets a new one; the one answer that carries it.
+pub async fn recovery_link(call: Call) -> Outcome<Answer> {
+    let (me, id) = (call.member()?, call.id::<MemberId>("id")?);
+    let (secret, stored) = call.app.secret(CredentialKind::OneTime, Environment::Live)?;
+    let (maker, by) = ((me.user, me.role), call.by().await?);
+    let expires_at = call.store().offer_recovery_to(me.organization, id, &stored, maker, &by).await?;
+    Ok(Answer::data(json!({
+        "token": secret.expose(),
+        "link": recovery_page(&call.app.config, &secret),
+        "expiresAt": instant(expires_at),
+    })))
+}
+
+/// The page that takes a recovery link's token; after `#`, so that no server and no log on the way sees it.
+pub fn recovery_page(config: &Config, secret: &Secret) -> String {
+    format!("{}/recover#token={}", config.public_url, secret.expose())
 }
 
 /// Invites that nobody used yet.

@@ -2,12 +2,15 @@
 
 use crate::answer::Answer;
 use crate::call::{Call, instant};
+use crate::devices::{self, Nonce};
 use crate::handlers::effective;
 use crate::handlers::organization::inviters;
 use crate::meter::neighbourhood;
+use crate::password::Turn;
 use crate::problem::{Code, Outcome, Problem};
 use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
+use flowyte_core::limit::Limited;
 use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{InviteRow, Joining, NewOwner, NewSession, SESSION_LIFE, UserRow};
 use flowyte_store::audit::Deed;
@@ -59,13 +62,24 @@ pub async fn signup(call: Call) -> Outcome<Answer> {
             "Sign-up is closed; ask a member of an organization for an invite.",
         ));
     }
+    call.app.signups_by_address.take(neighbourhood(call.address), call.now).map_err(Problem::limited)?;
     found(&call, call.read()?, None).await
 }
 
 async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Answer> {
     let email = normal(&new.email);
-    let known = [email.as_str(), &new.name, &new.organization_name];
-    let password_hash = hash_new(call, "/password", new.password, &known).await?;
+    let password = Zeroizing::new(new.password);
+    let turn = call.app.passwords.turn(call.address).await?;
+    judge(call, &turn, "/password", &password, &[&email, &new.name, &new.organization_name]).await?;
+    // An address that is taken is answered like one that is not: a password of its own makes an account of its own.
+    let Tried { user, hash: password_hash } = match setup {
+        None => try_password(call, &turn, &email, password).await?,
+        Some(_) => Tried { user: None, hash: turn.hash(password, None, &*call.app.entropy).await? },
+    };
+    drop(turn);
+    if let Some(user) = user {
+        return found_another(call, &user, &new.organization_name).await;
+    }
     let (secret, session) = new_session(call, call.now)?;
     let owner = NewOwner {
         organization: call.app.id(call.now)?,
@@ -81,6 +95,16 @@ async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Ans
     signed_in(call, owner.organization, owner.user, &secret, call.now.plus(SESSION_LIFE)).await
 }
 
+/// Somebody signs up who has an account with this address and this password already.
+async fn found_another(call: &Call, user: &UserRow, name: &str) -> Outcome<Answer> {
+    let (id, member) = (call.app.id(call.now)?, call.app.id(call.now)?);
+    let (most, by) = (call.app.config.organizations_per_person, call.by_user(user.id, &user.name));
+    call.store().create_organization(id, name, user.id, member, most, &by).await?;
+    let (secret, session) = new_session(call, call.now)?;
+    call.store().open_session(id, user.id, &session, None, &by).await?;
+    signed_in(call, id, user.id, &secret, call.now.plus(SESSION_LIFE)).await
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LogIn {
@@ -92,7 +116,13 @@ struct LogIn {
 /// Opens a session with e-mail and password.
 pub async fn login(call: Call) -> Outcome<Answer> {
     let body: LogIn = call.read()?;
-    let user = check_password(&call, &normal(&body.email), body.password).await?;
+    let email = normal(&body.email);
+    let turn = call.app.passwords.turn(call.address).await?;
+    let tried = try_password(&call, &turn, &email, Zeroizing::new(body.password)).await?;
+    drop(turn);
+    let user = tried.user.ok_or_else(|| login_failed(&call, email))?;
+    call.app.logins_by_account.take(user.id, call.now).map_err(Problem::limited)?;
+    call.app.logins_by_address.take(neighbourhood(call.address), call.now).map_err(Problem::limited)?;
     let memberships = call.store().memberships(user.id).await?;
     let organization = match body.organization_id {
         Some(text) => {
@@ -113,57 +143,103 @@ pub async fn login(call: Call) -> Outcome<Answer> {
     signed_in(&call, organization, user.id, &secret, call.now.plus(SESSION_LIFE)).await
 }
 
-/// Checks a password under the limits on failures. Whoever can't sign in gets one answer, whatever the reason, after as
-/// long a time.
-async fn check_password(call: &Call, email: &str, password: String) -> Outcome<UserRow> {
-    let app = &call.app;
-    let user = match call.store().user_by_email(email).await {
-        Ok(user) => Some(user),
-        Err(StoreError::NotFound) => None,
-        Err(error) => return Err(error.into()),
-    };
-    // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
-    let turn = app.passwords.turn(call.address).await?;
-    attempt(call)?;
-    let throttled = app.failures_by_account.peek(email, call.now).is_err();
-    let usable = user.as_ref().filter(|it| !it.disabled && !throttled);
-    let fits = turn.verify(Zeroizing::new(password), usable.map(|it| it.password_hash.clone())).await?;
-    match user {
-        Some(user) if fits => {
-            app.failures_by_account.forgive(email);
-            Ok(user)
-        }
-        user => {
-            failed(call);
-            let counted = app.failures_by_account.take(email, call.now).is_ok();
-            if let Some(user) = user.filter(|_| counted) {
-                record_failure(call, user);
-            }
-            Err(Problem::new(
-                Code::LoginFailed,
-                "E-mail and password do not belong together, or there were too many attempts; wait a few minutes.",
-            ))
-        }
-    }
+/// A password that was tried under an address: whose it is, if anybody's, and its hash.
+struct Tried {
+    user: Option<UserRow>,
+    hash: String,
 }
 
-/// Writes it down behind the answer, which would tell by its time that there is such a user.
-fn record_failure(call: &Call, user: UserRow) {
+/// Whose password it is, under the limits on those that are nobody's. It takes as long for an address without an account.
+///
+/// A device that an account signed in from before has failures of its own, and goes on with that account when strangers have
+/// used up those of the address.
+async fn try_password(call: &Call, turn: &Turn, email: &str, password: Zeroizing<String>) -> Outcome<Tried> {
+    let app = &call.app;
+    // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
+    attempt(call)?;
+    let device = known_device(call, email).await?;
+    let strangers = app.failures_by_account.peek(email, call.now);
+    if let (None, Err(limited)) = (&device, strangers) {
+        return Err(too_many(limited));
+    }
+    let like = call.store().hash_under(email).await?;
+    let hash = turn.hash(password, like, &*app.entropy).await?;
+    let fits = call.store().user_by_password(email, &hash).await?;
+    let own = |it: &UserRow| device.as_ref().is_some_and(|(user, _)| user.id == it.id);
+    if let Some(user) = fits.filter(|it| own(it) || strangers.is_ok()) {
+        if let Some((_, nonce)) = device.filter(|(owner, _)| owner.id == user.id) {
+            app.failures_by_device.forgive(nonce);
+        }
+        return Ok(Tried { user: Some(user), hash });
+    }
+    // Held against every account of the address, it counts for all of them.
+    let counted = match &device {
+        None => app.failures_by_account.take(email, call.now),
+        Some((user, nonce)) => {
+            if strangers.is_ok() && call.store().has_namesake(user).await? {
+                let _ = app.failures_by_account.take(email, call.now);
+            }
+            app.failures_by_device.take(*nonce, call.now)
+        }
+    };
+    counted.map_err(too_many)?;
+    Ok(Tried { user: None, hash })
+}
+
+/// The account with this address that the device signed in to before, unless it failed too often since.
+async fn known_device(call: &Call, email: &str) -> Outcome<Option<(UserRow, Nonce)>> {
+    for device in &call.devices {
+        let user = match call.store().user(device.user()).await {
+            Err(StoreError::NotFound) => continue,
+            other => other?,
+        };
+        let nonce = device.of(&call.app, &user).filter(|_| user.email == email && !user.disabled);
+        if let Some(nonce) = nonce.filter(|it| call.app.failures_by_device.peek(*it, call.now).is_ok()) {
+            return Ok(Some((user, nonce)));
+        }
+    }
+    Ok(None)
+}
+
+fn too_many(limited: Limited) -> Problem {
+    Problem::new(
+        Code::RateLimited,
+        "Too many sign-ins failed under this e-mail address. Wait as long as Retry-After says, use a device that you signed in \
+         from before, or ask for a recovery link.",
+    )
+    .retry_after(limited.retry_after_seconds)
+}
+
+/// One answer, whatever the reason.
+fn login_failed(call: &Call, email: String) -> Problem {
+    failed(call);
+    record_failure(call, email);
+    Problem::new(Code::LoginFailed, "E-mail and password do not belong together.")
+}
+
+/// Accounts of an address whose organizations are told of a failed sign-in.
+const TOLD: usize = 3;
+
+/// Writes it down behind the answer, which would tell by its time that there is such an address.
+fn record_failure(call: &Call, email: String) {
     let actor = flowyte_store::Actor { kind: "anonymous", id: String::new(), name: String::new() };
     let by = By { actor, address: call.address.to_string(), now: call.now };
     let store = call.app.store.clone();
     tokio::spawn(async move {
         let record = async {
-            let Some(home) = store.memberships(user.id).await?.into_iter().next() else { return Ok(()) };
-            let deed = Deed {
-                action: "login.failed",
-                kind: "user",
-                id: user.id.to_string(),
-                name: &user.name,
-                details: json!({}),
-            };
-            let store: &dyn Store = &InLane(&*store, Lane::product(home.organization));
-            store.audit_only(home.organization, &by, deed).await
+            for (user, memberships) in store.accounts_of(&email).await?.into_iter().take(TOLD) {
+                let Some(home) = memberships.first() else { continue };
+                let deed = Deed {
+                    action: "login.failed",
+                    kind: "user",
+                    id: user.id.to_string(),
+                    name: &user.name,
+                    details: json!({}),
+                };
+                let lane: &dyn Store = &InLane(&*store, Lane::product(home.organization));
+                lane.audit_only(home.organization, &by, deed).await?;
+            }
+            Ok::<_, StoreError>(())
         };
         if let Err(error) = record.await {
             tracing::warn!(%error, "a failed sign-in could not be recorded");
@@ -181,7 +257,8 @@ pub async fn logout(call: Call) -> Outcome<Answer> {
 /// Who this session is.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
-    Ok(Answer::data(describe(&call, member.organization, member.user, member.expires_at).await?))
+    let person = call.store().user(member.user).await?;
+    Ok(Answer::data(describe(&call, member.organization, &person, member.expires_at).await?))
 }
 
 /// The person's open sessions.
@@ -253,12 +330,73 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
     let body: ChangePassword = call.read()?;
     let user = call.store().user(member.user).await?;
-    let user = check_password(&call, &user.email, body.current_password).await?;
-    let hash = hash_new(&call, "/newPassword", body.new_password, &[&user.email, &user.name]).await?;
+    let turn = call.app.passwords.turn(call.address).await?;
+    attempt(&call)?;
+    // The session stands for a device that is known.
+    let device = *member.session.as_bytes();
+    call.app.failures_by_device.peek(device, call.now).map_err(too_many)?;
+    let hash =
+        async |password| turn.hash(password, Some(user.password_hash.clone()), &*call.app.entropy).await;
+    if hash(Zeroizing::new(body.current_password)).await? != user.password_hash {
+        let _ = call.app.failures_by_device.take(device, call.now);
+        return Err(login_failed(&call, user.email.clone()));
+    }
+    let new = Zeroizing::new(body.new_password);
+    judge(&call, &turn, "/newPassword", &new, &[&user.email, &user.name]).await?;
+    let hash = hash(new).await?;
+    own_password(&call, &user).await?;
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user.id, &user.name);
     call.store().change_password(member.organization, user.id, &hash, &session, &by).await?;
     signed_in(&call, member.organization, user.id, &secret, call.now.plus(SESSION_LIFE)).await
+}
+
+/// Two accounts of one address may not have one password, and a refusal tells that another has it: so where there is another,
+/// a new password counts like one that is tried.
+async fn own_password(call: &Call, user: &UserRow) -> Outcome<()> {
+    if call.store().has_namesake(user).await? {
+        call.app.failures_by_account.take(user.email.as_str(), call.now).map_err(too_many)?;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Recover {
+    token: String,
+    password: String,
+}
+
+/// A new password by a recovery link; every session of the person ends, and one opens.
+pub async fn recover(call: Call) -> Outcome<Answer> {
+    let body: Recover = call.read()?;
+    attempt(&call)?;
+    let digests = one_time(&call, &body.token);
+    let user = call.store().find_recovery(&digests, call.now).await.map_err(|error| used_up(&call, error))?;
+    let password = Zeroizing::new(body.password);
+    let turn = call.app.passwords.turn(call.address).await?;
+    judge(&call, &turn, "/password", &password, &[&user.email, &user.name]).await?;
+    let hash = turn.hash(password, Some(user.password_hash.clone()), &*call.app.entropy).await?;
+    drop(turn);
+    own_password(&call, &user).await?;
+    let (secret, session) = new_session(&call, call.now)?;
+    let by = call.by_user(user.id, &user.name);
+    let done = call.store().recover(&digests, &hash, &session, &by).await;
+    let organization = done.map_err(|error| used_up(&call, error))?;
+    signed_in(&call, organization, user.id, &secret, call.now.plus(SESSION_LIFE)).await
+}
+
+fn used_up(call: &Call, error: StoreError) -> Problem {
+    match error {
+        StoreError::NotFound => {
+            failed(call);
+            Problem::new(
+                Code::NotFound,
+                "This recovery link does not work: it is not known, was used or replaced, is older than 30 minutes, or whoever \
+                 made it may not make it any more. Ask for a new one.",
+            )
+        }
+        other => other.into(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -303,31 +441,33 @@ async fn open_invite(call: &Call, digests: &[Digest]) -> Outcome<InviteRow> {
     }
 }
 
-/// Joins an organization by invite. Whoever has an account proves it with its password.
+/// Joins an organization by invite: with an account of the invited address, proved by its password, or with a new one. Nobody
+/// holds an address by having come first, so a password that somebody else set for it stands in nobody's way.
 pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let body: Accept = call.read()?;
     let digests = one_time(&call, &body.token);
     let invite = open_invite(&call, &digests).await?;
-    let (joining, user, name) = match call.store().user_by_email(&invite.email).await {
-        Ok(_) => {
-            let password = body.password.ok_or_else(|| {
-                Problem::body(
-                    "/password",
-                    "is needed: this e-mail address signs in here already, with its password",
-                )
-            })?;
-            let known = check_password(&call, &invite.email, password).await?;
-            (Joining::Known(known.id), known.id, known.name)
-        }
-        Err(StoreError::NotFound) => {
-            let missing = |pointer| Problem::body(pointer, "is needed for somebody who is new here");
-            let name = body.name.ok_or_else(|| missing("/name"))?;
-            let password = body.password.ok_or_else(|| missing("/password"))?;
-            let password_hash = hash_new(&call, "/password", password, &[&invite.email, &name]).await?;
+    let password = body.password.ok_or_else(|| {
+        Problem::body(
+            "/password",
+            "is needed: the one of your account here, or with a name one for a new account",
+        )
+    })?;
+    let password = Zeroizing::new(password);
+    let turn = call.app.passwords.turn(call.address).await?;
+    if let Some(name) = &body.name {
+        judge(&call, &turn, "/password", &password, &[&invite.email, name]).await?;
+    }
+    let tried = try_password(&call, &turn, &invite.email, password).await?;
+    drop(turn);
+    let (joining, user, name) = match (tried.user, body.name) {
+        (Some(known), _) => (Joining::Known(known.id), known.id, known.name),
+        // Whether or not the address is known: a password of its own makes an account of its own.
+        (None, Some(name)) => {
             let user: UserId = call.app.id(call.now)?;
-            (Joining::New { user, name: name.clone(), password_hash }, user, name)
+            (Joining::New { user, name: name.clone(), password_hash: tried.hash }, user, name)
         }
-        Err(error) => return Err(error.into()),
+        (None, None) => return Err(login_failed(&call, invite.email)),
     };
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user, &name);
@@ -337,19 +477,24 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     signed_in(&call, invite.organization, user, &secret, call.now.plus(SESSION_LIFE)).await
 }
 
-/// The hash of a new password that is not easily guessed. Both cost much, so the address is charged before.
-async fn hash_new(call: &Call, pointer: &str, password: String, known: &[&str]) -> Outcome<String> {
+/// Refuses a new password that is easily guessed. Judging is dear, so the address is charged before.
+async fn judge(
+    call: &Call,
+    turn: &Turn,
+    pointer: &str,
+    password: &Zeroizing<String>,
+    known: &[&str],
+) -> Outcome<()> {
     attempt(call)?;
     failed(call);
-    let password = Zeroizing::new(password);
-    let turn = call.app.passwords.turn(call.address).await?;
-    turn.judge(pointer, &password, known).await?;
-    turn.hash(password, &*call.app.entropy).await
+    turn.judge(pointer, password, known).await
 }
 
 /// Whether this address may try at all.
 fn attempt(call: &Call) -> Outcome<()> {
-    call.app.failures_by_address.peek(neighbourhood(call.address), call.now).map_err(Problem::limited)
+    let (app, from) = (&call.app, neighbourhood(call.address));
+    app.failures_by_address.peek(from, call.now).map_err(Problem::limited)?;
+    app.logins_by_address.peek(from, call.now).map_err(Problem::limited)
 }
 
 fn failed(call: &Call) {
@@ -393,15 +538,22 @@ async fn signed_in(
     secret: &Secret,
     expires_at: Timestamp,
 ) -> Outcome<Answer> {
-    let session = describe(call, organization, user, expires_at).await?;
+    let person = call.store().user(user).await?;
+    let session = describe(call, organization, &person, expires_at).await?;
     let seconds = expires_at.since(call.now) / flowyte_core::time::SECOND;
-    Ok(Answer::data(session).cookie(cookie(call, secret.expose(), seconds)?))
+    let device = devices::value(&call.app, &person, &call.devices)?;
+    let device = named_cookie(call, &devices::cookie_name(&call.app, user), &device, devices::LIFE)?;
+    Ok(Answer::data(session).cookie(cookie(call, secret.expose(), seconds)?).cookie(device))
+}
+
+/// The session's cookie.
+fn cookie(call: &Call, value: &str, seconds: i64) -> Outcome<HeaderValue> {
+    named_cookie(call, call.app.cookie_name(), value, seconds)
 }
 
 /// RFC 6265 §4.1, with the `__Host-` prefix of its successor where there is TLS.
-fn cookie(call: &Call, value: &str, seconds: i64) -> Outcome<HeaderValue> {
+fn named_cookie(call: &Call, name: &str, value: &str, seconds: i64) -> Outcome<HeaderValue> {
     let secure = if call.app.config.is_https() { "; Secure" } else { "" };
-    let name = call.app.cookie_name();
     let text = format!("{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}");
     let mut header =
         crate::app::or_internal(HeaderValue::from_str(&text).ok(), "a cookie could not be written")?;
@@ -412,11 +564,10 @@ fn cookie(call: &Call, value: &str, seconds: i64) -> Outcome<HeaderValue> {
 async fn describe(
     call: &Call,
     organization: OrganizationId,
-    user: UserId,
+    person: &UserRow,
     expires_at: Timestamp,
 ) -> Outcome<Value> {
-    let person = call.store().user(user).await?;
-    let memberships = call.store().memberships(user).await?;
+    let memberships = call.store().memberships(person.id).await?;
     let here =
         memberships.iter().find(|it| it.organization == organization).ok_or_else(Problem::not_found)?;
     let all: Vec<Value> = memberships
@@ -426,7 +577,7 @@ async fn describe(
     let role: Role = here.role;
     let scopes = call.app.api.contract().scopes();
     Ok(json!({
-        "user": {"id": user.to_string(), "name": person.name, "email": person.email},
+        "user": {"id": person.id.to_string(), "name": person.name, "email": person.email},
         "organization": {"id": organization.to_string(), "name": here.name},
         "organizations": all,
         "role": role.as_str(),

@@ -302,7 +302,7 @@ fn elsewhere_and_nowhere_are_one_answer() {
                 ("agentId", _) => world.other_agent.clone(),
                 ("versionId", _) => world.other_version.clone(),
                 (_, "endSession") => other_session.clone(),
-                (_, "updateMember" | "removeMember") => other_member.clone(),
+                (_, "updateMember" | "removeMember" | "createRecoveryLink") => other_member.clone(),
                 (_, "withdrawInvite") => other_invite.clone(),
                 (_, "updateSkill" | "deleteSkill") => other_skill.clone(),
                 (_, id) if id.ends_with("KnowledgeSource") => other_source.clone(),

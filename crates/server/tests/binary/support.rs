@@ -291,6 +291,18 @@ impl Server {
         (text(&key["id"]), text(&key["secret"]))
     }
 
+    /// Runs another command of the binary on this server's data: whether it succeeded, and everything it said.
+    pub fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_flowyte"))
+            .args(arguments)
+            .args(["--data", self.folder.to_str().unwrap(), "--public-url", &self.url()])
+            .envs(self.settings.iter().map(|(name, value)| (format!("FLOWYTE_{name}"), value.clone())))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    }
+
     pub fn ops(&self, path: &str) -> Got {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.ops_port);
@@ -460,6 +472,7 @@ impl World {
             ("SIGNUP", "open"),
             ("STRANGER_RPM", "1000000"),
             ("LOGIN_FAILURES_PER_ADDRESS", "100000"),
+            ("SIGNUPS_PER_ADDRESS", "100000"),
             ("LOG_LEVEL", "debug"),
         ];
         given.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));

@@ -1,16 +1,16 @@
 // The ways in: set-up, sign-in, sign-up, accepting an invite.
-import { useMutation } from '@tanstack/react-query';
+import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import { useQueryField } from '../address';
 import { Refusal, api, ask, type Session } from '../api';
 import { ownPath } from '../format';
-import { queries, session } from '../queries';
+import { queries, session, standingInvite } from '../queries';
 import { tellTabs } from '../tabs';
 import { token } from '../token';
 import { Dialog, Form, Heading, Text, Trouble } from '../ui';
 
-function Alone({ title, children }: { title: string; children: ReactNode }) {
+export function Alone({ title, children }: { title: string; children: ReactNode }) {
   return (
     <main className="alone" id="main">
       <div>
@@ -28,7 +28,7 @@ function useField() {
   return { value, set };
 }
 
-const PASSWORD_HINT = 'At least 15 characters. Several unrelated words are good.';
+export const PASSWORD_HINT = 'At least 15 characters. Several unrelated words are good.';
 
 function useEntry(send: () => Promise<Session>, next = '/developer') {
   const navigate = useNavigate();
@@ -105,6 +105,10 @@ export function SignIn() {
           {entry.isPending ? 'Signing in…' : 'Sign in'}
         </button>
       </Form>
+      <p className="small quiet">
+        Forgot your password? Ask an owner of your organization for a recovery link, or the operator of this server, who makes one with{' '}
+        <code>flowyte users recovery-link</code>.
+      </p>
       <p className="small quiet">
         New here? <Link to="/signup">Make an organization</Link>, where the operator allows it, or ask a member for an invite.
       </p>
@@ -198,13 +202,20 @@ export function Invite() {
     return ask(api.POST('/auth/invites/accept', { body: { token: token || typed.trim(), password: value('password'), ...name } }));
   });
   const refusal = entry.error instanceof Refusal ? entry.error : undefined;
+  const invite = useQuery({ ...standingInvite(token), enabled: token !== '' && !entry.isSuccess });
   return (
     <Alone title="Accept an invite">
+      {invite.data && (
+        <p>
+          {invite.data.invitedBy.name} invites <strong>{invite.data.email}</strong> to <strong>{invite.data.organization.name}</strong> as {invite.data.role}.
+        </p>
+      )}
+      <Trouble error={invite.error} />
       <Form busy={entry.isPending} onSubmit={() => entry.mutate()}>
         {!token && <Text label="Invite token" value={typed} onChange={setTyped} required autoComplete="off" hint="The part of your link behind #token=" />}
         <div className="check">
           <input type="checkbox" id="known" checked={known} onChange={(event) => setKnown(event.target.checked)} />
-          <label htmlFor="known">I sign in here already with this e-mail address</label>
+          <label htmlFor="known">I have an account here with this e-mail address</label>
         </div>
         {!known && <Text label="Your name" value={value('name')} onChange={set('name')} error={refusal?.field('name')} required maxLength={100} autoComplete="name" />}
         <Text

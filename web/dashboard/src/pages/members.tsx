@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Schemas } from '../api';
 import { ifMatch } from '../changes';
 import { holds, invites, members, own, queries, session } from '../queries';
+import { RecoveryLink } from './recovery';
 import { Actions, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Table, Text, Time, Trouble } from '../ui';
 
 const ROLES: [Schemas['Role'], string][] = [
@@ -20,6 +21,7 @@ export function MembersPage() {
   const [inviting, setInviting] = useState(false);
   const [invited, setInvited] = useState<Schemas['Invite']>();
   const [removing, setRemoving] = useState<Schemas['Member']>();
+  const [recovering, setRecovering] = useState<Schemas['Member']>();
   const may = holds(me, 'members:write');
   const owner = me?.role === 'owner';
   const [changing, setChanging] = useState<{ of: Schemas['Member']; role: Schemas['Role'] }>();
@@ -71,6 +73,11 @@ export function MembersPage() {
                 <td>
                   {mayChange && (
                     <div className="actions">
+                      {owner && it.userId !== me.user.id && (
+                        <button type="button" onClick={() => setRecovering(it)}>
+                          Recovery link
+                        </button>
+                      )}
                       <button type="button" onClick={() => setRemoving(it)}>
                         Remove
                       </button>
@@ -145,6 +152,7 @@ export function MembersPage() {
           <p>Its link stops working at once. Another invite makes another link.</p>
         </Confirm>
       )}
+      {recovering && <RecoveryLink of={recovering} onClose={() => setRecovering(undefined)} />}
       {removing && (
         <Confirm
           title={`Remove ${removing.name}`}
@@ -153,7 +161,7 @@ export function MembersPage() {
           onDone={() => void queries.invalidateQueries({ queryKey: own('members') })}
           onClose={() => setRemoving(undefined)}
         >
-          <p>Their sessions in this organization end at once. Keys that they minted go on working; look through them.</p>
+          <p>Their sessions in this organization end at once, and invites that they made stop working. Keys that they minted go on working; look through them.</p>
         </Confirm>
       )}
     </>
