@@ -355,12 +355,12 @@ impl Known {
                 secrets,
             } => {
                 let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
-                let listed = if revoked { Vec::new() } else { allowed_origins };
-                let origins: Vec<Origin> = listed.iter().map(|it| Origin::from_canonical(it)).collect();
+                let origins: Vec<Origin> =
+                    allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
                 let key = PublishableKey {
                     agent,
                     environment,
-                    origins: origins.clone(),
+                    origins: if revoked { Vec::new() } else { origins.clone() },
                     limit: limit.clone(),
                     require_identity,
                 };
@@ -384,9 +384,10 @@ impl Known {
                         environment,
                         revoked,
                         superseded: secret_ends != Timestamp::NEVER,
-                        fence: (!revoked).then(|| Fence {
+                        // A page may read that its key was revoked only while its origin is listed (CORS).
+                        fence: Some(Fence {
                             origins: origins.clone(),
-                            agent: Some(agent),
+                            agent: (!revoked).then_some(agent),
                             limit: limit.clone(),
                             ..Default::default()
                         }),
