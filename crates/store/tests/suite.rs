@@ -703,4 +703,31 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
         assert!(matches!(accept(first).await, Err(StoreError::NotFound)));
     })
     .await;
+
+/// Whoever owned an organization when a backup was made, and was removed since, is not its owner again after a restore: those are who
+/// owned it before the restore, whom the backup does not know.
+#[tokio::test]
+async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (now, backup) = (folder.path().join("flowyte.db"), folder.path().join("backup.db"));
+    let store = Sqlite::open(&now).await.unwrap();
+    let (organization, _, first) = found(&store, "a@example.com").await;
+    Sqlite::backup(&now, &backup).await.unwrap();
+    let (_, later, _) = found(&store, "b@example.com").await;
+    let mut tx = store.begin(Mode::Batch).await.unwrap();
+    tx.exec(
+        "INSERT INTO members (id, organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, 'owner', $4)",
+        vec![id(fresh::<MemberId>()), id(organization), id(later), NOW.into()],
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    store.remove_member(organization, first, Role::Owner, &by_at(NOW)).await.unwrap();
+    let restored = Sqlite::open(&backup).await.unwrap();
+    assert!(store.continues(&*restored).await.unwrap() && !restored.continues(&*store).await.unwrap());
+    let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
+    restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
+    let members = restored.members(organization, Page { limit: 10, before: None }).await.unwrap();
+    let owners: Vec<_> = members.iter().map(|it| (it.email.as_str(), it.role)).collect();
+    assert_eq!(owners, [("b@example.com", Role::Owner)]);
 }
