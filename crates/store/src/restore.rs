@@ -382,10 +382,11 @@ impl Narrowing<'_> {
                 let Some(it) = before.users.get(user) else { continue };
                 self.tx
                     .exec(
-                        "INSERT INTO users (id, email, name, password_hash, disabled, created_at) VALUES ($1, $2, $3, $4, $5, $6) \
-                         ON CONFLICT DO NOTHING",
+                        "INSERT INTO users (id, handle, email, name, password_hash, disabled, created_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                         vec![
                             id(*user),
+                            user.to_string().into(),
                             it.email.clone().into(),
                             it.name.clone().into(),
                             it.password_hash.clone().into(),

@@ -703,6 +703,7 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
         assert!(matches!(accept(first).await, Err(StoreError::NotFound)));
     })
     .await;
+}
 
 /// Whoever owned an organization when a backup was made, and was removed since, is not its owner again after a restore: those are who
 /// owned it before the restore, whom the backup does not know.
@@ -722,12 +723,13 @@ async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
     .await
     .unwrap();
     tx.commit().await.unwrap();
-    store.remove_member(organization, first, Role::Owner, &by_at(NOW)).await.unwrap();
+    store.remove_member(organization, first, Role::Owner, &inviters(), &by_at(NOW)).await.unwrap();
     let restored = Sqlite::open(&backup).await.unwrap();
     assert!(store.continues(&*restored).await.unwrap() && !restored.continues(&*store).await.unwrap());
     let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
     restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
-    let members = restored.members(organization, Page { limit: 10, before: None }).await.unwrap();
+    let members =
+        restored.members(organization, flowyte_store::Page { limit: 10, before: None }).await.unwrap();
     let owners: Vec<_> = members.iter().map(|it| (it.email.as_str(), it.role)).collect();
     assert_eq!(owners, [("b@example.com", Role::Owner)]);
 }
