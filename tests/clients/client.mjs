@@ -14,6 +14,8 @@ const whole = await client.chat.completions.create({ model: agent, messages, use
 assert.equal(whole.choices[0].message.content, 'We open at nine.');
 assert.equal(whole.choices[0].finish_reason, 'stop');
 
+assert.deepEqual((await client.models.list()).data.map((it) => it.id), [unpublished, agent]);
+
 let text = '';
 let finish;
 for await (const chunk of await client.chat.completions.create({ model: agent, messages, stream: true })) {
@@ -26,7 +28,7 @@ assert.equal(finish, 'stop');
 for (const [kind, status, code, ask] of [
   [OpenAI.NotFoundError, 404, 'not_found', () => client.chat.completions.create({ model: 'gpt-4', messages })],
   [OpenAI.ConflictError, 409, 'no_published_version', () => client.chat.completions.create({ model: unpublished, messages })],
-  [OpenAI.BadRequestError, 400, 'validation_error', () => client.chat.completions.create({ model: agent, messages, temperature: 1 })],
+  [OpenAI.BadRequestError, 400, 'validation_error', () => client.chat.completions.create({ model: agent, messages, n: 2 })],
   [OpenAI.AuthenticationError, 401, 'invalid_credential', () => new OpenAI({ baseURL, apiKey: 'sk-none', maxRetries: 0 }).chat.completions.create({ model: agent, messages })],
 ]) {
   const refusal = await ask().then(() => assert.fail(`${code} was not raised`), (refusal) => refusal);

@@ -21,7 +21,7 @@ fn checks<'a>(api: &'a Api, id: &str) -> &'a flowyte_contract::Checks {
 fn our_own_document_is_whole() {
     let api = own();
     let operations = api.contract().operations();
-    assert_eq!(operations.len(), 149);
+    assert_eq!(operations.len(), 151);
     // Nothing that was served is taken away.
     assert!(operations.iter().filter(|it| !it.reserved).count() >= 71);
     let public: Vec<&str> = operations.iter().filter(|it| it.is_public()).map(|it| it.id.as_str()).collect();

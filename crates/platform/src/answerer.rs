@@ -24,6 +24,8 @@ pub struct Question<'q> {
     pub passages: Vec<Passage>,
     /// What the agent can do.
     pub toolbox: Arc<Toolbox>,
+    /// How the caller wishes it to be made, in fields of OpenAI's chat completions: `temperature`, `stop`, `max_tokens` and the like.
+    pub wishes: &'q Map<String, Value>,
 }
 
 impl Question<'_> {
@@ -63,6 +65,8 @@ pub enum Piece {
     Called(Box<Called>),
     /// What a model counted.
     Usage(Usage),
+    /// It ends where the caller's limit on its length ends it.
+    Cut,
     /// There will be no answer, or no whole one. Why, for the operator; nothing follows.
     Failed(String),
 }
@@ -145,8 +149,45 @@ impl Answerer for Embedded {
                 pieces.extend(words("I don't know that. Please ask the people behind this site."));
             }
         }
-        stream::iter(pieces).boxed()
+        stream::iter(within(pieces, question.wishes)).boxed()
     }
+}
+
+/// Ends a text where its caller wishes: before the first of the texts in `stop`, and after so many words as `max_tokens` says, since
+/// words are what is counted where there is no model.
+fn within(pieces: Vec<Piece>, wishes: &Map<String, Value>) -> Vec<Piece> {
+    let most = ["max_completion_tokens", "max_tokens"].iter().find_map(|it| wishes.get(*it)?.as_u64());
+    let most = most.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
+    let stops: Vec<&str> = match wishes.get("stop") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+        _ => vec![],
+    };
+    let text: String = pieces
+        .iter()
+        .filter_map(|it| if let Piece::Text(text) = it { Some(&**text) } else { None })
+        .collect();
+    let mut room =
+        stops.iter().filter(|it| !it.is_empty()).filter_map(|it| text.find(it)).min().unwrap_or(text.len());
+    let (mut kept, mut count) = (Vec::new(), 0);
+    for piece in pieces {
+        match piece {
+            Piece::Text(_) if room == 0 => {}
+            Piece::Text(_) if count == most => {
+                room = 0;
+                kept.push(Piece::Cut);
+            }
+            Piece::Text(text) => {
+                let end = text.len().min(room);
+                room -= end;
+                count += 1;
+                // A stop begins where a character begins.
+                kept.push(Piece::Text(text[..end].to_owned()));
+            }
+            other => kept.push(other),
+        }
+    }
+    kept
 }
 
 /// Does what a visitor's message says about skills.
@@ -231,7 +272,14 @@ mod tests {
         let history = [line("Good day!"), line("At nine.")];
         let history = &history[..said_before];
         let pieces: Vec<Piece> = Embedded
-            .answer(&Question { config: &config, text, history, passages, toolbox: Arc::default() })
+            .answer(&Question {
+                config: &config,
+                text,
+                history,
+                passages,
+                toolbox: Arc::default(),
+                wishes: &Map::new(),
+            })
             .collect()
             .await;
         let (mut said, mut unknown, mut named) = (String::new(), false, Vec::new());

@@ -145,6 +145,7 @@ struct Work {
     client: Client,
     toolbox: Arc<Toolbox>,
     messages: Vec<Value>,
+    wishes: Map<String, Value>,
     history: Vec<Line>,
     passages: Vec<Passage>,
     /// What the visitor said yes to.
@@ -160,6 +161,8 @@ struct Round {
     calls: Vec<Call>,
     usage: Option<Counted>,
     finished: bool,
+    /// The limit on its length ended it; calls may be cut short, too.
+    cut: bool,
 }
 
 #[derive(Clone, Default)]
@@ -180,6 +183,7 @@ impl Work {
             client: model.client.clone(),
             toolbox: question.toolbox.clone(),
             messages: messages(question),
+            wishes: question.wishes.clone(),
             history: question.history.to_vec(),
             passages: question.passages.clone(),
             confirmed,
@@ -206,7 +210,7 @@ impl Work {
             sources.extend(called.sources);
             done = Some(called.said);
         }
-        let mut question = None;
+        let (mut question, mut cut) = (None, false);
         for round in 1..=ROUNDS {
             let with_tools = round < ROUNDS && !over;
             let asked = timeout_at(self.deadline, self.ask(with_tools, &mut marks, out)).await;
@@ -228,7 +232,8 @@ impl Work {
                 }
                 None => counted = false,
             }
-            if answer.calls.is_empty() || !with_tools {
+            cut = answer.cut;
+            if answer.calls.is_empty() || !with_tools || cut {
                 break;
             }
             self.messages.push(calling(&answer.text, &answer.calls));
@@ -264,7 +269,7 @@ impl Work {
         }
         let last = match question {
             Some(question) => Some(question),
-            None if said => None,
+            None if said || cut && done.is_none() => None,
             None => Some(done.ok_or(Broken::Empty)?),
         };
         if let Some(last) = last {
@@ -290,6 +295,9 @@ impl Work {
         if counted {
             let _ = out.send(Piece::Usage(usage)).await;
         }
+        if cut {
+            let _ = out.send(Piece::Cut).await;
+        }
         Ok(())
     }
 
@@ -310,6 +318,9 @@ impl Work {
             "stream": true,
             "stream_options": {"include_usage": true},
         });
+        for (name, wish) in &self.wishes {
+            body[name] = wish.clone();
+        }
         if tools && !self.toolbox.skills().is_empty() {
             body["tools"] = tool_list(&self.toolbox);
         }
@@ -448,6 +459,7 @@ impl Round {
         }
         let Some(choice) = chunk.choices.into_iter().next() else { return Ok(None) };
         self.finished |= choice.finish_reason.is_some();
+        self.cut |= choice.finish_reason.as_deref() == Some("length");
         let delta = choice.delta.unwrap_or_default();
         for delta in delta.tool_calls.into_iter().flatten() {
             if delta.index >= MOST_CALLS {

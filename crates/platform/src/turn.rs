@@ -45,6 +45,8 @@ pub struct Turn {
     pub history: Vec<Line>,
     /// The question.
     pub text: String,
+    /// How its caller wishes the answer to be made; see [`Question::wishes`].
+    pub wishes: Map<String, Value>,
     /// Its id.
     pub message: MessageId,
     /// What makes the answer's id unique.
@@ -114,6 +116,8 @@ pub struct Done {
     pub duration_ms: i64,
     /// What a model counted.
     pub usage: Option<Usage>,
+    /// Whether the caller's limit on its length ended it.
+    pub cut: bool,
     /// What became of the conversation, where it is over.
     pub outcome: Option<Outcome>,
 }
@@ -233,10 +237,11 @@ impl Turn {
             history: &self.history,
             passages: found,
             toolbox,
+            wishes: &self.wishes,
         };
         let mut pieces = means.answerers.of(self.environment).answer(&question);
         let (mut text, mut sources, mut unknown) = (String::new(), Vec::new(), false);
-        let (mut usage, mut outcome) = (None, None);
+        let (mut usage, mut outcome, mut cut) = (None, None, false);
         while let Some(piece) = pieces.next().await {
             match piece {
                 Piece::Text(more) => {
@@ -257,6 +262,7 @@ impl Turn {
                     let _ = events.send(called).await;
                 }
                 Piece::Usage(counted) => usage = Some(counted),
+                Piece::Cut => cut = true,
                 Piece::Failed(why) => return Err(Broken::Answerer(why)),
             }
         }
@@ -269,6 +275,7 @@ impl Turn {
             at,
             duration_ms: at.since(self.at) / 1_000,
             usage,
+            cut,
             outcome,
         };
         let message = Event::AgentMessage(text.clone(), sources.clone());

@@ -142,6 +142,7 @@ fn turn(organization: OrganizationId, agent: AgentId, keep: Keep, text: &str) ->
         keep,
         history: Vec::new(),
         text: text.to_owned(),
+        wishes: Map::new(),
         message: fresh(),
         random: [3; 10],
         at: NOW,

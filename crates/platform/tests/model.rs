@@ -138,6 +138,7 @@ struct Said {
     unknown: bool,
     calls: Vec<Called>,
     usage: Option<Usage>,
+    cut: bool,
     failed: Option<String>,
 }
 
@@ -149,7 +150,10 @@ async fn ask(
     toolbox: Arc<Toolbox>,
 ) -> Said {
     let config = config();
-    let mut pieces = answerer.answer(&Question { config: &config, text, history, passages, toolbox });
+    let wishes =
+        Map::from_iter([("temperature".to_owned(), json!(0.1)), ("stop".to_owned(), json!(["END"]))]);
+    let question = Question { config: &config, text, history, passages, toolbox, wishes: &wishes };
+    let mut pieces = answerer.answer(&question);
     let mut said = Said::default();
     while let Some(piece) = pieces.next().await {
         assert_eq!(said.failed, None, "nothing follows a failure");
@@ -159,6 +163,7 @@ async fn ask(
             Piece::Unknown => said.unknown = true,
             Piece::Called(called) => said.calls.push(*called),
             Piece::Usage(usage) => said.usage = Some(usage),
+            Piece::Cut => said.cut = true,
             Piece::Failed(why) => said.failed = Some(why),
         }
     }

@@ -125,7 +125,7 @@ async fn respond(
             answer.response(StatusCode::from_u16(declared).unwrap_or(StatusCode::OK))
         }
         Err(mut problem) => {
-            if operation == completions::OPERATION {
+            if completions::OPERATIONS.contains(&operation) {
                 let error = problem.openai();
                 problem = problem.with("error", error);
             }

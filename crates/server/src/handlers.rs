@@ -138,6 +138,8 @@ handlers! {
     "sendChatMessage" => chat_sessions::send,
     "endChatSession" => chat_sessions::end,
     "createChatCompletion" => completions::complete,
+    "listModels" => completions::models,
+    "getModel" => completions::one_model,
     "openVisitorSession" => chat::open,
     "sendVisitorMessage" => chat::send,
     "listVisitorMessages" => chat::list,

@@ -233,9 +233,31 @@ impl Problem {
         self
     }
 
-    /// The same as clients made for OpenAI look for it, in a member `error`.
+    /// The same as clients made for OpenAI look for it, in a member `error`. They show its message alone, so that names the fields.
     pub fn openai(&self) -> Value {
-        json!({"message": self.detail, "type": self.code.title(), "code": self.code.as_str()})
+        let errors =
+            self.more.iter().find(|(name, _)| *name == "errors").and_then(|(_, errors)| errors.as_array());
+        let named = |it: &Value| {
+            format!(
+                "{} {}",
+                it["field"].as_str().unwrap_or_default(),
+                it["message"].as_str().unwrap_or_default()
+            )
+        };
+        let message = errors.map(|it| it.iter().map(named).collect::<Vec<_>>().join("; "));
+        let kind = match self.code.status() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        json!({
+            "message": message.as_deref().unwrap_or(&self.detail),
+            "type": kind,
+            "param": errors.and_then(|it| it.first()).map(|it| it["field"].clone()),
+            "code": self.code.as_str(),
+        })
     }
 
     /// Its code.

@@ -29,7 +29,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -377,6 +377,7 @@ impl Room {
             keep: self.keep,
             history: self.history.clone(),
             text,
+            wishes: Map::new(),
             message: app.id(now)?,
             random: app.random()?,
             at: now,

@@ -138,6 +138,7 @@ pub(super) fn turn(
         keep,
         history,
         text,
+        wishes: Map::new(),
         message: call.app.id(call.now)?,
         random: call.app.random()?,
         at: call.now,

@@ -129,16 +129,51 @@ fn a_completion_has_the_shape_that_clients_know() {
             assert_eq!((got.status, got.code().as_str()), (404, "not_found"), "{model}");
             assert_eq!(got.json()["error"]["code"], "not_found");
         }
-        assert_eq!(ask(&world.agent, json!({"temperature": 0})).status, 400);
+        // What clients send by default is taken, and so are fields of later versions.
+        let usual = ask(
+            &world.agent,
+            json!({"temperature": 0.1, "top_p": 1, "n": 1, "store": false, "metadata": {}, "tools": [], "tool_choice": "auto",
+            "response_format": {"type": "text"}, "some_later_field": {"x": 1}}),
+        );
+        assert_eq!(usual.status, 200, "{usual:?}");
+        let usage = &usual.json()["usage"];
+        assert_eq!(
+            usage["total_tokens"],
+            json!(usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap())
+        );
+        // What would not be done is refused by the field's name.
+        for (field, value) in [
+            ("n", json!(2)),
+            ("tool_choice", json!("required")),
+            ("response_format", json!({"type": "json_object"})),
+            ("logprobs", json!(true)),
+        ] {
+            let got = ask(&world.agent, json!({field: value}));
+            assert_eq!((got.status, got.code().as_str()), (400, "validation_error"), "{field}: {got:?}");
+            assert!(
+                got.json()["errors"][0]["field"].as_str().unwrap().starts_with(&format!("/{field}")),
+                "{got:?}"
+            );
+            assert_eq!(got.json()["error"]["param"], got.json()["errors"][0]["field"], "{got:?}");
+        }
+        let models = server.as_key(key, "GET", "/api/v1/models", None).json();
+        assert!(
+            models["data"].as_array().unwrap().iter().any(|it| it["id"] == world.agent.as_str()),
+            "{models}"
+        );
+        let one = server.as_key(key, "GET", &format!("/api/v1/models/{}", world.agent), None).json();
+        assert_eq!((&one["object"], one["id"].as_str()), (&json!("model"), Some(world.agent.as_str())));
+        let foreign = server.as_key(key, "GET", &format!("/api/v1/models/{}", world.other_agent), None);
+        assert_eq!((foreign.status, foreign.json()["error"]["code"].as_str()), (404, Some("not_found")));
         assert_eq!(
             ask(&world.agent, json!({"messages": [{"role": "assistant", "content": "Hm"}]})).status,
             400
         );
         let nobody = server.send("POST", "/api/v1/chat/completions", &[], Some(&json!({})));
         assert_eq!(nobody.json()["error"]["code"], "missing_credential");
-        // Charged twice, kept never.
+        // What was answered is charged, and kept never.
         let items = server.as_key(key, "GET", "/api/v1/billing/usage/items", None).json();
-        assert_eq!(items["data"].as_array().map(Vec::len), Some(2), "{items}");
+        assert_eq!(items["data"].as_array().map(Vec::len), Some(3), "{items}");
     }
 }
 
