@@ -1,5 +1,5 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test torture lint run web demo screenshots browser bench fuzz compiler postgres faketime proxies
+.PHONY: test generators torture lint run web demo screenshots browser bench fuzz compiler postgres faketime proxies
 
 test: compiler postgres faketime proxies browser web lint
 	cargo test --workspace --locked
@@ -7,6 +7,16 @@ test: compiler postgres faketime proxies browser web lint
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
 	cd tests/clients && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/clients/requirements.txt tests/clients/run.py
+	cd tests/generators && ../../tools/node npm ci --no-audit --no-fund
+	tools/node tools/python tests/generators/requirements.txt tests/generators/run.py
+
+# The clients that openapi-generator writes from the served document, for Python, TypeScript and Rust. It needs Java, and takes a few
+# minutes; the other generators are part of `make test`.
+generators: compiler web
+	@tools/install java default-jre-headless
+	cargo build --locked -p flowyte-server
+	cd tests/generators && ../../tools/node npm ci --no-audit --no-fund
+	tools/node tools/python tests/generators/requirements-java.txt tests/generators/run.py --java
 
 # One minute of everything that hostile callers do at once, with figures: on a machine that does nothing else.
 torture: compiler
