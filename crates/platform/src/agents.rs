@@ -3,9 +3,11 @@
 use crate::knowledge::{self, Stock};
 use crate::skills;
 use flowyte_core::Timestamp;
-use flowyte_core::id::{AgentId, AgentVersionId, OrganizationId};
+use flowyte_core::id::{AgentId, AgentVersionId, Id, OrganizationId};
+use flowyte_store::args;
 use flowyte_store::audit::Deed;
 use flowyte_store::db::id;
+use flowyte_store::walk::{Found, Position, Search, Window};
 use flowyte_store::{By, Claim, Mode, Once, Page, Row, Store, StoreError, Tx};
 use serde_json::{Map, Value, json};
 
@@ -171,6 +173,45 @@ async fn load_version(
 pub struct Agents<'s>(pub &'s dyn Store);
 
 impl Agents<'_> {
+    /// Agents that fit, newest first. `published`: whether channels serve a version of it.
+    pub async fn search(
+        &self,
+        organization: OrganizationId,
+        search: &Search,
+        published: Option<bool>,
+        window: Window,
+    ) -> Result<Found<Agent>, StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        let floor = tx
+            .floor(
+                organization,
+                &window,
+                search.is_some() || published.is_some(),
+                "SELECT id FROM agents WHERE organization_id = $1 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
+                Vec::new(),
+            )
+            .await?;
+        let mut args = args![
+            *organization.as_bytes(),
+            window.below(),
+            floor.map_or([0; 16], |it| it.id),
+            window.probe(),
+            published.map(i64::from),
+        ];
+        args.append(&mut search.args::<AgentId>());
+        let rows = tx
+            .all(
+                "SELECT * FROM agents WHERE organization_id = $1 AND id < $2 AND id >= $3 AND deleted_at IS NULL \
+                 AND (CAST($5 AS BIGINT) IS NULL OR CASE WHEN published_version_id IS NULL THEN 0 ELSE 1 END = $5) \
+                 AND (CAST($6 AS TEXT) IS NULL OR id = $7 OR LOWER(name) LIKE $6 ESCAPE '\\' OR name LIKE $8 ESCAPE '\\') \
+                 ORDER BY id DESC LIMIT $4",
+                args,
+            )
+            .await?;
+        let rows = rows.iter().map(agent).collect::<Result<_, _>>()?;
+        Ok(Found::new(rows, window.limit, floor, |it: &Agent| Position::of(*it.id.as_bytes())))
+    }
+
     /// Agents, newest first.
     pub async fn list(&self, organization: OrganizationId, page: Page) -> Result<Vec<Agent>, StoreError> {
         let mut tx = self.0.begin(Mode::Read).await?;

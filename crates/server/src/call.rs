@@ -18,7 +18,7 @@ use flowyte_core::{
     Timestamp,
 };
 use flowyte_store::labour::Turn;
-use flowyte_store::walk::{Found, Position};
+use flowyte_store::walk::{Found, Position, Search, Window};
 use flowyte_store::{Actor, By, Claim, Once, Page, Store};
 use http::Uri;
 use serde::de::DeserializeOwned;
@@ -220,9 +220,14 @@ impl Call {
         self.query.get_u32("limit").unwrap_or(20)
     }
 
-    /// Where in a list that is searched.
-    pub fn position(&self) -> Outcome<Option<Position>> {
-        Ok(self.cursor()?.map(Position::from_bytes))
+    /// Which page of a list that is searched.
+    pub fn window(&self) -> Outcome<Window> {
+        Ok(Window::new(self.cursor()?.map(Position::from_bytes), self.limit()))
+    }
+
+    /// The name that is searched for.
+    pub fn search(&self) -> Search {
+        Search::new(self.query.get("search"))
     }
 
     fn cursor<const N: usize>(&self) -> Outcome<Option<[u8; N]>> {

@@ -4,7 +4,8 @@ use crate::audit::{By, Deed};
 use crate::db::{Mode, Row, Store, Tx, id};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::keys::NewSecret;
-use crate::{Entity, Page, Revision, StoreError, args, list, tag, unchanged};
+use crate::walk::{Found, Position, Search, Window};
+use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
 use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{Environment, Timestamp};
@@ -22,6 +23,17 @@ pub struct IdentitySecret {
     pub sealed: Vec<u8>,
     /// Under which pepper.
     pub pepper: [u8; 8],
+}
+
+/// Which keys are listed. All of it must fit; what is absent always does.
+#[derive(Clone, Debug, Default)]
+pub struct PublishableKeyFilter {
+    /// Part of the name, or the whole id.
+    pub search: Search,
+    /// Whether it was revoked.
+    pub revoked: Option<bool>,
+    /// The world.
+    pub environment: Option<Environment>,
 }
 
 /// A key to mint.
@@ -237,22 +249,47 @@ impl dyn Store + '_ {
         Ok(Once::Fresh(row))
     }
 
-    /// Keys of an agent, newest first.
+    /// Keys of an agent that fit a filter, newest first.
     pub async fn publishable_keys(
         &self,
         organization: OrganizationId,
         agent: AgentId,
-        page: Page,
-    ) -> Result<Vec<PublishableKeyRow>, StoreError> {
+        filter: &PublishableKeyFilter,
+        window: Window,
+    ) -> Result<Found<PublishableKeyRow>, StoreError> {
         let mut tx = self.begin(Mode::Read).await?;
         tx.agent_is_there(organization, agent).await?;
-        let rows = tx
-            .all(
-                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
-                vec![id(organization), id(agent), page.before_bytes(), page.probe().into()],
+        let floor = tx
+            .floor(
+                organization,
+                &window,
+                filter.search.is_some() || filter.revoked.is_some() || filter.environment.is_some(),
+                "SELECT id FROM publishable_keys WHERE organization_id = $1 AND agent_id = $4 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
+                args![*agent.as_bytes()],
             )
             .await?;
-        rows.iter().map(read).collect()
+        let mut args = args![
+            *organization.as_bytes(),
+            *agent.as_bytes(),
+            window.below(),
+            floor.map_or([0; 16], |it| it.id),
+            window.probe(),
+            filter.revoked.map(i64::from),
+            filter.environment.map(Environment::as_str),
+        ];
+        args.append(&mut filter.search.args::<PublishableKeyId>());
+        let rows = tx
+            .all(
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id < $3 AND id >= $4 \
+                 AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \
+                 AND (CAST($7 AS TEXT) IS NULL OR environment = $7) \
+                 AND (CAST($8 AS TEXT) IS NULL OR id = $9 OR LOWER(name) LIKE $8 ESCAPE '\\' OR name LIKE $10 ESCAPE '\\') \
+                 ORDER BY id DESC LIMIT $5",
+                args,
+            )
+            .await?;
+        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Found::new(rows, window.limit, floor, |it: &PublishableKeyRow| Position::of(*it.id.as_bytes())))
     }
 
     /// One key of an agent; the newest active one where none is named.

@@ -2,6 +2,10 @@
 //! bounded number of rows. So no filter needs an index of its own, and no search costs more than its share, however long the list is;
 //! a page may then have fewer rows than asked for, even none, and still a next one.
 
+use crate::db::{Tx, Value};
+use crate::{StoreError, args};
+use flowyte_core::id::{Id, OrganizationId};
+
 /// Rows that one page passes at most.
 const MOST_PASSED: u32 = 20_000;
 
@@ -21,6 +25,60 @@ impl Window {
     pub fn new(after: Option<Position>, limit: u32) -> Self {
         Self { after, limit, most: MOST_PASSED }
     }
+
+    /// Of a list with the newest first: the id that its rows are below.
+    pub fn below(&self) -> [u8; 16] {
+        self.after.map_or([0xff; 16], |it| it.id)
+    }
+
+    /// Rows to ask for: one more than wanted shows whether there is a next page.
+    pub fn probe(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+}
+
+impl Tx {
+    /// Where a page of a list with the newest first ends early. `sql` answers the `id` of the row at offset `$3` among those of
+    /// organization `$1` below `$2`. Where nothing is `searched` for, as many rows are passed as are wanted.
+    pub async fn floor(
+        &mut self,
+        organization: OrganizationId,
+        window: &Window,
+        searched: bool,
+        sql: &'static str,
+        mut more: Vec<Value>,
+    ) -> Result<Option<Position>, StoreError> {
+        if !searched {
+            return Ok(None);
+        }
+        let mut args = args![*organization.as_bytes(), window.below(), i64::from(window.most) - 1];
+        args.append(&mut more);
+        self.opt(sql, args).await?.map(|row| Ok(Position::of(row.bytes("id")?))).transpose()
+    }
+}
+
+/// A part of a name to look for, or a whole id.
+#[derive(Clone, Debug, Default)]
+pub struct Search(Option<String>);
+
+impl Search {
+    /// For this text; nothing fits always.
+    pub fn new(text: Option<&str>) -> Self {
+        Self(text.map(str::to_owned))
+    }
+
+    /// Whether it is for anything.
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// For `(CAST($n AS TEXT) IS NULL OR id = $n+1 OR LOWER(name) LIKE $n ESCAPE '\' OR name LIKE $n+2 ESCAPE '\')`: the text in small
+    /// letters (of ASCII, which both databases know), the id, the text as it is.
+    pub fn args<I: Id>(&self) -> Vec<Value> {
+        let text = self.0.as_deref();
+        let id = text.and_then(I::parse).map_or([0; 16], |it| *it.as_bytes());
+        args![text.map(|it| containing(&it.to_lowercase())), id, text.map(containing)]
+    }
 }
 
 /// Where a page begins: after the row with this sort value and id.
@@ -33,6 +91,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// In a list that is sorted by id.
+    pub fn of(id: [u8; 16]) -> Self {
+        Self { value: 0, id }
+    }
+
     /// As it stands in a cursor.
     pub fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];

@@ -13,8 +13,8 @@ use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, Organizat
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
-use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyRow};
-use flowyte_store::walk::Window;
+use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
+use flowyte_store::walk::{Search, Window};
 use flowyte_store::{Actor, By, Claim, Follower, Mode, Once, Revision, Sqlite, State, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -297,6 +297,59 @@ async fn pages_are_newest_first_and_complete() {
         minted.reverse();
         let oldest = KeyFilter { sort: KeySort::Oldest, ..Default::default() };
         assert_eq!(keys(&store, organization, &oldest).await, minted);
+    })
+    .await;
+}
+
+/// However few rows a page may pass, a search finds the same.
+#[tokio::test]
+async fn a_search_finds_the_same_in_pages_of_any_size() {
+    on_both(|store| async move {
+        let (organization, _, _) = found(&store, "a@example.com").await;
+        let agent: AgentId = fresh();
+        let mut tx = store.begin(Mode::Write).await.unwrap();
+        tx.exec(
+            "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
+             VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
+            vec![id(agent), id(organization), NOW.into()],
+        )
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        for name in ["Shop 1", "Blog", "shop 2", "Shöp", "shop 3"] {
+            let new = NewPublishableKey {
+                id: fresh(),
+                name: name.into(),
+                environment: Environment::Live,
+                key_public: name.into(),
+                allowed_origins: vec!["https://shop.example".into()],
+                rate_limit_rpm: None,
+                identity: None,
+                secret: secret(),
+            };
+            let seal = |_: &PublishableKeyRow| vec![];
+            store.mint_publishable_key(organization, agent, &new, None, &by_at(NOW), &seal).await.unwrap();
+        }
+        for (search, fits) in [
+            (Some("SHOP"), &["shop 3", "shop 2", "Shop 1"][..]),
+            (Some("Shö"), &["Shöp"]),
+            (None, &["shop 3", "Shöp", "shop 2", "Blog", "Shop 1"]),
+        ] {
+            let filter = PublishableKeyFilter { search: Search::new(search), ..Default::default() };
+            for most in [1, 2, 3, 1000] {
+                let mut window = Window { most, ..Window::new(None, 2) };
+                let mut seen = Vec::new();
+                loop {
+                    let page = store.publishable_keys(organization, agent, &filter, window).await.unwrap();
+                    seen.extend(page.rows.into_iter().map(|it| it.name));
+                    window.after = page.next;
+                    if page.next.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(seen, fits, "{search:?} in {most} rows");
+            }
+        }
     })
     .await;
 }
@@ -729,7 +782,7 @@ async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
     let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
     restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
     let members =
-        restored.members(organization, flowyte_store::Page { limit: 10, before: None }).await.unwrap();
+        restored.members(organization, &Search::default(), None, Window::new(None, 10)).await.unwrap().rows;
     let owners: Vec<_> = members.iter().map(|it| (it.email.as_str(), it.role)).collect();
     assert_eq!(owners, [("b@example.com", Role::Owner)]);
 }

@@ -49,9 +49,10 @@ fn draft(call: &Call) -> (Option<String>, Map<String, Value>) {
 
 /// Agents, newest first.
 pub async fn list(call: Call) -> Outcome<Answer> {
-    let page = call.page()?;
-    let rows = Agents(call.store()).list(call.organization()?, page).await?;
-    call.list(page, rows, |agent| *agent.id.as_bytes(), render)
+    let published = call.query.get("status").map(|it| it == "published");
+    let (organization, window) = (call.organization()?, call.window()?);
+    let found = Agents(call.store()).search(organization, &call.search(), published, window).await?;
+    call.found(&found, render)
 }
 
 /// A new agent, as a draft.

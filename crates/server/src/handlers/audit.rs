@@ -34,6 +34,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     let filter = AuditFilter {
         actor: text("actor"),
         action: text("action"),
+        target: text("target"),
         from: call.query_instant("from")?,
         to: call.query_instant("to")?,
     };

@@ -13,7 +13,6 @@ use flowyte_core::{
 };
 use flowyte_store::StoreError;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecretKey, SecretKeyChange, SecretKeyRow};
-use flowyte_store::walk::Window;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -98,9 +97,8 @@ pub async fn list(call: Call) -> Outcome<Answer> {
             _ => KeySort::Newest,
         },
     };
-    let (organization, after) = (call.organization()?, call.position()?);
-    let found =
-        call.store().secret_keys(organization, &filter, Window::new(after, call.limit()), call.now).await?;
+    let (organization, window) = (call.organization()?, call.window()?);
+    let found = call.store().secret_keys(organization, &filter, window, call.now).await?;
     call.found(&found, |row| render(&call, row))
 }
 
@@ -479,7 +477,10 @@ fn expiry(call: &Call, asked: Option<&str>, max_ttl_days: Option<u32>, require: 
     match max_ttl_days {
         Some(most) if at > call.now.plus(i64::from(most) * DAY) => Err(Problem::body(
             "/expiresAt",
-            format!("may be at most {most} days ahead, says the organization's key policy"),
+            format!(
+                "may be at most {most} {} ahead, says the organization's key policy",
+                if most == 1 { "day" } else { "days" }
+            ),
         )),
         _ => Ok(at),
     }

@@ -127,9 +127,10 @@ pub async fn update(call: Call) -> Outcome<Answer> {
 
 /// Members with their roles.
 pub async fn members(call: Call) -> Outcome<Answer> {
-    let page = call.page()?;
-    let rows = call.store().members(call.organization()?, page).await?;
-    call.list(page, rows, |row| *row.id.as_bytes(), member)
+    let role = call.query.get("role").and_then(Role::parse);
+    let (organization, window) = (call.organization()?, call.window()?);
+    let found = call.store().members(organization, &call.search(), role, window).await?;
+    call.found(&found, member)
 }
 
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use flowyte_core::time::SECOND;
 use flowyte_core::{CredentialKind, Environment, Origin};
 use flowyte_store::StoreError;
 use flowyte_store::publishable::{
-    IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyRow,
+    IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyFilter, PublishableKeyRow,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -76,9 +76,14 @@ fn origins(texts: &[String], environment: Environment) -> Outcome<Vec<String>> {
 
 /// Keys of an agent.
 pub async fn list(call: Call) -> Outcome<Answer> {
-    let page = call.page()?;
-    let rows = call.store().publishable_keys(call.organization()?, call.id("agentId")?, page).await?;
-    call.list(page, rows, |row| *row.id.as_bytes(), render)
+    let filter = PublishableKeyFilter {
+        search: call.search(),
+        revoked: call.query.get("status").map(|it| it == "revoked"),
+        environment: call.query.get("env").and_then(Environment::parse),
+    };
+    let (organization, window) = (call.organization()?, call.window()?);
+    let found = call.store().publishable_keys(organization, call.id("agentId")?, &filter, window).await?;
+    call.found(&found, render)
 }
 
 #[derive(Deserialize)]

@@ -1291,6 +1291,79 @@ fn keys_are_searched_and_their_pages_belong_to_the_search() {
     }
 }
 
+/// Rows: TX-14.
+#[test]
+fn agents_publishable_keys_members_and_events_are_searched() {
+    for world in worlds(&[]) {
+        let server = &world.server;
+        let post = |path: &str, body: Value| {
+            let got = server.as_member(&world.owner, "POST", path, Some(&body));
+            assert_eq!(got.status, 201, "{}", got.body);
+            text(&got.data()["id"])
+        };
+        let desk = post("/api/v1/agents", json!({"name": "Needle 100%"}));
+        let keys = format!("/api/v1/agents/{desk}/publishable-keys");
+        for n in 0..3 {
+            post("/api/v1/agents", json!({"name": format!("Needle {n}")}));
+            post(
+                &keys,
+                json!({"name": format!("Needle {n}"), "env": "live", "allowedOrigins": ["https://shop.example"]}),
+            );
+        }
+        let list = |path: &str| server.as_member(&world.owner, "GET", path, None);
+        let names = |path: &str| -> Vec<String> {
+            list(path).data().as_array().unwrap().iter().map(|it| text(&it["name"])).collect()
+        };
+        assert_eq!(
+            names("/api/v1/agents?search=NEEDLE"),
+            ["Needle 2", "Needle 1", "Needle 0", "Needle 100%"]
+        );
+        assert_eq!(names("/api/v1/agents?search=0%25"), ["Needle 100%"]);
+        assert_eq!(names(&format!("/api/v1/agents?search={desk}")), ["Needle 100%"]);
+        assert_eq!(names("/api/v1/agents?search=needle&status=published"), [""; 0]);
+        assert_eq!(
+            server.as_member(&world.owner, "POST", &format!("/api/v1/agents/{desk}/publish"), None).status,
+            201
+        );
+        assert_eq!(names("/api/v1/agents?search=needle&status=published"), ["Needle 100%"]);
+        assert_eq!(names(&format!("{keys}?search=needle%201")), ["Needle 1"]);
+        assert_eq!(names(&format!("{keys}?env=test")), [""; 0]);
+        let last = list(&format!("{keys}?limit=1")).data()[0].clone();
+        let path = format!("{keys}/{}", text(&last["id"]));
+        assert_eq!(server.as_member(&world.owner, "DELETE", &path, None).status, 200);
+        assert_eq!(names(&format!("{keys}?status=revoked")), ["Needle 2"]);
+        assert_eq!(names(&format!("{keys}?status=active&env=live")), ["Needle 1", "Needle 0"]);
+        let me = server.as_member(&world.owner, "GET", "/api/v1/auth/session", None).data()["user"].clone();
+        let (name, email) = (text(&me["name"]), text(&me["email"]).replace('@', "%40"));
+        assert!(names("/api/v1/members?role=owner").contains(&name));
+        assert!(names(&format!("/api/v1/members?search={email}")).contains(&name));
+        assert!(!names("/api/v1/members?role=viewer").contains(&name));
+        assert_eq!(names("/api/v1/members?search=%25"), [""; 0]);
+        // Pages belong to their search, and go through all of it.
+        let first = list("/api/v1/agents?search=needle&limit=3").json();
+        let cursor = text(&first["pagination"]["nextCursor"]);
+        assert_eq!(names(&format!("/api/v1/agents?search=needle&limit=3&cursor={cursor}")), ["Needle 100%"]);
+        assert_eq!(
+            answer(&list(&format!("/api/v1/agents?search=need&cursor={cursor}"))),
+            refused(400, "validation_error")
+        );
+        for bad in ["/api/v1/agents?status=gone", "/api/v1/members?role=king", "/api/v1/members?search="] {
+            assert_eq!(answer(&list(bad)), refused(400, "validation_error"), "{bad}");
+        }
+        assert_eq!(answer(&list(&format!("{keys}?status=expired"))), refused(400, "validation_error"));
+        // What was done to one thing, behind what was done to others since.
+        let events = |query: &str| -> Vec<String> {
+            let got = list(&format!("/api/v1/audit-events?target={desk}{query}")).data();
+            got.as_array().unwrap().iter().map(|it| text(&it["action"])).collect()
+        };
+        assert_eq!(events(""), ["agent.published", "agent.created"]);
+        assert_eq!(events("&action=agent.created"), ["agent.created"]);
+        let others =
+            server.as_member(&world.other_owner, "GET", &format!("/api/v1/audit-events?target={desk}"), None);
+        assert_eq!(others.data(), json!([]));
+    }
+}
+
 #[test]
 fn an_agent_through_its_life() {
     for world in worlds(&[]) {
