@@ -21,6 +21,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("site/style.css");
 const DOCS_SCRIPT: &str = include_str!("site/docs.js");
+const DOCS_STYLE: &str = include_str!("site/docs.css");
 const LLMS: &str = include_str!("site/llms.md");
 
 /// The dashboard as `make run` built it. Without Node it is not there, and plain pages say what to call instead.
@@ -140,6 +141,7 @@ fn document(app: &App, path: &str) -> Option<Answer> {
         "/docs/init.js" => {
             Some(asset("text/javascript; charset=utf-8", Bytes::from_static(DOCS_SCRIPT.as_bytes())))
         }
+        "/docs/page.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(DOCS_STYLE.as_bytes()))),
         "/docs/swagger-ui-bundle.js" => Some(asset("text/javascript; charset=utf-8", swagger()?.0.clone())),
         "/docs/swagger-ui.css" => Some(asset("text/css; charset=utf-8", swagger()?.1.clone())),
         "/style.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
@@ -224,7 +226,7 @@ fn recover(app: &App) -> String {
 
 fn docs() -> String {
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-     <title>API reference · Flowyte</title><link rel=\"stylesheet\" href=\"/docs/swagger-ui.css\"></head>\n<body><div class=\"swagger-ui\"><div class=\"wrapper\">\
+     <title>API reference · Flowyte</title><link rel=\"stylesheet\" href=\"/docs/swagger-ui.css\"><link rel=\"stylesheet\" href=\"/docs/page.css\"></head>\n<body><div class=\"swagger-ui\"><div class=\"wrapper\">\
      <div class=\"info\" id=\"who\" role=\"status\"></div></div></div><div id=\"docs\">\
      <noscript>The reference needs JavaScript; <a href=\"/api/v1/openapi.json\">the OpenAPI document</a> does not.</noscript></div>\
      <script src=\"/docs/swagger-ui-bundle.js\"></script><script src=\"/docs/init.js\"></script></body></html>\n"

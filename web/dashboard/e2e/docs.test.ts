@@ -40,6 +40,18 @@ describe('the reference page', () => {
     const operation = page.locator('#operations-identity-whoami');
     await operation.getByRole('button', { name: 'Try it out' }).click();
     assert.equal((await whoami(page)).kind, 'session');
+    // Another tab goes to another organization: nothing is called there under the name of this one.
+    const went = (to: 'there' | 'back') =>
+      page.evaluate(async (where) => {
+        const ask = async (path: string, body: object) => ((await (await fetch(`/api/v1${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json()) as { data: { id: string; organizations: { id: string; name: string }[] } }).data;
+        const id = where === 'there' ? (await ask('/organizations', { name: 'Beta' })).id : ((await (await fetch('/api/v1/auth/session')).json()) as { data: { organizations: { id: string; name: string }[] } }).data.organizations.find((it) => it.name === 'Alpha')?.id;
+        await ask('/auth/session/organization', { organizationId: id });
+      }, to);
+    await went('there');
+    const refused = page.waitForResponse((it) => it.url().endsWith('/api/v1/whoami'));
+    await operation.getByRole('button', { name: 'Execute' }).click();
+    assert.equal((await refused).status(), 409);
+    await went('back');
     await page.getByRole('button', { name: 'Authorize' }).first().click();
     const dialog = page.locator('.modal-ux');
     await dialog.getByText('never one that a backend depends on').waitFor();

@@ -141,9 +141,14 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
         assert!(!page.body.contains("src=\"http"), "{path} loads from another host");
     }
-    for path in
-        ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/init.js", "/style.css", "/llms.txt"]
-    {
+    for path in [
+        "/docs/swagger-ui-bundle.js",
+        "/docs/swagger-ui.css",
+        "/docs/page.css",
+        "/docs/init.js",
+        "/style.css",
+        "/llms.txt",
+    ] {
         assert_eq!(server.send("GET", path, &[], None).status, 200, "{path}");
     }
     let refused = server.send("POST", "/docs", &[], None);
