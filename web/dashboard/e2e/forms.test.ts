@@ -301,6 +301,12 @@ describe('forms and dialogs', { concurrency: false }, () => {
           .filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 1 && /auto|scroll/.test(getComputedStyle(it).overflowX))
           .map((it) => `${it.tagName} ${it.className} ${it.getAttribute('aria-label') ?? ''} ${it.scrollWidth} > ${it.clientWidth}`),
       );
+      // The preview of the widget, whose inside can't be measured, would be cut off by its page.
+      const preview = ada.locator('flowyte-widget');
+      if ((await preview.count()) > 0) {
+        const [box, room] = [await preview.boundingBox(), await preview.locator('..').boundingBox()];
+        if (!box || !room || box.width > room.width + 1) found.push(`${where}: the preview, ${box?.width} > ${room?.width}`);
+      }
       const page = await scrolled();
       if (page > 0) found.push(`${where}: the page, by ${page}`);
       found.push(...parts.map((it) => `${where}: ${it}`));
@@ -320,11 +326,87 @@ describe('forms and dialogs', { concurrency: false }, () => {
       await ada.setViewportSize({ width: 360, height: 700 });
       await wide(`${path} at 360`);
     }
+    // The server's own pages: refusals, and the reference with an operation open.
+    for (const [path, there] of [['errors', 'Refusals'], ['errors/verification_unavailable', ''], ['docs#/apikeys/mintApiKey', 'Parameters']] as const) {
+      await ada.goto('about:blank');
+      await ada.goto(`${product.url}/${path}`);
+      await ada.getByRole('heading', { name: there }).first().waitFor();
+      for (const width of [360, 390, 640]) {
+        await ada.setViewportSize({ width, height: 700 });
+        const page = await scrolled();
+        if (page > 0) found.push(`${path} at ${width}: the page, by ${page}`);
+      }
+    }
     await ada.setViewportSize({ width: 1280, height: 720 });
     assert.deepEqual(found, []);
   });
 
+  it('shows a conversation whole, however long it was', async () => {
+    const [agent] = await asked<{ id: string }[]>(ada, 'GET', '/agents');
+    const talk = await asked<{ id: string }>(ada, 'POST', '/chat/sessions', { agentId: agent?.id });
+    for (let n = 1; n <= 12; n += 1) {
+      await ada.evaluate(([id, content]) => fetch(`/api/v1/chat/sessions/${id}/messages`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ content }) }).then((it) => it.text()), [talk.id, `Question number ${n}`] as const);
+    }
+    const [conversation] = await asked<{ id: string }[]>(ada, 'GET', '/conversations');
+    await ada.goto(`${product.url}/conversations/${conversation?.id}`);
+    await ada.getByRole('region', { name: 'Transcript' }).getByText('Question number 12').waitFor();
+    assert.ok((await ada.getByRole('region', { name: 'Receipt' }).locator('summary').count()) > 20);
+  });
+
+  it('changes of a skill and of the widget only what was changed', async () => {
+    const agent = await asked<{ id: string }>(ada, 'POST', '/agents', { name: 'Two hands' });
+    const skill = await asked<{ id: string }>(ada, 'POST', `/agents/${agent.id}/skills`, { name: 'Stop', description: 'Stops.', skillType: 'builtin', executionConfig: { action: 'end_call' } });
+    await ada.goto(`${product.url}/agents/${agent.id}`);
+    await ada.getByRole('region', { name: 'Skills' }).getByRole('button', { name: 'Change' }).click();
+    await dialog().getByLabel('Description').fill('Stops at once.');
+    await asked(ada, 'PATCH', `/agents/${agent.id}/skills/${skill.id}`, { requiresConfirmation: true });
+    await dialog().getByRole('button', { name: 'Save' }).click();
+    await ada.getByRole('dialog').waitFor({ state: 'detached' });
+    const [now] = await asked<{ description: string; requiresConfirmation: boolean }[]>(ada, 'GET', `/agents/${agent.id}/skills`);
+    assert.deepEqual([now?.description, now?.requiresConfirmation], ['Stops at once.', true]);
+    // Somebody else gives the widget a colour: the page shows it, takes it for no text of its own, and does not undo it.
+    await asked(ada, 'PUT', `/agents/${agent.id}/widget`, { theme: { primaryColor: '#123456' }, copy: {}, behavior: {} });
+    const widget = ada.getByRole('region', { name: 'Widget' });
+    for (let tries = 0; (await widget.getByLabel('Colour').inputValue()) !== '#123456'; tries += 1) {
+      assert.ok(tries < 100, 'the colour does not come');
+      await ada.evaluate(() => window.dispatchEvent(new Event('visibilitychange')));
+      await ada.waitForTimeout(100);
+    }
+    assert.equal(await widget.getByText('Not saved yet').count(), 0);
+    await widget.getByLabel('Title').fill('Ask us');
+    await widget.getByRole('button', { name: 'Save the widget' }).click();
+    await widget.getByText('Saved', { exact: true }).waitFor();
+    const looks = await asked<{ theme: object; copy: object }>(ada, 'GET', `/agents/${agent.id}/widget`);
+    assert.deepEqual([looks.theme, looks.copy], [{ primaryColor: '#123456' }, { title: 'Ask us' }]);
+  });
+
   it('says where loading or saving failed, and tries again, without a network too', async () => {
+    // The session itself: no page can be shown, which is no reason to sign in again.
+    await ada.route('**/api/v1/auth/session', (route) => route.abort());
+    await ada.goto(`${product.url}/members`);
+    await ada.getByRole('heading', { name: 'This page could not be loaded' }).waitFor();
+    await ada.unroute('**/api/v1/auth/session');
+    await ada.getByRole('button', { name: 'Try again' }).click();
+    await ada.getByRole('heading', { name: 'Members', level: 1 }).waitFor();
+    assert.ok(wrong.splice(0).every((it) => it.includes('can’t be reached')), 'only the failure that was made');
+    // An answer that can't be asked for, or breaks off: said in words, and the question is still there.
+    const [agent] = await asked<{ id: string }[]>(ada, 'GET', '/agents');
+    await ada.goto(`${product.url}/agents/${agent?.id}`);
+    const simulator = ada.getByRole('region', { name: 'Simulator' });
+    const half = 'event: user_utterance\ndata: {"text":"Are you there?"}\n\n';
+    for (const [answer, said] of [[undefined, /can’t be reached/], [half, /connection was lost/]] as const) {
+      await ada.route('**/simulate', (route) => (answer ? route.fulfill({ contentType: 'text/event-stream', body: answer }) : route.abort()), { times: 1 });
+      await simulator.getByLabel('Message').fill('Are you there?');
+      await simulator.getByRole('button', { name: 'Say it' }).click();
+      await simulator.getByText(said).waitFor();
+      assert.equal(await simulator.getByLabel('Message').inputValue(), 'Are you there?');
+    }
+    await ada.route('**/api/v1/openapi.json', (route) => route.abort());
+    await ada.goto(`${product.url}/reference`);
+    await ada.getByText(/can’t be reached/).waitFor();
+    await ada.unroute('**/api/v1/openapi.json');
+    await ada.getByRole('button', { name: 'Try again' }).click();
+    await ada.getByRole('row', { name: /\blistAgents\b/ }).waitFor();
     let broken = true;
     await ada.route(/\/api\/v1\/api-keys(\?|$)/, (route) => (broken && route.request().method() === 'GET' ? route.abort() : route.continue()));
     await ada.goto(`${product.url}/developer`);

@@ -99,7 +99,7 @@ await shoot('conversation');
 await page.goto(`${product.url}/developer`);
 await mintMany(page, 1000);
 await page.reload();
-await page.getByText('worker 0001').waitFor();
+await page.getByText('worker 1000').waitFor();
 await page.setViewportSize({ width: 1280, height: 860 });
 await page.screenshot({ path: join(folder, 'developer-thousand.png') });
 await browser.close();

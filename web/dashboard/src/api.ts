@@ -1,5 +1,6 @@
 // The public API, through a client whose types are generated from the contract. The session cookie is the credential.
 import createClient from 'openapi-fetch';
+import { events } from '../../widget/src/widget';
 import type { components, paths } from './contract';
 
 export type Schemas = components['schemas'];
@@ -65,25 +66,28 @@ export function onElsewhere(act: () => void): void {
   whenElsewhere = act;
 }
 
+/** Whether something was refused because the session is in another organization than the page. */
+export const isElsewhere = (error: unknown): boolean => error instanceof Refusal && error.problem.code === 'conflict' && error.problem.organizationId !== undefined;
+
 type Body = { success: boolean; data?: unknown; pagination?: Schemas['Pagination'] };
 type Answer = { data?: Body; error?: unknown; response: Response };
 /** What stands in `data`; nothing where an answer only says that it is done. */
 type Of<A extends Answer> = NonNullable<A['data']> extends { data: infer T } ? T : null;
 
 async function settle(asked: Promise<Answer>): Promise<Body> {
-  let answer: Answer;
-  try {
-    answer = await asked;
-  } catch {
-    throw new Refusal(made('The server can’t be reached, so nothing was done that is known of. Check the connection and try again.'));
-  }
+  const answer = await asked.catch(unreached);
   if (answer.response.ok && answer.data !== undefined) return answer.data;
   const problem = answer.error as Problem | undefined;
   const said = problem && typeof problem === 'object' && 'code' in problem ? problem : made('The server answered something unexpected.');
   if (answer.response.status === 401 && said.code !== 'login_failed' && said.code !== 'invalid_credential') whenSignedOut();
   if (answer.response.status === 401 && said.code === 'invalid_credential' && !answer.response.url.includes('/auth/')) whenSignedOut();
-  if (said.code === 'conflict' && said.organizationId !== undefined) whenElsewhere();
-  throw new Refusal(said);
+  const refusal = new Refusal(said);
+  if (isElsewhere(refusal)) whenElsewhere();
+  throw refusal;
+}
+
+function unreached(): never {
+  throw new Refusal(made('The server can’t be reached, so nothing was done that is known of. Check the connection and try again.'));
 }
 
 function made(detail: string): Problem {
@@ -95,11 +99,20 @@ export async function ask<A extends Answer>(asked: Promise<A>): Promise<Of<A>> {
   return (await settle(asked)).data as Of<A>;
 }
 
-/** The body of a call that answers in events, once it is known not to be refused. */
-export async function stream(asked: Promise<{ data?: unknown; error?: unknown; response: Response }>): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const answer = await asked;
+/** What a call tells in events, up to `done`. A refusal is thrown, and so is an answer that breaks off. */
+export async function* told(asked: Promise<{ data?: unknown; error?: unknown; response: Response }>): AsyncGenerator<{ name: string; data: unknown }> {
+  const answer = await asked.catch(unreached);
   if (!answer.response.ok) await settle(Promise.resolve({ ...answer, data: undefined }));
-  return answer.data as ReadableStream<Uint8Array<ArrayBuffer>>;
+  try {
+    for await (const event of events(answer.data as ReadableStream<Uint8Array<ArrayBuffer>>)) {
+      if (event.name === 'error') throw new Refusal(event.data as Problem);
+      if (event.name === 'done') return;
+      yield event;
+    }
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+  }
+  throw new Refusal(made('The connection was lost before the answer was complete. Try again.'));
 }
 
 /** One page of a list, and where the next begins. */
@@ -127,4 +140,11 @@ export async function all<T>(more: (cursor: string | undefined) => Promise<{ ite
     cursor = next;
   }
   return rows;
+}
+
+/** The contract itself, which is no operation of it. */
+export async function contractDocument(): Promise<unknown> {
+  const response = await fetch('/api/v1/openapi.json').catch(unreached);
+  if (!response.ok) throw new Refusal(made('The server answered something unexpected.'));
+  return response.json();
 }

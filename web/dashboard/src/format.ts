@@ -32,6 +32,12 @@ export function date(at: string, now = Date.now()): string {
   return Math.abs(instant.getTime() - now) < 2 * DAY ? minute.format(instant) : day.format(instant);
 }
 
+/** Midnight of a day in the reader's zone, and `later` milliseconds, for the API; empty where the text is no day. */
+export function midnight(day: string, later = 0): string {
+  const instant = new Date(`${day}T00:00`);
+  return /^\d{4}-\d\d-\d\d$/.test(day) && !Number.isNaN(instant.getTime()) ? new Date(instant.getTime() + later).toISOString() : '';
+}
+
 /** The instant in full, in the reader's zone. */
 export function full(at: string): string {
   return exact.format(new Date(at));

@@ -3,7 +3,7 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, redirect } from '@tanstack/react-router';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { onElsewhere } from './api';
+import { Refusal, onElsewhere } from './api';
 import { AgentPage, AgentsPage } from './pages/agents';
 import { AnalyticsPage } from './pages/analytics';
 import { AuditPage } from './pages/audit';
@@ -33,7 +33,8 @@ const inside = createRoute({
   beforeLoad: async ({ location }) => {
     try {
       await queries.query({ ...session, staleTime: 'static' });
-    } catch {
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.problem.status !== 401) throw error;
       redirect({ to: '/signin', search: location.href === '/' ? {} : { next: location.href }, throw: true });
     }
   },

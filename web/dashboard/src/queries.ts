@@ -1,9 +1,10 @@
 // What the pages read, by name, so that a change can say what it made old. Whatever belongs to an organization is kept under its id
 // and asked for in its name, so that nothing of one is ever shown under another's.
 import { MutationCache, QueryClient, infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
-import { Refusal, all, api, ask, asking, page, type ApiKey, type Client, type Page } from './api';
+import { Refusal, all, api, ask, asking, contractDocument, page, type ApiKey, type Client, type Page, type Session } from './api';
 import type { paths } from './contract';
 import type { Document } from './contract-document';
+import { isHeld } from './held';
 
 declare const organizationId: unique symbol;
 type OrganizationId = string & { readonly [organizationId]: true };
@@ -36,7 +37,20 @@ export const queries = new QueryClient({
   },
 });
 
-export const session = queryOptions({ queryKey: ['everybody', 'session'], queryFn: () => ask(api.GET('/auth/session')), staleTime: 60_000 });
+/** `elsewhere`: the organization that another tab has gone to, while this page stays where something on it is not saved. */
+type Known = Session & { elsewhere?: Session['organization'] };
+
+const SESSION: Key = ['everybody', 'session'];
+
+export const session = queryOptions({
+  queryKey: SESSION,
+  queryFn: async (): Promise<Known> => {
+    const now = await ask(api.GET('/auth/session'));
+    const before = queries.getQueryData<Known>(SESSION);
+    return before && before.organization.id !== now.organization.id && isHeld() ? { ...before, elsewhere: now.organization } : now;
+  },
+  staleTime: 60_000,
+});
 
 /** The organization that the session is in, as far as this tab knows. */
 function organization(): OrganizationId {
@@ -97,18 +111,19 @@ export const usage = (id: string) => mine(['keys', 'one', id, 'usage'], (api) =>
 export const advice = (id: string) => mine(['keys', 'one', id, 'advice'], (api) => ask(api.GET('/api-keys/{id}/scope-advice', { params: { path: { id } } })));
 
 /** What was lately done with a key. */
-export const keyTrail = (id: string) =>
-  mine(['keys', 'one', id, 'trail'], async (api) => {
-    const { items } = await page(api.GET('/audit-events', { params: { query: { limit: 100 } } }));
-    return items.filter((it) => it.target.id === id);
-  });
+export const keyTrail = (id: string) => mine(['keys', 'one', id, 'trail'], (api) => page(api.GET('/audit-events', { params: { query: { target: id, limit: 20 } } })));
 
 export const agents = () => mine(['agents'], (api) => all((cursor) => page(api.GET('/agents', { params: { query: rows(cursor) } }))));
+
+type AgentFilter = Omit<NonNullable<paths['/agents']['get']['parameters']['query']>, 'limit' | 'cursor'>;
+
+export const agentsFound = (filter: AgentFilter) =>
+  pagesOfMine(['agents', 'list', filter], (api, cursor) => page(api.GET('/agents', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
 
 export const agent = (id: string) => mine(['agents', id], (api) => ask(api.GET('/agents/{id}', { params: { path: { id } } })));
 
 export const versions = (id: string) =>
-  mine(['agents', id, 'versions'], (api) => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { limit: 100 } } })));
+  pagesOfMine(['agents', id, 'versions'], (api, cursor) => page(api.GET('/agents/{id}/versions', { params: { path: { id }, query: { ...rows(cursor), limit: 20 } } })));
 
 /** What the draft of this number changes of a version. */
 export const difference = (id: string, versionId: string, draft: number) =>
@@ -116,14 +131,21 @@ export const difference = (id: string, versionId: string, draft: number) =>
     ask(api.GET('/agents/{id}/versions/{versionId}/diff', { params: { path: { id, versionId } } })),
   );
 
-export const publishableKeys = (agentId: string) =>
-  mine(['agents', agentId, 'publishable-keys'], (api) =>
-    all((cursor) => page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: rows(cursor) } }))),
+type PublishableKeyFilter = Omit<NonNullable<paths['/agents/{agentId}/publishable-keys']['get']['parameters']['query']>, 'limit' | 'cursor'>;
+
+export const publishableKeys = (agentId: string, filter: PublishableKeyFilter) =>
+  pagesOfMine(['agents', agentId, 'publishable-keys', filter], (api, cursor) =>
+    page(api.GET('/agents/{agentId}/publishable-keys', { params: { path: { agentId }, query: { ...rows(cursor), limit: 50, ...filter } } })),
   );
 
 export const widget = (agentId: string) => mine(['agents', agentId, 'widget'], (api) => ask(api.GET('/agents/{agentId}/widget', { params: { path: { agentId } } })));
 
 export const members = () => mine(['members'], (api) => all((cursor) => page(api.GET('/members', { params: { query: rows(cursor) } }))));
+
+type MemberFilter = Omit<NonNullable<paths['/members']['get']['parameters']['query']>, 'limit' | 'cursor'>;
+
+export const membersFound = (filter: MemberFilter) =>
+  pagesOfMine(['members', 'list', filter], (api, cursor) => page(api.GET('/members', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
 
 export const invites = () => mine(['invites'], (api) => all((cursor) => page(api.GET('/invites', { params: { query: rows(cursor) } }))));
 
@@ -131,7 +153,7 @@ export const sessions = () => mine(['sessions'], (api) => page(api.GET('/auth/se
 
 export const reference = queryOptions({
   queryKey: ['everybody', 'reference'],
-  queryFn: async () => (await (await fetch('/api/v1/openapi.json')).json()) as Document,
+  queryFn: async () => (await contractDocument()) as Document,
   staleTime: Infinity,
 });
 
@@ -161,16 +183,20 @@ type ConversationFilter = Omit<NonNullable<paths['/conversations']['get']['param
 export const conversations = (filter: ConversationFilter) =>
   pagesOfMine(['conversations', 'list', filter], (api, cursor) => page(api.GET('/conversations', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
 
-type AuditFilter = Omit<NonNullable<paths['/audit-events']['get']['parameters']['query']>, 'limit' | 'cursor'>;
+export type AuditFilter = Omit<NonNullable<paths['/audit-events']['get']['parameters']['query']>, 'limit' | 'cursor'>;
 
 export const auditEvents = (filter: AuditFilter) =>
   pagesOfMine(['audit', filter], (api, cursor) => page(api.GET('/audit-events', { params: { query: { ...rows(cursor), limit: 50, ...filter } } })));
 
 export const conversation = (id: string) => mine(['conversations', id], (api) => ask(api.GET('/conversations/{id}', { params: { path: { id } } })));
 
-export const transcript = (id: string) => mine(['conversations', id, 'transcript'], (api) => ask(api.GET('/conversations/{id}/transcript', { params: { path: { id } } })));
+export const transcript = (id: string) =>
+  mine(['conversations', id, 'transcript'], (api) =>
+    all((cursor) => page(api.GET('/conversations/{id}/transcript', { params: { path: { id }, query: rows(cursor) } }))),
+  );
 
-export const receipt = (id: string) => mine(['conversations', id, 'receipt'], (api) => ask(api.GET('/conversations/{id}/receipt', { params: { path: { id } } })));
+export const receipt = (id: string) =>
+  mine(['conversations', id, 'receipt'], (api) => all((cursor) => page(api.GET('/conversations/{id}/receipt', { params: { path: { id }, query: rows(cursor) } }))));
 
 export type Environment = 'live' | 'test';
 

@@ -4,6 +4,7 @@ import { useBlocker } from '@tanstack/react-router';
 import { useEffect, useId, useLayoutEffect, useRef, useState, useSyncExternalStore, type CSSProperties, type ReactNode, type SubmitEvent } from 'react';
 import { Refusal, type Schemas } from './api';
 import { ago, asShown, count, date, full } from './format';
+import { hold } from './held';
 
 const everyHalfMinute = (act: () => void) => {
   const timer = setInterval(act, 30_000);
@@ -182,7 +183,7 @@ export function Text({ label, hint, error, value, onChange, ...rest }: TextProps
 }
 
 /** Looks for what is typed, as soon as typing pauses. `value`: what is looked for now, which Back may change. */
-export function SearchField({ value, placeholder, onSearch }: { value: string; placeholder: string; onSearch: (text: string) => void }) {
+export function SearchField({ label = 'Search', value, placeholder, onSearch }: { label?: string; value: string; placeholder: string; onSearch: (text: string) => void }) {
   const [typed, setTyped] = useState(value);
   const [sent, setSent] = useState(value);
   const [seen, setSeen] = useState(value);
@@ -195,7 +196,7 @@ export function SearchField({ value, placeholder, onSearch }: { value: string; p
     }
   }
   return (
-    <Field label="Search">
+    <Field label={label}>
       {(props) => (
         <input
           {...props}
@@ -215,6 +216,38 @@ export function SearchField({ value, placeholder, onSearch }: { value: string; p
         />
       )}
     </Field>
+  );
+}
+
+type ChoiceProps = { label: string; value: string; onChange: (value: string) => void; options: [value: string, text: string][] };
+
+export function Choice({ label, value, onChange, options }: ChoiceProps) {
+  return (
+    <Field label={label}>
+      {(props) => (
+        <select {...props} value={value} onChange={(event) => { onChange(event.target.value); }}>
+          {options.map(([it, text]) => (
+            <option key={it} value={it}>
+              {text}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+type MoreProps = { of: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown }; what: string };
+
+/** The next rows of a list, below those that are there. */
+export function More({ of, what }: MoreProps) {
+  if (!of.hasNextPage) return null;
+  return (
+    <div className="actions">
+      <button type="button" disabled={of.isFetchingNextPage} onClick={() => { of.fetchNextPage(); }}>
+        {of.isFetchingNextPage ? 'Loading…' : what}
+      </button>
+    </div>
   );
 }
 
@@ -253,8 +286,14 @@ export function Question({ title, children, stay, leave, onStay, onLeave }: Ques
   );
 }
 
-/** While it is there, the page is left by link, Back, reload or closing only after a question. */
+/** While it is there, the page is left by link, Back, reload or closing only after a question, and follows no other tab. */
 export function Guard({ title, stay, leave, children }: { title: string; stay: string; leave: string; children: ReactNode }) {
+  useEffect(() => {
+    const release = hold();
+    return () => {
+      release();
+    };
+  }, []);
   const blocked = useBlocker({ shouldBlockFn: ({ current, next }) => current.pathname !== next.pathname, enableBeforeUnload: true, withResolver: true });
   if (blocked.status !== 'blocked') return null;
   return (

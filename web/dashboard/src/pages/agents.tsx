@@ -1,11 +1,11 @@
 // Agents: a draft to edit, and versions that serve.
-import { useMutation, useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
-import { useParam } from '../address';
+import { useParam, useQueryFields } from '../address';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
-import { agent as agentQuery, agents, difference, holds, own, queries, session, versions as versionsQuery } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, Table, Text, Time, Trouble, Unsaved } from '../ui';
+import { agent as agentQuery, agentsFound, difference, holds, own, queries, session, versions as versionsQuery } from '../queries';
+import { Actions, Badge, Choice, Confirm, Dialog, Empty, Failure, Field, Form, Heading, Loading, More, Notice, SearchField, Table, Text, Time, Trouble, Unsaved } from '../ui';
 import { Knowledge } from './knowledge';
 import { Failed } from './missing';
 import { PublishableKeys } from './publishable';
@@ -17,9 +17,15 @@ function State({ of }: { of: Agent }) {
   return <Badge tone={of.status === 'published' ? 'good' : 'plain'}>{of.status}</Badge>;
 }
 
+const STATUSES = ['draft', 'published'] as const;
+
 export function AgentsPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(agents());
+  const [{ search, status: named }, set] = useQueryFields('search', 'status');
+  const status = STATUSES.find((it) => it === named) ?? '';
+  const list = useInfiniteQuery(agentsFound({ ...(search ? { search } : {}), ...(status ? { status } : {}) }));
+  const rows = list.data?.pages.flatMap((it) => it.items) ?? [];
+  const filtered = search !== '' || status !== '';
   const navigate = useNavigate();
   const [making, setMaking] = useState(false);
   const [name, setName] = useState('');
@@ -41,16 +47,23 @@ export function AgentsPage() {
         )}
       </Heading>
       <section className="card" aria-label="Agents">
+        {(filtered || rows.length > 0) && (
+          <div className="toolbar" role="search">
+            <SearchField value={search} placeholder="Part of a name, or id" onSearch={(text) => { set({ search: text }, true); }} />
+            <Choice label="Status" value={status} onChange={(value) => { set({ status: value }); }} options={[['', 'Any'], ['draft', 'Draft'], ['published', 'Published']]} />
+          </div>
+        )}
         <Failure of={[list]} />
         {list.isPending && <Loading />}
-        {list.data?.length === 0 && (
+        {list.isSuccess && rows.length === 0 && filtered && <Empty title="No agent fits the search" />}
+        {list.isSuccess && rows.length === 0 && !filtered && (
           <Empty title="No agents yet">
             <p>An agent greets and answers your customers, on your site or over the API.</p>
           </Empty>
         )}
-        {list.data && list.data.length > 0 && (
+        {rows.length > 0 && (
           <Table label="Table of agents" columns={['Name', 'Status', 'Draft', 'Changed', 'Created by']}>
-            {list.data.map((it) => (
+            {rows.map((it) => (
               <tr key={it.id}>
                 <td className="name">
                   <Link to="/agents/$agentId" params={{ agentId: it.id }}>
@@ -69,6 +82,7 @@ export function AgentsPage() {
             ))}
           </Table>
         )}
+        <More of={list} what="Older agents" />
       </section>
       {making && (
         <Dialog title="New agent" onClose={() => setMaking(false)}>
@@ -85,6 +99,7 @@ export function AgentsPage() {
 
 function refresh(id: string): void {
   void queries.invalidateQueries({ queryKey: own('agents'), exact: true });
+  void queries.invalidateQueries({ queryKey: own('agents', 'list') });
   void queries.invalidateQueries({ queryKey: own('agents', id) });
 }
 
@@ -266,7 +281,8 @@ function DraftForm({ of, draft, may }: { of: Agent; draft: Draft; may: boolean }
 }
 
 function Versions({ of, may }: { of: Agent; may: boolean }) {
-  const list = useQuery(versionsQuery(of.id));
+  const list = useInfiniteQuery(versionsQuery(of.id));
+  const rows = list.data?.pages.flatMap((it) => it.items) ?? [];
   const [compared, setCompared] = useState<Schemas['AgentVersion']>();
   const [back, setBack] = useState<Schemas['AgentVersion']>();
   return (
@@ -274,8 +290,8 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
       <h2>Published versions</h2>
       <Failure of={[list]} />
       {list.isPending && <Loading />}
-      {list.data?.items.length === 0 && <Empty title="Never published" />}
-      {list.data?.items.map((it) => (
+      {list.isSuccess && rows.length === 0 && <Empty title="Never published" />}
+      {rows.map((it) => (
         <div key={it.id} className="heading">
           <div>
             Version {it.version} {it.id === of.publishedVersionId && <Badge tone="good">serving</Badge>}
@@ -295,6 +311,7 @@ function Versions({ of, may }: { of: Agent; may: boolean }) {
           </div>
         </div>
       ))}
+      <More of={list} what="Older versions" />
       {back && (
         <Confirm
           title={`Serve version ${back.version}`}

@@ -3,9 +3,9 @@ import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useQueryFields } from '../address';
 import { api, ask, page, type Schemas } from '../api';
-import { count } from '../format';
-import { auditEvents, holds, members, session } from '../queries';
-import { Empty, Failure, Field, Heading, Loading, Notice, Table, Text, Time } from '../ui';
+import { count, midnight } from '../format';
+import { auditEvents, holds, members, session, type AuditFilter } from '../queries';
+import { Empty, Failure, Field, Heading, Loading, More, Notice, Table, Text, Time } from '../ui';
 
 const ACTIONS = [
   'setup.completed', 'session.started', 'session.ended', 'login.failed', 'api_key.minted', 'api_key.changed', 'api_key.rotated', 'api_key.revoked',
@@ -15,18 +15,13 @@ const ACTIONS = [
 ];
 
 export function AuditPage() {
-  const [{ action, actor, from, to }, set] = useQueryFields('action', 'actor', 'from', 'to');
+  const [{ action, actor, target, from, to }, set] = useQueryFields('action', 'actor', 'target', 'from', 'to');
   const [saved, setSaved] = useState(0);
   const { data: me } = useQuery(session);
   const people = useQuery({ ...members(), enabled: holds(me, 'members:read') });
-  // Days of the viewer's zone; the last one counts whole.
-  const midnight = (day: string, later: number) => new Date(new Date(`${day}T00:00`).getTime() + later).toISOString();
-  const filter = {
-    ...(action ? { action } : {}),
-    ...(actor ? { actor } : {}),
-    ...(from ? { from: midnight(from, 0) } : {}),
-    ...(to ? { to: midnight(to, 86_400_000 - 1) } : {}),
-  };
+  // The last day counts whole.
+  const wanted = { action, actor, target, from: midnight(from), to: midnight(to, 86_400_000 - 1) };
+  const filter: AuditFilter = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== ''));
   const events = useInfiniteQuery(auditEvents(filter));
   const verify = useMutation({ mutationFn: () => ask(api.GET('/audit-events/verify')) });
   const save = useMutation({
@@ -97,9 +92,19 @@ export function AuditPage() {
               )}
             </Field>
           )}
-          <Text label="From" type="date" value={from} onChange={(value) => { set({ from: value }); }} />
-          <Text label="To" type="date" value={to} onChange={(value) => { set({ to: value }); }} />
+          <Text label="From" type="date" value={from} onChange={(value) => { set({ from: value }, true); }} />
+          <Text label="To" type="date" value={to} onChange={(value) => { set({ to: value }, true); }} />
         </div>
+        {target && (
+          <div className="actions">
+            <span>
+              Only what was done to <code>{target}</code>
+            </span>
+            <button type="button" onClick={() => { set({ target: '' }); }}>
+              Show everything
+            </button>
+          </div>
+        )}
         <Failure of={[events, people]} />
         {events.isPending && <Loading rows={6} />}
         {events.isSuccess && rows.length === 0 && <Empty title="No event fits" />}
@@ -121,13 +126,7 @@ export function AuditPage() {
             ))}
           </Table>
         )}
-        {events.hasNextPage && (
-          <div className="actions">
-            <button type="button" disabled={events.isFetchingNextPage} onClick={() => void events.fetchNextPage()}>
-              {events.isFetchingNextPage ? 'Loading…' : 'Older events'}
-            </button>
-          </div>
-        )}
+        <More of={events} what="Older events" />
       </section>
     </>
   );

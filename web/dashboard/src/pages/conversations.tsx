@@ -5,7 +5,7 @@ import { useParam, useQueryFields } from '../address';
 import type { Schemas } from '../api';
 import { duration } from '../format';
 import { agents, conversation, conversations, holds, receipt, session, transcript } from '../queries';
-import { Badge, Empty, Failure, Field, Heading, Loading, SearchField, Table, Time } from '../ui';
+import { Badge, Empty, Failure, Field, Heading, Loading, More, SearchField, Table, Time } from '../ui';
 import { Failed } from './missing';
 
 type Conversation = Schemas['Conversation'];
@@ -91,13 +91,7 @@ export function ConversationsPage() {
             ))}
           </Table>
         )}
-        {list.hasNextPage && (
-          <div className="actions">
-            <button type="button" disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-              {list.isFetchingNextPage ? 'Loading…' : 'Older conversations'}
-            </button>
-          </div>
-        )}
+        <More of={list} what="Older conversations" />
       </section>
     </>
   );

@@ -4,16 +4,15 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useQueryFields } from '../address';
 import { Refusal, api, ask, type ApiKey } from '../api';
-import { count, isNear } from '../format';
+import { count, isNear, midnight } from '../format';
 import { holds, key as keyQuery, keys, members, own, queries, scopes as scopesQuery, session, type KeyFilter } from '../queries';
-import { Actions, Badge, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, SearchField, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Choice, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, SearchField, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
 
 type Filter = Record<'search' | 'status' | 'env' | 'createdBy' | 'scope' | 'unusedSince' | 'expiringBefore' | 'sort' | 'cursor', string>;
 
-/** The filter as the API takes it. Days begin at midnight of the viewer's zone. */
+/** The filter as the API takes it. */
 function asked({ status, env, sort, unusedSince, expiringBefore, ...texts }: Filter): KeyFilter {
-  const day = (text: string) => (text === '' ? '' : new Date(`${text}T00:00`).toISOString());
-  const all = { ...texts, status, env, sort, unusedSince: day(unusedSince), expiringBefore: day(expiringBefore) };
+  const all = { ...texts, status, env, sort, unusedSince: midnight(unusedSince), expiringBefore: midnight(expiringBefore) };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ''));
 }
 
@@ -134,24 +133,6 @@ function Keys({ of }: { of: ApiKey[] }) {
   );
 }
 
-type Choice = { label: string; value: string; onChange: (value: string) => void; options: [value: string, text: string][] };
-
-function Choice({ label, value, onChange, options }: Choice) {
-  return (
-    <Field label={label}>
-      {(props) => (
-        <select {...props} value={value} onChange={(event) => { onChange(event.target.value); }}>
-          {options.map(([it, text]) => (
-            <option key={it} value={it}>
-              {text}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
-  );
-}
-
 function KeyFilters({ filter, onChange }: { filter: Filter; onChange: (next: Partial<Filter>, replace?: boolean) => void }) {
   const { data: me } = useQuery(session);
   const people = useQuery({ ...members(), enabled: holds(me, 'members:read') });
@@ -167,13 +148,14 @@ function KeyFilters({ filter, onChange }: { filter: Filter; onChange: (next: Par
       </div>
       <details open={more || undefined}>
         <summary>More filters</summary>
+        <Failure of={[table, people]} />
         <div className="toolbar">
           <Choice label="Holds the scope" value={filter.scope} onChange={(scope) => { onChange({ scope }); }} options={[['', 'Any'], ...scopes]} />
           {people.data && (
             <Choice label="Created by" value={filter.createdBy} onChange={(createdBy) => { onChange({ createdBy }); }} options={[['', 'Anybody'], ...people.data.map((it): [string, string] => [it.userId, it.name])]} />
           )}
-          <Text label="Not used since" type="date" value={filter.unusedSince} onChange={(unusedSince) => { onChange({ unusedSince }); }} />
-          <Text label="Expires before" type="date" value={filter.expiringBefore} onChange={(expiringBefore) => { onChange({ expiringBefore }); }} />
+          <Text label="Not used since" type="date" value={filter.unusedSince} onChange={(unusedSince) => { onChange({ unusedSince }, true); }} />
+          <Text label="Expires before" type="date" value={filter.expiringBefore} onChange={(expiringBefore) => { onChange({ expiringBefore }, true); }} />
           <Choice label="Order" value={filter.sort} onChange={(sort) => { onChange({ sort }); }} options={[['', 'Newest first'], ['createdAt', 'Oldest first'], ['expiresAt', 'Expiring soonest first']]} />
         </div>
       </details>

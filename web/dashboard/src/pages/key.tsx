@@ -363,12 +363,19 @@ function Trail({ id }: { id: string }) {
     <section className="card" aria-label="Audit trail">
       <h2>Lately done with it</h2>
       <Failure of={[trail]} />
-      {trail.data?.length === 0 && <p className="quiet">Nothing among the organization’s newest 100 events.</p>}
-      {trail.data?.map((it) => (
+      {trail.isPending && <Loading rows={2} />}
+      {trail.data?.items.map((it) => (
         <div key={it.id}>
           <code>{it.action}</code> by {it.actor.name || it.actor.kind} <Time at={it.at} />
         </div>
       ))}
+      {trail.data?.next && (
+        <p>
+          <Link to="/audit" search={{ target: id }}>
+            All of it in the audit log
+          </Link>
+        </p>
+      )}
     </section>
   );
 }

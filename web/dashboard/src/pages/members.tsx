@@ -1,11 +1,12 @@
 // Members, their roles, and invites.
-import { useMutation, useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
+import { useQueryFields } from '../address';
 import { Refusal, api, ask, type Schemas } from '../api';
 import { ifMatch } from '../changes';
-import { holds, invites, members, own, queries, session } from '../queries';
+import { holds, invites, membersFound, own, queries, session } from '../queries';
 import { RecoveryLink } from './recovery';
-import { Actions, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, Notice, ShownOnce, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Choice, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Heading, Loading, More, Notice, SearchField, ShownOnce, Table, Text, Time, Trouble } from '../ui';
 
 const ROLES: [Schemas['Role'], string][] = [
   ['viewer', 'Viewer: reads'],
@@ -16,7 +17,10 @@ const ROLES: [Schemas['Role'], string][] = [
 
 export function MembersPage() {
   const { data: me } = useQuery(session);
-  const list = useQuery(members());
+  const [{ search, role: named }, set] = useQueryFields('search', 'role');
+  const role = ROLES.find(([it]) => it === named)?.[0] ?? '';
+  const list = useInfiniteQuery(membersFound({ ...(search ? { search } : {}), ...(role ? { role } : {}) }));
+  const rows = list.data?.pages.flatMap((it) => it.items) ?? [];
   const open = useQuery(invites());
   const [inviting, setInviting] = useState(false);
   const [invited, setInvited] = useState<Schemas['Invite']>();
@@ -36,58 +40,66 @@ export function MembersPage() {
         )}
       </Heading>
       <section className="card" aria-label="Members">
+        <div className="toolbar" role="search">
+          <SearchField value={search} placeholder="Part of a name or e-mail address, or id" onSearch={(text) => { set({ search: text }, true); }} />
+          <Choice label="Role" value={role} onChange={(value) => { set({ role: value }); }} options={[['', 'Any'], ...ROLES.map(([it]): [string, string] => [it, it])]} />
+        </div>
         <Failure of={[list]} />
         {list.isPending && <Loading />}
-        <Table label="Table of members" columns={['Name', 'E-mail', 'Role', 'Last seen', 'Joined']} actions>
-          {list.data?.map((it) => {
-            const mayChange = may && (owner || it.role !== 'owner');
-            return (
-              <tr key={it.id}>
-                <td className="name">
-                  {it.name} {it.userId === me?.user.id && <span className="quiet">(you)</span>}
-                </td>
-                <td>{it.email}</td>
-                <td>
-                  {mayChange ? (
-                    <select
-                      aria-label={`Role of ${it.name}`}
-                      value={it.role}
-                      onChange={(event) => setChanging({ of: it, role: event.target.value as Schemas['Role'] })}
-                    >
-                      {ROLES.filter(([role]) => owner || role !== 'owner').map(([role]) => (
-                        <option key={role} value={role}>
-                          {role}
-                        </option>
-                      ))}
-                    </select>
-                  ) : (
-                    it.role
-                  )}
-                </td>
-                <td>
-                  <Time at={it.lastSeenAt} />
-                </td>
-                <td>
-                  <Time at={it.joinedAt} />
-                </td>
-                <td>
-                  {mayChange && (
-                    <div className="actions">
-                      {owner && it.userId !== me.user.id && (
-                        <button type="button" onClick={() => setRecovering(it)}>
-                          Recovery link
+        {list.isSuccess && rows.length === 0 && <Empty title="No member fits the search" />}
+        {rows.length > 0 && (
+          <Table label="Table of members" columns={['Name', 'E-mail', 'Role', 'Last seen', 'Joined']} actions>
+            {rows.map((it) => {
+              const mayChange = may && (owner || it.role !== 'owner');
+              return (
+                <tr key={it.id}>
+                  <td className="name">
+                    {it.name} {it.userId === me?.user.id && <span className="quiet">(you)</span>}
+                  </td>
+                  <td>{it.email}</td>
+                  <td>
+                    {mayChange ? (
+                      <select
+                        aria-label={`Role of ${it.name}`}
+                        value={it.role}
+                        onChange={(event) => setChanging({ of: it, role: event.target.value as Schemas['Role'] })}
+                      >
+                        {ROLES.filter(([role]) => owner || role !== 'owner').map(([role]) => (
+                          <option key={role} value={role}>
+                            {role}
+                          </option>
+                        ))}
+                      </select>
+                    ) : (
+                      it.role
+                    )}
+                  </td>
+                  <td>
+                    <Time at={it.lastSeenAt} />
+                  </td>
+                  <td>
+                    <Time at={it.joinedAt} />
+                  </td>
+                  <td>
+                    {mayChange && (
+                      <div className="actions">
+                        {owner && it.userId !== me.user.id && (
+                          <button type="button" onClick={() => setRecovering(it)}>
+                            Recovery link
+                          </button>
+                        )}
+                        <button type="button" onClick={() => setRemoving(it)}>
+                          Remove
                         </button>
-                      )}
-                      <button type="button" onClick={() => setRemoving(it)}>
-                        Remove
-                      </button>
-                    </div>
-                  )}
-                </td>
-              </tr>
-            );
-          })}
-        </Table>
+                      </div>
+                    )}
+                  </td>
+                </tr>
+              );
+            })}
+          </Table>
+        )}
+        <More of={list} what="Older members" />
       </section>
       <section className="card" aria-label="Invites">
         <h2>Open invites</h2>

@@ -1,6 +1,6 @@
 // Where there is nothing to show: unknown addresses, things that do not exist, and pages that break. Each keeps the way on.
 import { useQuery } from '@tanstack/react-query';
-import { Link, type ErrorComponentProps } from '@tanstack/react-router';
+import { Link, useRouter, type ErrorComponentProps } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { Refusal } from '../api';
 import { session } from '../queries';
@@ -26,6 +26,20 @@ export function NotFound() {
 
 /** A page that failed while it was drawn. Nothing that was saved is affected. */
 export function Broken({ error, reset }: ErrorComponentProps) {
+  const router = useRouter();
+  const again = () => {
+    reset();
+    void router.invalidate();
+  };
+  // Not the dashboard's fault: what the page begins with could not be loaded.
+  if (error instanceof Refusal) {
+    return (
+      <>
+        <Heading title="This page could not be loaded" />
+        <Trouble error={error} again={again} />
+      </>
+    );
+  }
   return (
     <>
       <Heading title="This page could not be shown" />
@@ -35,7 +49,7 @@ export function Broken({ error, reset }: ErrorComponentProps) {
           <code>{error instanceof Error ? error.message : String(error)}</code>
         </p>
         <div className="actions">
-          <button type="button" className="primary" onClick={reset}>
+          <button type="button" className="primary" onClick={again}>
             Try again
           </button>
           <Link to="/developer">Go to the Developer page</Link>

@@ -111,6 +111,7 @@ function Buy({ onClose }: { onClose: () => void }) {
   const find = useMutation({
     mutationFn: () => page(api.GET('/numbers/search', { params: { query: { country, ...(area ? { areaCode: area } : {}) } } })),
   });
+  const unknown = area !== '' && !/^[0-9]{2,5}$/.test(area);
   const [wanted, setWanted] = useState<Offer>();
   const [bought, setBought] = useState<string>();
   return (
@@ -137,8 +138,8 @@ function Buy({ onClose }: { onClose: () => void }) {
                   </select>
                 )}
               </Field>
-              <Text label="Area code" value={area} onChange={setArea} maxLength={5} placeholder="202" />
-              <button type="submit" className="beside" disabled={find.isPending}>
+              <Text label="Area code" value={area} onChange={setArea} maxLength={5} placeholder="202" error={unknown ? 'Two to five digits.' : undefined} />
+              <button type="submit" className="beside" disabled={find.isPending || unknown}>
                 {find.isPending ? 'Looking…' : 'Search'}
               </button>
             </div>

@@ -1,14 +1,19 @@
 // The publishable keys of an agent: from which pages it may be talked to, and the line that brings it there.
-import { useMutation, useQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
+import { useQueryFields } from '../address';
 import { Refusal, api, ask, type Agent, type PublishableKey } from '../api';
 import { changes, ifMatch } from '../changes';
 import { originTrouble } from '../format';
 import { own, publishableKeys, queries } from '../queries';
-import { Actions, Badge, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Loading, Notice, Revoked, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Choice, Confirm, Copy, Dialog, Empty, Failure, Field, Form, Loading, More, Notice, Revoked, SearchField, ShownOnce, Status, Table, Text, Time, Trouble } from '../ui';
 
 export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) {
-  const list = useQuery(publishableKeys(agent.id));
+  const [{ key: search, keys: named }, set] = useQueryFields('key', 'keys');
+  const status = (['active', 'revoked'] as const).find((it) => it === named) ?? '';
+  const list = useInfiniteQuery(publishableKeys(agent.id, { ...(search ? { search } : {}), ...(status ? { status } : {}) }));
+  const rows = list.data?.pages.flatMap((it) => it.items) ?? [];
+  const filtered = search !== '' || status !== '';
   const [editing, setEditing] = useState<PublishableKey | 'new'>();
   const [embedding, setEmbedding] = useState<PublishableKey>();
   const [revoking, setRevoking] = useState<PublishableKey>();
@@ -28,12 +33,18 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
       </div>
       <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
       <Revoked effective={revoked?.effective} />
+      {(filtered || rows.length > 1) && (
+        <div className="toolbar" role="search">
+          <SearchField label="Find a publishable key" value={search} placeholder="Part of a name, or id" onSearch={(text) => { set({ key: text }, true); }} />
+          <Choice label="Status" value={status} onChange={(value) => { set({ keys: value }); }} options={[['', 'Any'], ['active', 'Active'], ['revoked', 'Revoked']]} />
+        </div>
+      )}
       <Failure of={[list]} />
       {list.isPending && <Loading />}
-      {list.data?.length === 0 && <Empty title="No publishable key yet" />}
-      {list.data && list.data.length > 0 && (
+      {list.isSuccess && rows.length === 0 && <Empty title={filtered ? 'No publishable key fits the search' : 'No publishable key yet'} />}
+      {rows.length > 0 && (
         <Table label="Table of publishable keys" columns={['Name', 'Origins', 'Status', 'Last used']} actions>
-          {list.data.map((it) => (
+          {rows.map((it) => (
             <tr key={it.id}>
               <td className="name">
                 {it.name} {it.env === 'test' && <Badge tone="plain">test</Badge>}
@@ -78,6 +89,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
           ))}
         </Table>
       )}
+      <More of={list} what="Older keys" />
       {editing && (
         <Edit
           agent={agent}

@@ -2,19 +2,23 @@
 import { useQuery } from '@tanstack/react-query';
 import { useMemo, useState } from 'react';
 import { operations, verdict, type Operation } from '../contract-document';
+import type { ApiKey } from '../api';
 import { holds, keys, reference, session } from '../queries';
-import { Badge, Empty, Failure, Field, Heading, Loading, Table } from '../ui';
+import { Badge, Empty, Failure, Field, Heading, Loading, SearchField, Table } from '../ui';
 
 const MINE = 'session';
 
 export function ReferencePage() {
   const { data: me } = useQuery(session);
-  const list = useQuery({ ...keys({ status: 'active' }), enabled: holds(me, 'keys:read') });
+  const [named, setNamed] = useState('');
+  const list = useQuery({ ...keys({ status: 'active', ...(named ? { search: named } : {}) }), enabled: holds(me, 'keys:read') });
   const document = useQuery(reference);
-  const [as, setAs] = useState(MINE);
+  const [key, setKey] = useState<ApiKey>();
   const [search, setSearch] = useState('');
+  // The one that was chosen stays while others are looked for.
+  const found = list.data?.items ?? [];
+  const choice = key && !found.some((it) => it.id === key.id) ? [key, ...found] : found;
   const all = useMemo(() => (document.data ? operations(document.data) : []), [document.data]);
-  const key = list.data?.items.find((it) => it.id === as);
   const scopes = key?.scopes ?? me?.scopes ?? [];
   const wanted = search.trim().toLowerCase();
   const shown = all.filter((it) => [it.id, it.path, it.summary, it.tag].some((text) => text.toLowerCase().includes(wanted)));
@@ -33,9 +37,9 @@ export function ReferencePage() {
         <div className="toolbar">
           <Field label="As">
             {(props) => (
-              <select {...props} value={as} onChange={(event) => setAs(event.target.value)}>
+              <select {...props} value={key?.id ?? MINE} onChange={(event) => setKey(choice.find((it) => it.id === event.target.value))}>
                 <option value={MINE}>My session ({me?.role})</option>
-                {list.data?.items.map((it) => (
+                {choice.map((it) => (
                   <option key={it.id} value={it.id}>
                     {it.name} (…{it.last4})
                   </option>
@@ -43,6 +47,7 @@ export function ReferencePage() {
               </select>
             )}
           </Field>
+          {(named !== '' || list.data?.next) && <SearchField label="Find a key" value={named} placeholder="Part of a name, last four, or id" onSearch={setNamed} />}
           <Field label="Search">{(props) => <input {...props} type="search" value={search} onChange={(event) => setSearch(event.target.value)} placeholder="Path, operation…" />}</Field>
         </div>
         {key && (

@@ -2,11 +2,12 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate } from '@tanstack/react-router';
 import { useEffect, useLayoutEffect, useRef, useState, type ReactNode } from 'react';
-import { Refusal, api, ask, onSignedOut, showOrganization } from '../api';
+import { Refusal, api, ask, isElsewhere, onSignedOut, showOrganization, type Session } from '../api';
+import { isHeld, useHeld } from '../held';
 import { holds, own, queries, session } from '../queries';
-import { tellTabs } from '../tabs';
+import { learnSession, tellTabs } from '../tabs';
 import { choose, theme } from '../theme';
-import { Actions, Dialog, Failure, Form, Text, Trouble } from '../ui';
+import { Actions, Dialog, Failure, Form, Question, Text, Trouble } from '../ui';
 import { SignInAgain } from './entry';
 
 const PAGES = [
@@ -47,6 +48,12 @@ export function Shell({ children }: { children?: ReactNode }) {
       tellTabs();
     },
   });
+  // Both take the page away, so they ask first where something on it would go with it.
+  const [wish, setWish] = useState<{ act: () => void }>();
+  const wished = (act: () => void) => {
+    if (isHeld()) setWish({ act });
+    else act();
+  };
   const organization = data?.organization.id;
   const before = useRef(organization);
   useLayoutEffect(() => {
@@ -92,7 +99,13 @@ export function Shell({ children }: { children?: ReactNode }) {
               id="organization"
               value={data.organization.id}
               disabled={change.isPending}
-              onChange={(event) => (event.target.value === '' ? setMaking(true) : change.mutate(event.target.value))}
+              onChange={(event) => {
+                const id = event.target.value;
+                wished(() => {
+                  if (id === '') setMaking(true);
+                  else change.mutate(id);
+                });
+              }}
             >
               {data.organizations.map((it) => (
                 <option key={it.id} value={it.id}>
@@ -121,7 +134,7 @@ export function Shell({ children }: { children?: ReactNode }) {
             <button type="button" onClick={() => setPassword(true)}>
               Password
             </button>
-            <button type="button" disabled={leave.isPending} onClick={() => leave.mutate()}>
+            <button type="button" disabled={leave.isPending} onClick={() => { wished(() => { leave.mutate(); }); }}>
               Sign out
             </button>
           </div>
@@ -138,9 +151,79 @@ export function Shell({ children }: { children?: ReactNode }) {
           }}
         />
       )}
+      {wish && (
+        <Question
+          title="Leave without saving?"
+          stay="Stay"
+          leave="Leave without saving"
+          onStay={() => {
+            setWish(undefined);
+          }}
+          onLeave={() => {
+            setWish(undefined);
+            wish.act();
+          }}
+        >
+          What you typed here is not saved.
+        </Question>
+      )}
+      {data.elsewhere && <Elsewhere of={data} to={data.elsewhere} onBack={(id) => change.mutateAsync(id)} />}
       {password && <ChangePassword onClose={() => setPassword(false)} />}
       {making && <NewOrganization onClose={() => setMaking(false)} onMade={(id) => change.mutate(id)} />}
     </div>
+  );
+}
+
+type ElsewhereProps = {
+  /** What the page shows. */
+  of: Session;
+  /** Where the session is. */
+  to: Session['organization'];
+  onBack: (organizationId: string) => Promise<unknown>;
+};
+
+/** Another tab went to another organization while something on this page is not saved: it stays, and says what can be done. */
+function Elsewhere({ of, to, onBack }: ElsewhereProps) {
+  const held = useHeld();
+  const [asking, setAsking] = useState(true);
+  // What is changed all the same is refused, and leads back to this question.
+  useEffect(() => {
+    const forget = queries.getMutationCache().subscribe(({ mutation }) => {
+      if (isElsewhere(mutation?.state.error)) setAsking(true);
+    });
+    return () => {
+      forget();
+    };
+  }, []);
+  useEffect(() => {
+    if (!held) learnSession();
+  }, [held]);
+  const back = useMutation({ mutationFn: () => onBack(of.organization.id), meta: { leaves: true } });
+  const follow = useMutation({
+    mutationFn: () => ask(api.GET('/auth/session')),
+    meta: { leaves: true },
+    onSuccess: (now) => queries.setQueryData(session.queryKey, now),
+  });
+  if (!asking || !held) return null;
+  const busy = back.isPending || follow.isPending;
+  return (
+    <Dialog title={`This page belongs to ${of.organization.name}`} onClose={() => { setAsking(false); }} light>
+      <p>
+        Another tab went to {to.name}. What is not saved on this page is still here, and can be saved in {of.organization.name} only.
+      </p>
+      <Trouble error={back.error ?? follow.error} />
+      <div className="actions">
+        <button type="button" className="primary" disabled={busy} onClick={() => { back.mutate(); }}>
+          Go back to {of.organization.name}
+        </button>
+        <button type="button" disabled={busy} onClick={() => { setAsking(false); }}>
+          Look at this page
+        </button>
+        <button type="button" className="danger" disabled={busy} onClick={() => { follow.mutate(); }}>
+          Go to {to.name}, and lose it
+        </button>
+      </div>
+    </Dialog>
   );
 }
 

@@ -1,7 +1,7 @@
 // Trying an agent beside its draft: what is said, and what happens in between. Nothing of it is kept; a model's answers are charged.
 import { useEffect, useRef, useState } from 'react';
-import { events, type Said } from '../../../widget/src/widget';
-import { Refusal, api, stream, type Agent, type Schemas } from '../api';
+import type { Said } from '../../../widget/src/widget';
+import { api, told, type Agent } from '../api';
 import { Empty, Field, Form, Text, Trouble } from '../ui';
 
 /** What a simulation tells, in its order. */
@@ -32,19 +32,19 @@ export function Simulator({ of }: { of: Agent }) {
     setError(undefined);
     const transcript = [...said, { role: 'user' as const, text: asked }];
     try {
-      const body = await stream(
-        api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: of.id } }, body: { mode: 'text', draftMode: !live, transcript }, parseAs: 'stream' }),
-      );
-      setText('');
-      for await (const { name, data } of events(body)) {
-        if (name === 'error') throw new Refusal(data as Schemas['Problem']);
-        if (name === 'done') break;
+      const answer = api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: of.id } }, body: { mode: 'text', draftMode: !live, transcript }, parseAs: 'stream' });
+      // What is written while it answers stays.
+      let heard = false;
+      for await (const { name, data } of told(answer)) {
+        if (!heard) setText('');
+        heard = true;
         const step = { name, data: data as Record<string, unknown> };
         setSteps((before) => [...before, step]);
         if (name === 'agent_message') setSaid([...transcript, { role: 'assistant', text: String(step.data['text']) }]);
       }
     } catch (caught) {
       setError(caught);
+      setText((now) => now || asked);
     } finally {
       setBusy(false);
     }

@@ -2,6 +2,7 @@
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Refusal, api, ask, type Agent, type Schemas } from '../api';
+import { changes } from '../changes';
 import { own, queries, skills, skillTypes } from '../queries';
 import { Actions, Badge, Confirm, Dialog, Empty, Failure, Field, Form, Loading, Table, Text, Trouble } from '../ui';
 
@@ -103,7 +104,8 @@ function read(text: string): object | undefined {
 
 const shown = (value: object) => JSON.stringify(value, null, 2);
 
-function Edit({ agent, of, onClose, onDone }: { agent: Agent; of: Skill | undefined; onClose: () => void; onDone: () => void }) {
+function Edit({ agent, of: asOpened, onClose, onDone }: { agent: Agent; of: Skill | undefined; onClose: () => void; onDone: () => void }) {
+  const [of] = useState(asOpened);
   const kinds = useQuery(skillTypes);
   const { headerNames, ...known } = of?.executionConfig ?? {};
   const [name, setName] = useState(of?.name ?? '');
@@ -119,12 +121,13 @@ function Edit({ agent, of, onClose, onDone }: { agent: Agent; of: Skill | undefi
   const untouched = of !== undefined && config === shown(known);
   const save = useMutation({
     mutationFn: (): Promise<unknown> => {
-      const body = { name, description, requiresConfirmation: asks, isEnabled: on, ...(takesParameters ? { parametersSchema: parametersSchema as Schemas['ParametersSchema'] } : {}) };
+      const all = { name, description, requiresConfirmation: asks, isEnabled: on, ...(takesParameters ? { parametersSchema: parametersSchema as Schemas['ParametersSchema'] } : {}) };
       // Header values can't be read back, so what was not touched is not sent.
       const how = untouched ? {} : { executionConfig: executionConfig as Schemas['ExecutionConfig'] };
-      return of
-        ? ask(api.PATCH('/agents/{agentId}/skills/{id}', { params: { path: { agentId: agent.id, id: of.id } }, body: { ...body, ...how } }))
-        : ask(api.POST('/agents/{agentId}/skills', { params: { path: { agentId: agent.id } }, body: { ...body, ...how, skillType: kind } }));
+      if (!of) return ask(api.POST('/agents/{agentId}/skills', { params: { path: { agentId: agent.id } }, body: { ...all, ...how, skillType: kind } }));
+      const body = { ...changes(of, all), ...how };
+      if (Object.keys(body).length === 0) return Promise.resolve();
+      return ask(api.PATCH('/agents/{agentId}/skills/{id}', { params: { path: { agentId: agent.id, id: of.id } }, body }));
     },
     onSuccess: onDone,
   });

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { Refusal, api, ask, type Schemas } from '../api';
 import { count, usd } from '../format';
 import { billingUsage, charges, holds, own, plans, queries, session, wallet } from '../queries';
-import { Actions, Badge, Confirm, Dialog, Empty, Failure, Form, Heading, Loading, Notice, Table, Text, Time, Trouble } from '../ui';
+import { Actions, Badge, Confirm, Dialog, Empty, Failure, Form, Heading, Loading, More, Notice, Table, Text, Time, Trouble } from '../ui';
 
 const renew = () => void queries.invalidateQueries({ queryKey: own('billing') });
 
@@ -207,13 +207,7 @@ function Items() {
           ))}
         </Table>
       )}
-      {items.hasNextPage && (
-        <div className="actions">
-          <button type="button" disabled={items.isFetchingNextPage} onClick={() => void items.fetchNextPage()}>
-            {items.isFetchingNextPage ? 'Loading…' : 'Older charges'}
-          </button>
-        </div>
-      )}
+      <More of={items} what="Older charges" />
     </section>
   );
 }

@@ -1,43 +1,47 @@
 // How an agent's widget looks and speaks, beside a preview that is the widget itself.
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
-import { Widget, events, type Bootstrap, type Channel, type Said } from '../../../widget/src/widget';
-import { Refusal, api, ask, stream, type Agent, type Schemas } from '../api';
+import { Widget, type Bootstrap, type Channel, type Said } from '../../../widget/src/widget';
+import { api, ask, told, type Agent, type Schemas } from '../api';
 import { queries, widget as widgetQuery } from '../queries';
 import { Failure, Form, Loading, Text, Trouble, Unsaved } from '../ui';
 
 export function WidgetLooks({ agent, may, mayTalk }: { agent: Agent; may: boolean; mayTalk: boolean }) {
   const looks = useQuery(widgetQuery(agent.id));
   if (!looks.data) return looks.error ? <Failure of={[looks]} /> : <Loading rows={2} />;
-  return <WidgetForm agent={agent} of={looks.data} may={may} mayTalk={mayTalk} />;
+  return <WidgetForm key={agent.id} agent={agent} of={looks.data} may={may} mayTalk={mayTalk} />;
 }
 
 function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Widget']; may: boolean; mayTalk: boolean }) {
   const word = (value: unknown) => (typeof value === 'string' ? value : '');
-  const [color, setColor] = useState(word(of.theme['primaryColor']));
-  const [title, setTitle] = useState(word(of.copy['title']));
-  const [open, setOpen] = useState(of.behavior['openOnLoad'] === true);
+  // Only what is changed here differs from what is saved, also where that was changed elsewhere meanwhile.
+  const [typed, setTyped] = useState<{ color?: string; title?: string; open?: boolean }>({});
+  const saved = { color: word(of.theme['primaryColor']), title: word(of.copy['title']), open: of.behavior['openOnLoad'] === true };
+  const { color, title, open } = { ...saved, ...typed };
   // What the API set besides stays; what is emptied here goes.
-  const looks = {
-    theme: replaced(of.theme, 'primaryColor', color),
-    copy: replaced(of.copy, 'title', title),
-    behavior: { ...of.behavior, openOnLoad: open },
-  };
-  const unsaved = color !== word(of.theme['primaryColor']) || title !== word(of.copy['title']) || open !== (of.behavior['openOnLoad'] === true);
+  const looksOf = (it: typeof saved) => ({
+    theme: replaced(of.theme, 'primaryColor', it.color),
+    copy: replaced(of.copy, 'title', it.title),
+    behavior: { ...of.behavior, openOnLoad: it.open },
+  });
+  const unsaved = color !== saved.color || title !== saved.title || open !== saved.open;
   const save = useMutation({
-    mutationFn: () => ask(api.PUT('/agents/{agentId}/widget', { params: { path: { agentId: agent.id } }, body: looks })),
-    onSuccess: (saved) => queries.setQueryData(widgetQuery(agent.id).queryKey, saved),
+    mutationFn: (sent: typeof typed) => ask(api.PUT('/agents/{agentId}/widget', { params: { path: { agentId: agent.id } }, body: looksOf({ ...saved, ...sent }) })),
+    onSuccess: (now, sent) => {
+      queries.setQueryData(widgetQuery(agent.id).queryKey, now);
+      setTyped((later) => (later === sent ? {} : later));
+    },
   });
   return (
     <section className="card" aria-label="Widget">
       <h2>Widget</h2>
       {may && unsaved && <Unsaved />}
       <div className="grid">
-        <Form busy={save.isPending} onSubmit={() => save.mutate()}>
-          <Text label="Title" value={title} onChange={setTitle} maxLength={100} hint="Empty: the agent’s name." />
-          <Text label="Colour" value={color} onChange={setColor} maxLength={20} placeholder="#0b57d0" hint="A hex code or a CSS colour name; white text stands on it." />
+        <Form busy={save.isPending} onSubmit={() => save.mutate(typed)}>
+          <Text label="Title" value={title} onChange={(text) => { setTyped({ ...typed, title: text }); }} maxLength={100} hint="Empty: the agent’s name." />
+          <Text label="Colour" value={color} onChange={(text) => { setTyped({ ...typed, color: text }); }} maxLength={20} placeholder="#0b57d0" hint="A hex code or a CSS colour name; white text stands on it." />
           <div className="check">
-            <input type="checkbox" id="open-on-load" checked={open} onChange={(event) => setOpen(event.target.checked)} />
+            <input type="checkbox" id="open-on-load" checked={open} onChange={(event) => { setTyped({ ...typed, open: event.target.checked }); }} />
             <label htmlFor="open-on-load">Open by itself when a page loads</label>
           </div>
           <Trouble error={save.error} />
@@ -50,7 +54,7 @@ function WidgetForm({ agent, of, may, mayTalk }: { agent: Agent; of: Schemas['Wi
             </div>
           )}
         </Form>
-        <Preview key={`${agent.id} ${agent.version}`} agent={agent} looks={looks} mayTalk={mayTalk} />
+        <Preview key={`${agent.id} ${agent.version}`} agent={agent} looks={looksOf({ color, title, open })} mayTalk={mayTalk} />
       </div>
     </section>
   );
@@ -87,11 +91,8 @@ class Draft implements Channel {
     const { greeting } = (await this.settings()).agentMeta;
     const greeted = greeting ? [{ role: 'assistant' as const, text: greeting }] : [];
     const transcript = [...greeted, ...this.said, { role: 'user' as const, text }];
-    const answer = await stream(
-      api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: this.agentId } }, body: { mode: 'text', draftMode: true, transcript }, parseAs: 'stream' }),
-    );
-    for await (const { name, data } of events(answer)) {
-      if (name === 'error') throw new Refusal(data as Schemas['Problem']);
+    const answer = api.POST('/agents/{agentId}/simulate', { params: { path: { agentId: this.agentId } }, body: { mode: 'text', draftMode: true, transcript }, parseAs: 'stream' });
+    for await (const { name, data } of told(answer)) {
       if (name === 'agent_message') {
         const reply = data as Omit<Said, 'role'>;
         this.said.push({ role: 'user', text }, { role: 'assistant', text: reply.text });
