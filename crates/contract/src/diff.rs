@@ -154,12 +154,12 @@ fn compare(old: &Side, old_index: usize, new: &Side, new_index: usize, changes: 
     );
     if was.query_credential != is.query_credential {
         changes
-            .add(was.query_credential.is_some(), "another query parameter, or none, carries the credential");
+            .add(was.query_credential.is_some(), "the query parameter that carries the credential has changed");
     }
     if was.agent_parameter != is.agent_parameter {
         changes.add(
             is.agent_parameter.is_some(),
-            "another parameter, or none, names the agent that the key must belong to",
+            "the parameter that names the agent which the key must belong to has changed",
         );
     }
     let (before, after) = (&old.checks[old_index], &new.checks[new_index]);

@@ -36,7 +36,7 @@ pub(crate) fn check(name: &str, member: &Node<'_>, path: &[String], findings: &m
     match OURS.iter().find(|(ours, _)| *ours == name) {
         None => {
             if let Some((ours, _)) = OURS.iter().find(|(ours, _)| similar(name, ours)) {
-                findings.error(&member.pointer, format!("unknown extension; `{ours}` is meant?"));
+                findings.error(&member.pointer, format!("unknown extension; did you mean `{ours}`?"));
             }
         }
         Some((_, home)) if !at_home(*home, path) => {

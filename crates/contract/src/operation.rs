@@ -262,7 +262,7 @@ impl<'d> Reader<'_, 'd> {
             }
         }
         for it in parameters.iter().filter(|it| it.place == "path" && !names.contains(&it.name)) {
-            findings.error(id, format!("path parameter `{}` does not stand in the path", quoted(it.name)));
+            findings.error(id, format!("path parameter `{}` is not in the path", quoted(it.name)));
         }
     }
 }

@@ -73,7 +73,7 @@ impl Budget {
     fn spend<E: Error>(&self, text: usize) -> Result<(), E> {
         for (purse, amount) in [(&self.values, 1), (&self.text, text)] {
             let left = purse.get().checked_sub(amount);
-            purse.set(left.ok_or_else(|| E::custom("more values or text than are taken, aliases expanded"))?);
+            purse.set(left.ok_or_else(|| E::custom("more values or text than are accepted, with aliases expanded"))?);
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         self.budget.spend(0)?;
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that JSON can't write"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that JSON can't express"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -167,7 +167,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             let value = access.next_value_seed(inner)?;
             if members.contains_key(&name) {
                 return Err(A::Error::custom(format_args!(
-                    "member `{}` stands twice in one object",
+                    "member `{}` appears twice in one object",
                     crate::field::quoted(&name)
                 )));
             }

@@ -259,7 +259,7 @@ fn what_is_wrong_is_named_with_its_place() {
         (
             "operationId: getThing",
             "operationId: getThing\n      x-reserve: true",
-            "x-reserve: unknown extension; `x-reserved` is meant?",
+            "x-reserve: unknown extension; did you mean `x-reserved`?",
         ),
         (
             "operationId: getThing",

@@ -86,7 +86,7 @@ fn each_fault_is_told_once_with_its_place() {
             "warning: readThing: no publishable_key can ever hold things:read",
         ),
         ("[{key: [things:read]}, {session: []}]", "key", "error: readThing: `security` must be a list"),
-        ("responses:", "x-fresh-sessions: true\n      responses:", "`x-fresh-session` is meant?"),
+        ("responses:", "x-fresh-sessions: true\n      responses:", "did you mean `x-fresh-session`?"),
         (
             "info:",
             "x-public: true\ninfo:",
@@ -198,7 +198,7 @@ fn a_schema_that_unfolds_without_measure_is_refused() {
 fn aliases_are_charged_like_what_they_stand_for() {
     let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(60));
     let told = lines(&text);
-    assert!(told[0].contains("than are taken, aliases expanded") || told[0].contains("budget"), "{told:?}");
+    assert!(told[0].contains("than are accepted, with aliases expanded") || told[0].contains("budget"), "{told:?}");
 }
 
 #[test]

@@ -261,7 +261,7 @@ pub fn present<'a>(
             .map(Some)
             .ok_or(Denial::InvalidCredential),
         (Field::None, _) if operation.is_public() => match in_query {
-            Some(_) => Err(Denial::MalformedRequest("A credential may not stand in a query string.")),
+            Some(_) => Err(Denial::MalformedRequest("A credential must not be sent in the query string.")),
             None => Ok(None),
         },
         (Field::None, Some(InQuery::Refused)) => Err(Denial::MissingCredential),

@@ -28,7 +28,7 @@ impl Ambiguity {
             Self::NotAbsolute => "The path must begin with a slash.",
             Self::DotSegment => "The path has a dot segment; write the path it stands for.",
             Self::EmptySegment => "The path has an empty segment; write single slashes.",
-            Self::RawByte => "The path has a character that may not stand in a path unescaped.",
+            Self::RawByte => "The path has a character that must be percent-encoded in a path.",
             Self::InvalidEscape => "The path has a percent sign without two hexadecimal digits.",
             Self::NeedlessEscape => "The path escapes a character that needs no escape; write it plainly.",
             Self::HiddenDelimiter => "The path escapes a delimiter or control character.",

@@ -498,7 +498,7 @@ pub fn report(agent: &Agent, knowledge: Stock) -> Report {
         warn("greeting", "There is no greeting; visitors get a plain one with the agent's name.");
     }
     if text("persona").is_empty() {
-        warn("persona", "There is no persona, so the agent has nothing to sound like.");
+        warn("persona", "There is no persona, so the agent has no character of its own.");
     }
     if texts("goals").is_empty() {
         warn("goals", "There are no goals, so the agent does not know what it is for.");

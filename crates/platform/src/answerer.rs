@@ -41,7 +41,7 @@ impl Question<'_> {
     }
 }
 
-/// What an answer leans on.
+/// A source that an answer is based on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Which.

@@ -1011,7 +1011,7 @@ impl Billing<'_> {
         let top_up = match load_top_up(&mut tx, notice.organization, notice.payment).await {
             // Not ours, or of a database that was since restored; the provider need not send it again.
             Err(StoreError::NotFound) => {
-                tracing::warn!(payment = %notice.payment, "a notice is about a payment that is not here");
+                tracing::warn!(payment = %notice.payment, "a payment notification names an unknown payment");
                 return Ok(());
             }
             found => found?,
@@ -1072,7 +1072,7 @@ impl Billing<'_> {
         let method: Option<String> = row.get("payment_method")?;
         if wanted.enabled && method.is_none() && self.payments.of(environment).needs_method() {
             return Err(StoreError::Conflict(
-                "Nothing was paid yet that could be paid with again; top the wallet up once first.",
+                "There is no saved payment method yet; top the wallet up by hand once.",
             ));
         }
         let row = tx
@@ -1221,7 +1221,7 @@ impl Billing<'_> {
                 // Nor would it answer the others now, each of which would wait for that.
                 Ok(Provider::Away) => break,
                 Err(error) => {
-                    tracing::warn!(%error, payment = %top_up.id, "a payment could not be looked after");
+                    tracing::warn!(%error, payment = %top_up.id, "the state of a payment could not be read; the next pass tries again");
                 }
             }
         }

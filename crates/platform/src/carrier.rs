@@ -196,7 +196,7 @@ pub enum CarrierError {
     #[error("the carrier refuses: {0}")]
     Refused(String),
     /// It is away, busy or does not know us; asking again may help.
-    #[error("the carrier is away: {0}")]
+    #[error("the carrier can't be reached: {0}")]
     Away(String),
 }
 
@@ -546,7 +546,7 @@ impl Carrier for Twilio {
         let request = self.request(Method::POST, "IncomingPhoneNumbers").form(&form);
         match self.ask::<IncomingNumber>(request).await {
             Ok(Some(bought)) => Ok(bought.sid),
-            Ok(None) => Err(CarrierError::Away("it does not know the account".into())),
+            Ok(None) => Err(CarrierError::Away("it does not know this account".into())),
             // An earlier request of this purchase may have been on its way until now.
             Err(CarrierError::Refused(why)) => {
                 let mine = self.incoming(e164).await?.filter(|it| it.friendly_name == label);

@@ -96,7 +96,7 @@ pub enum NumberError {
 }
 
 const NOT_FOR_SALE: StoreError = StoreError::Conflict("The number is not for sale.");
-const TAKEN: StoreError = StoreError::Conflict("The number is taken or held by somebody.");
+const TAKEN: StoreError = StoreError::Conflict("The number is no longer available: somebody has bought it or holds it.");
 
 fn number(row: &Row) -> Result<Number, StoreError> {
     let e164: String = row.get("e164")?;
@@ -310,7 +310,7 @@ impl Numbers<'_> {
             .await?;
         if held.get::<i64>("n")? >= MOST_HELD {
             return Err(
-                StoreError::Conflict("Twenty numbers are held already; buy one or let one go.").into()
+                StoreError::Conflict("You hold twenty numbers already; buy or release one first.").into()
             );
         }
         if !is_free(&mut tx, environment, e164, now).await? {
@@ -460,7 +460,7 @@ impl Numbers<'_> {
         let carrier = self.carriers.of(environment);
         let answer = match number.provider == carrier.name() {
             true => carrier.buy(&number.e164, &number.id.to_string()).await,
-            false => Err(CarrierError::Refused("the carrier is another now".into())),
+            false => Err(CarrierError::Refused("the number belongs to another carrier than the one in use".into())),
         };
         let mut tx = self.store.begin(Mode::Write).await?;
         let description = number.description();
@@ -542,7 +542,7 @@ impl Numbers<'_> {
             return Ok(Once::Replay(answer));
         }
         let carrier_id = owned.ok_or(StoreError::Conflict(
-            "The carrier has no such number under the name of this organization's id.",
+            "The carrier has no such number that is named with the id of this organization.",
         ))?;
         let held_elsewhere =
             holder(&mut tx, environment, e164, by.now).await?.is_some_and(|it| it != organization);
@@ -700,7 +700,7 @@ impl Numbers<'_> {
                     break;
                 }
                 // One that can't be finished does not keep the others from it.
-                Err(error) => tracing::info!(%error, number = %open.id, "a number is not finished"),
+                Err(error) => tracing::info!(%error, number = %open.id, "the purchase or release of a number is not finished; the next pass goes on"),
                 Ok(()) => {}
             }
         }

@@ -265,7 +265,7 @@ impl Outbound {
         if text.len() > LONGEST_URL {
             return Err(Refusal::Url("The URL is too long."));
         }
-        self.check_url(Url::parse(text).map_err(|_| Refusal::Url("This is no URL."))?)
+        self.check_url(Url::parse(text).map_err(|_| Refusal::Url("This is not a valid URL."))?)
     }
 
     fn check_url(&self, url: Url) -> Result<Url, Refusal> {
@@ -331,7 +331,7 @@ impl Outbound {
             }) {
                 Some(next) => {
                     let next =
-                        url.join(next).map_err(|_| Refusal::Url("The host redirects to what is no URL."))?;
+                        url.join(next).map_err(|_| Refusal::Url("The host redirects to something that is not a valid URL."))?;
                     url = self.check_url(next)?;
                 }
                 None => return read(url, response, most).await,

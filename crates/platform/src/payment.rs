@@ -83,7 +83,7 @@ pub enum PaymentError {
     #[error("the payment was refused: {0}")]
     Refused(String),
     /// The provider is away, busy or does not know us; asking again may help.
-    #[error("the payment provider is away: {0}")]
+    #[error("the payment provider can't be reached: {0}")]
     Away(String),
 }
 
@@ -91,7 +91,7 @@ pub enum PaymentError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoticeRefused {
     /// This provider sends none.
-    #[error("this provider sends no notices")]
+    #[error("this provider sends no notifications")]
     NotSent,
     /// The signature is missing, malformed or another's.
     #[error("the signature does not verify")]

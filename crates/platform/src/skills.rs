@@ -164,7 +164,7 @@ impl Config {
         };
         if let Some(name) = given.keys().find(|name| !known.contains(&name.as_str())) {
             let name: String = name.chars().filter(|it| !it.is_control()).take(60).collect();
-            return invalid("executionConfig", format!("`{name}` means nothing for {}", of.as_str()));
+            return invalid("executionConfig", format!("`{name}` does not apply to {}", of.as_str()));
         }
         let text =
             |name: &str| given.get(name).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
@@ -561,7 +561,7 @@ async fn name_is_free(tx: &mut Tx, of: &Skill) -> Result<(), StoreError> {
         .await?;
     match taken {
         None => Ok(()),
-        Some(_) => Err(StoreError::Conflict("Another skill of the agent goes by that name.")),
+        Some(_) => Err(StoreError::Conflict("The agent has another skill with this name.")),
     }
 }
 

@@ -283,7 +283,7 @@ async fn a_plan_is_paid_each_month_once_and_ends_when_it_is_not() {
         let wallet = billing.wallet(organization, LIVE, due).await.unwrap();
         assert_eq!(wallet.balance, starter.price + growth.price);
         assert_eq!(wallet.period_until, months_after(NOW, 2).unwrap());
-        // A dearer plan begins now, a cheaper one when the month is over.
+        // A more expensive plan begins now, a cheaper one when the month is over.
         let wallet = change(growth, due.plus(DAY)).await.unwrap();
         assert_eq!((wallet.plan, wallet.balance), (growth, starter.price));
         let wallet = change(starter, due.plus(2 * DAY)).await.unwrap();

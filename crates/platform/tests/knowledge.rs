@@ -218,7 +218,7 @@ async fn a_source_that_ends_its_reader_each_time_is_given_up() {
         assert_eq!(work(&store, &nowhere(), NOW).await, 1);
         let row = Knowledge(&*store).find(organization, agent, source).await.unwrap();
         assert_eq!((row.status, row.due_at), (Status::Failed, None));
-        assert!(row.error.unwrap().contains("cut short"));
+        assert!(row.error.unwrap().contains("could not be read to its end"));
     })
     .await;
 }

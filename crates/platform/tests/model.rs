@@ -416,7 +416,7 @@ async fn a_skill_can_end_a_conversation_hand_it_over_take_a_message_repeat_and_l
     }
     for (text, says) in [
         ("/note", "The arguments do not fit"),
-        ("/note {broken", "no JSON object"),
+        ("/note {broken", "not a JSON object"),
         ("/bye now", "takes a JSON object"),
         ("/nothing", "I don't know"),
     ] {

@@ -228,7 +228,7 @@ pub fn new_secret(
 
 impl From<NoEntropy> for Problem {
     fn from(error: NoEntropy) -> Self {
-        tracing::error!(%error, "nothing secret can be made");
+        tracing::error!(%error, "no random numbers can be read, so no secret can be made");
         Self::new(
             Code::DependencyUnavailable,
             "The operating system has no random numbers at the moment; nothing was created.",
@@ -239,7 +239,7 @@ impl From<NoEntropy> for Problem {
 /// Shorthand of handlers: the value, or the problem that says the server is at fault.
 pub fn or_internal<T>(value: Option<T>, what: &'static str) -> Outcome<T> {
     value.ok_or_else(|| {
-        tracing::error!(what, "an invariant does not hold");
+        tracing::error!(what, "something that should be impossible happened");
         Problem::new(
             Code::InternalError,
             "Something went wrong on the server. The operator finds the cause in the log, under the request id.",

@@ -102,7 +102,7 @@ impl Room {
         let within = Within { bytes, deadline, stall: STALL };
         read_body(body, within, &mut self.share).await.map_err(|refusal| match refusal {
             BodyRefusal::TooLarge => {
-                Problem::new(Code::PayloadTooLarge, format!("The body may have {bytes} bytes."))
+                Problem::new(Code::PayloadTooLarge, format!("The body may have at most {bytes} bytes."))
             }
             BodyRefusal::Stalled => Problem::new(Code::RequestTimeout, "The body was not complete in time."),
             BodyRefusal::Broken => {

@@ -38,34 +38,34 @@ settings! {
     log_level "LEVEL" "error, warn, info, debug or trace [default: info]";
     credential_brand "WORD" "first word of every credential [default: flowyte]";
     pepper_file "FILE" "where the peppers are [default: pepper.key in the data folder]";
-    trusted_proxies "CIDR,…" "peers whose X-Forwarded-For is believed [default: none]";
+    trusted_proxies "CIDR,…" "addresses of proxies whose X-Forwarded-For is trusted [default: none]";
     organization_rpm "NUMBER" "requests a minute of each organization [default: 60000]";
     stranger_rpm "NUMBER" "invalid credentials a minute from each address [default: 1200]";
     login_failures_per_account "NUMBER" "failed sign-ins under each e-mail address in 15 minutes, from each known device and from all others together [default: 10]";
     login_failures_per_address "NUMBER" "failed sign-ins from each address in 15 minutes [default: 100]";
     signups_per_address "NUMBER" "sign-ups from each address in a day [default: 20]";
-    organizations_per_person "NUMBER" "organizations that one person may found [default: 10]";
+    organizations_per_person "NUMBER" "organizations that one person may create [default: 10]";
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
-    max_connections_per_address "NUMBER" "of them, from one address, trusted proxies apart [default: a quarter of them]";
+    max_connections_per_address "NUMBER" "connections open at once from one address; trusted proxies are not limited [default: a quarter of max_connections]";
     body_memory "BYTES" "memory for request bodies, shared fairly; at least 134217728 [default: 268435456]";
-    outbound_allow "HOST,…" "hosts that pages may be fetched from and webhooks sent to although they are not public; HOST:PORT for one port [default: none]";
-    payment "sandbox|stripe" "who takes payments into wallets; the sandbox makes them up [default: sandbox]";
+    outbound_allow "HOST,…" "hosts without a public address from which pages may be fetched and to which webhooks may be sent; HOST:PORT allows one port [default: none]";
+    payment "sandbox|stripe" "who takes payments into wallets; in the sandbox no money moves [default: sandbox]";
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
     payment_key_file "FILE" "holds the secret key of the payment service";
-    payment_webhook_secret_file "FILE" "holds what the payment service signs its notices to /hooks/payments with";
+    payment_webhook_secret_file "FILE" "holds the secret with which the payment service signs its notifications to /hooks/payments";
     carrier "sandbox|twilio" "who sells telephone numbers; the sandbox has fictional ones [default: sandbox]";
     carrier_url "URL" "where the carrier is [default: https://api.twilio.com]";
-    carrier_account "SID" "the account at the carrier";
-    carrier_token_file "FILE" "holds the token of that account";
-    model_url "URL" "a model that answers live conversations: where it speaks OpenAI's chat completions, like https://api.openai.com/v1 [default: none; answers are taken from the knowledge as it stands]";
-    model_name "NAME" "the model's name there";
+    carrier_account "SID" "the account at the carrier, with carrier = twilio";
+    carrier_token_file "FILE" "holds the token of the carrier account";
+    model_url "URL" "base URL of a service that speaks OpenAI's chat completions, like https://api.openai.com/v1; its model answers live conversations [default: none; answers are sentences of the knowledge]";
+    model_name "NAME" "the name of the model at model_url";
     model_key_file "FILE" "holds the key of the model's service [default: none is sent]";
-    model_timeout_seconds "NUMBER" "the longest that one of its answers may take [default: 120]";
-    model_idle_seconds "NUMBER" "the longest that it may say nothing [default: 30]";
-    drain_delay "SECONDS" "how long a stop by SIGTERM says that it is not ready before it takes no more connections [default: 5]";
-    drain_seconds "NUMBER" "how long a stop waits for answers under way [default: 10]";
+    model_timeout_seconds "NUMBER" "the longest that one answer of the model may take [default: 120]";
+    model_idle_seconds "NUMBER" "the longest that the model may stay silent during an answer [default: 30]";
+    drain_delay "SECONDS" "how long after SIGTERM new connections are still accepted, while /health/ready already answers 503 [default: 5]";
+    drain_seconds "NUMBER" "how long a stop waits for answers in progress [default: 10]";
 }
 
 /// Where the truth is.
@@ -322,7 +322,7 @@ impl Given {
     fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
         for name in names {
             if let Some((_, place)) = self.values.remove(name) {
-                self.problems.push(format!("{place}: says nothing unless {unless}"));
+                self.problems.push(format!("{place}: has no effect unless {unless}"));
             }
         }
     }
@@ -393,7 +393,7 @@ impl Given {
         };
         if config.listen == config.ops_listen && config.listen.port() != 0 {
             self.problems.push(
-                "listen and ops_listen must differ: health and metrics never stand on the public listener"
+                "listen and ops_listen must differ: health and metrics are never served on the public address"
                     .into(),
             );
         }
@@ -483,7 +483,7 @@ fn service_url(text: &str) -> Result<String, String> {
 fn blocks(text: &str) -> Result<Vec<AddressBlock>, String> {
     let parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
     parts
-        .map(|it| it.parse().map_err(|_| "must be addresses or CIDR blocks, divided by commas".to_owned()))
+        .map(|it| it.parse().map_err(|_| "must be addresses or CIDR blocks, separated by commas".to_owned()))
         .collect()
 }
 
@@ -492,7 +492,7 @@ fn hosts(text: &str) -> Result<Vec<Allowed>, String> {
     parts
         .map(|it| {
             Allowed::parse(it)
-                .ok_or_else(|| "must be hosts, each with or without a port, divided by commas".to_owned())
+                .ok_or_else(|| "must be hosts, each with or without a port, separated by commas".to_owned())
         })
         .collect()
 }
@@ -677,7 +677,7 @@ mod tests {
         let missing = read(&[("PAYMENT", "stripe"), ("PAYMENT_URL", "http://pay.example")]).err().unwrap();
         assert_eq!(missing.len(), 3, "{missing:?}");
         let leftover = read(&[("PAYMENT_KEY_FILE", "x")]).err().unwrap();
-        assert!(leftover[0].contains("says nothing unless payment is stripe"), "{leftover:?}");
+        assert!(leftover[0].contains("has no effect unless payment is stripe"), "{leftover:?}");
         let whole = read(&[
             ("PAYMENT", "stripe"),
             ("PAYMENT_URL", "http://127.0.0.1:9/"),
@@ -692,7 +692,7 @@ mod tests {
     fn a_model_has_a_url_and_a_name_or_nothing() {
         assert_eq!(read(&[]).ok().unwrap().model, None);
         let wrong = |settings: &[(&str, &str)]| read(settings).err().unwrap();
-        assert!(wrong(&[("MODEL_NAME", "x")])[0].contains("says nothing unless model_url is given"));
+        assert!(wrong(&[("MODEL_NAME", "x")])[0].contains("has no effect unless model_url is given"));
         assert!(wrong(&[("MODEL_URL", "https://x.example/v1")])[0].contains("model_name must be given"));
         assert!(wrong(&[("MODEL_URL", "http://x.example"), ("MODEL_NAME", "x")])[0].contains("https"));
         let model = read(&[("MODEL_URL", "http://localhost:11434/v1/"), ("MODEL_NAME", "small")]);

@@ -568,7 +568,7 @@ async fn check_body(
 async fn dear_turn(app: &App, caller: &Principal) -> Outcome<Turn<OrganizationId>> {
     app.dear.take(caller.organization()).await.map_err(|_| {
         let detail =
-            "Your organization has too much under way that takes long; wait until some of it is done.";
+            "Too many slow requests of your organization are running; wait until one of them has finished.";
         Problem::new(Code::RateLimited, detail).retry_after(5)
     })
 }

@@ -19,7 +19,7 @@ const SUBJECT_BYTES: usize = 255;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not three base64url parts with a JSON header.
-    #[error("it is no signed JWT")]
+    #[error("it is not a signed JWT")]
     Malformed,
     /// Another algorithm, or a header this server does not understand.
     #[error("its header must say HS256 and nothing critical")]

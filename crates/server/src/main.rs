@@ -292,7 +292,7 @@ fn read(file: &Path) -> Result<String, String> {
 
 fn told(file: &Path, diagnostics: &[Diagnostic]) -> String {
     let lines: Vec<String> = diagnostics.iter().map(|it| format!("\n  {it}")).collect();
-    format!("{}: {} to mend or to know{}", file.display(), diagnostics.len(), lines.concat())
+    format!("{}: {} findings{}", file.display(), diagnostics.len(), lines.concat())
 }
 
 fn diff_contracts(old: &Path, new: &Path) -> Result<String, String> {
@@ -317,7 +317,7 @@ fn check_contract(file: &Path) -> Result<String, String> {
     let operations = api.contract().operations();
     let count = |test: fn(&flowyte_core::Operation) -> bool| operations.iter().filter(|it| test(it)).count();
     Ok(format!(
-        "{} is whole: {} operations, {} of them reserved, {} public; {} scopes{warnings}",
+        "{} is valid: {} operations, {} of them reserved, {} public; {} scopes{warnings}",
         file.display(),
         operations.len(),
         count(|it| it.reserved),

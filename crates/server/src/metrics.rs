@@ -41,7 +41,7 @@ static REFUSALS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 
 /// Calls that are counted in no key's usage, because too many different ones came at once.
 pub static UNATTRIBUTED: LazyLock<IntCounter> = LazyLock::new(|| {
-    let help = "Calls that stand in no key's usage, because more different ones came at once than are counted apart.";
+    let help = "Calls that are missing from the usage of keys, because too many different ones came at once.";
     register_int_counter!("flowyte_usage_unattributed_total", help).expect(ONCE)
 });
 
@@ -116,12 +116,12 @@ pub async fn render(app: &App) -> prometheus::Result<String> {
         ),
         (
             "flowyte_clock_behind_seconds",
-            "How far the machine's clock is behind that; above zero after it was set back.",
+            "How far the machine's clock is behind flowyte_time_seconds; above zero after it was set back.",
             app.now().since(System.now()).max(0) as f64 / SECOND as f64,
         ),
         (
             "flowyte_draining",
-            "1 from the beginning of a stop on.",
+            "1 while the server is stopping, otherwise 0.",
             f64::from(app.draining.load(std::sync::atomic::Ordering::Acquire)),
         ),
         (
@@ -136,12 +136,12 @@ pub async fn render(app: &App) -> prometheus::Result<String> {
         ),
         (
             "flowyte_replica_lease_seconds",
-            "How much longer it may verify without having read changes anew; infinite where nobody else can write.",
+            "How long credentials may still be verified without reading the change log again; infinite where no other process can write.",
             app.replica.lease_seconds(),
         ),
         (
             "flowyte_replica_revision",
-            "The change up to which this node has applied all.",
+            "The revision up to which this node has applied every change.",
             app.replica.revision() as f64,
         ),
         ("flowyte_usage_waiting", "Counters of usage that wait to be written.", app.usage.waiting() as f64),

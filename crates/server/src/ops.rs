@@ -27,8 +27,8 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
 /// Why no request should be sent here.
 async fn unready(app: &App) -> Option<&'static str> {
     match () {
-        () if app.draining.load(Ordering::Acquire) => Some("it stops"),
-        () if !app.replica.is_fresh() => Some("the replica is not fresh"),
+        () if app.draining.load(Ordering::Acquire) => Some("the server is stopping"),
+        () if !app.replica.is_fresh() => Some("the copy of the credentials may be out of date"),
         () if app.store.is_empty().await.is_err() => Some("the database does not answer"),
         () => None,
     }

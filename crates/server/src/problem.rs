@@ -62,7 +62,7 @@ codes! {
     CredentialRevoked "credential_revoked" 401 "Credential revoked"
         "The key was revoked or the session ended, which can't be undone. Mint a new key, or sign in again.";
     LoginFailed "login_failed" 401 "Login failed"
-        "E-mail and password do not belong together. Check both. Whoever lost their password asks an owner of their organization for a recovery link, or the operator of the server.";
+        "The e-mail address or the password is wrong. If you lost your password, ask an owner of your organization, or the operator of the server, for a recovery link.";
     AddressNotAllowed "address_not_allowed" 403 "Address not allowed"
         "The key may be used only from the addresses it lists, and the request came from another. Call from a listed address, or change the list on the key's page.";
     CredentialNotAllowed "credential_not_allowed" 403 "Credential kind not allowed"
@@ -159,7 +159,7 @@ impl Problem {
     /// A permit that no longer held when it was asked for again.
     fn ended(denial: Denial) -> Self {
         let code = Code::ALL.iter().copied().find(|it| it.as_str() == denial.code());
-        let detail = "The caller may not do this any more; the request was permitted when it came.";
+        let detail = "What the caller may do was changed while the request ran; nothing was done.";
         let problem = Self::new(code.unwrap_or(Code::CredentialRevoked), detail);
         Self { denial: Some(Box::new(denial)), ..problem }
     }
@@ -277,11 +277,11 @@ impl Problem {
             }
             Denial::MissingCredential => Self::new(
                 Code::MissingCredential,
-                "Send a credential: Authorization: Bearer and a key, or sign in.",
+                "Send a key as Authorization: Bearer, or sign in.",
             ),
             Denial::InvalidCredential => Self::new(
                 Code::InvalidCredential,
-                "The credential is malformed or not known; a Bearer key in full is expected.",
+                "The credential is malformed or not known; send the whole key, as Authorization: Bearer.",
             ),
             Denial::CredentialExpired => Self::new(Code::CredentialExpired, "The credential has expired."),
             Denial::CredentialRevoked => {
@@ -391,7 +391,7 @@ impl From<StoreError> for Problem {
             StoreError::NotFound => Self::not_found(),
             StoreError::Conflict(why) => Self::new(Code::Conflict, why),
             StoreError::OwnersOnly => {
-                Self::new(Code::ScopeNotGrantable, "Only an owner makes or unmakes owners.")
+                Self::new(Code::ScopeNotGrantable, "Only an owner can make somebody an owner, or change or remove one.")
             }
             StoreError::NotHeld(why) => Self::new(Code::ScopeNotGrantable, why),
             StoreError::Stale => Self::new(Code::StaleVersion, "Somebody changed this since it was read."),
@@ -407,7 +407,7 @@ impl From<StoreError> for Problem {
             StoreError::Denied(denial) => Self::ended(denial),
             StoreError::Busy => Self::new(
                 Code::DependencyUnavailable,
-                "Too many changes of this organization wait for the database already; nothing was done. Try again shortly.",
+                "Too many changes of this organization are waiting for the database; nothing was done. Try again shortly.",
             ),
             StoreError::Inconsistent(what) => {
                 tracing::error!(what, "a stored row can't be read");
@@ -417,7 +417,7 @@ impl From<StoreError> for Problem {
                 )
             }
             StoreError::Unusable(_) | StoreError::Database(_) => {
-                tracing::error!(%error, "the database refuses");
+                tracing::error!(%error, "the database reported an error");
                 Self::new(
                     Code::DependencyUnavailable,
                     "The database is unreachable, full or read-only; nothing was changed.",
@@ -434,7 +434,7 @@ impl From<Broken> for Problem {
             // Logged where it was found.
             Broken::Answerer(_) => Self::new(
                 Code::DependencyUnavailable,
-                "The model gives no answer at the moment; nothing was charged. Try again shortly.",
+                "The model does not answer at the moment; nothing was charged. Try again shortly.",
             ),
         }
     }

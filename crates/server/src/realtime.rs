@@ -100,7 +100,7 @@ fn handshake(parts: &Parts) -> Outcome<(String, &str)> {
         return Err(Problem::new(Code::MalformedRequest, detail));
     }
     if parts.uri.query().is_some() {
-        let detail = "This path takes no query parameters. The token belongs into Sec-WebSocket-Protocol.";
+        let detail = "This path takes no query parameters. Send the token in Sec-WebSocket-Protocol.";
         return Err(Problem::new(Code::MalformedRequest, detail));
     }
     let headers = &parts.headers;
@@ -290,7 +290,7 @@ impl Room {
                         Beat::Gone => break Some((CloseCode::Away, "no answer to a ping")),
                     }
                 }
-                () = &mut drained => break Some((CloseCode::Away, "the server stops")),
+                () = &mut drained => break Some((CloseCode::Away, "the server is stopping")),
                 event = next(&mut events) => {
                     let Some(event) = event else { events = None; continue };
                     if let Some(frame) = self.frame(event)
@@ -425,7 +425,7 @@ impl Room {
 /// What a peer is told that broke the rules (RFC 6455 §7.4.1); nothing, where it is gone.
 fn fault(error: &Error) -> Option<End> {
     match error {
-        Error::Capacity(_) => Some((CloseCode::Size, "a message may have 32 KiB")),
+        Error::Capacity(_) => Some((CloseCode::Size, "a message may have at most 32 KiB")),
         Error::Utf8(_) => Some((CloseCode::Invalid, "text must be UTF-8")),
         // Not even that it is over.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,

@@ -170,7 +170,7 @@ fn open_payments(config: &Config) -> anyhow::Result<Payments> {
                 key: read_secret(key_file)?,
                 webhook_secret: read_secret(webhook_secret_file)?,
             };
-            Payments::new(Box::new(Stripe::new(settings).context("payments can't be asked for")?))
+            Payments::new(Box::new(Stripe::new(settings).context("the payment service can't be used")?))
         }
     })
 }
@@ -181,11 +181,11 @@ fn open_carriers(config: &Config) -> anyhow::Result<Carriers> {
         Carrier::Sandbox => Carriers::new(Box::new(carrier::Sandbox)),
         Carrier::Twilio { url, account, token_file } => {
             if config.payment == Payment::Sandbox {
-                tracing::warn!("numbers are bought from a real carrier with money that the sandbox makes up");
+                tracing::warn!("payments are a sandbox and the carrier is real: numbers that cost real money are paid with invented money");
             }
             let token = read_secret(token_file)?;
             let settings = TwilioSettings { url: url.clone(), account: account.clone(), token };
-            Carriers::new(Box::new(Twilio::new(settings).context("the carrier can't be asked")?))
+            Carriers::new(Box::new(Twilio::new(settings).context("the carrier can't be used")?))
         }
     })
 }
@@ -200,7 +200,7 @@ fn open_answerers(config: &Config) -> anyhow::Result<Answerers> {
         overall: Duration::from_secs(model.timeout_seconds.into()),
         idle: Duration::from_secs(model.idle_seconds.into()),
     };
-    Ok(Answerers::new(Box::new(Model::new(settings).context("the model can't be asked")?)))
+    Ok(Answerers::new(Box::new(Model::new(settings).context("the model can't be used")?)))
 }
 
 /// Runs the server until it is told to stop.
@@ -212,7 +212,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let variables = config.passed_over.join(", ");
         tracing::info!(
             variables,
-            "passed over variables that Kubernetes sets for Services; none is a setting"
+            "ignored variables that Kubernetes sets for Services; they are not settings"
         );
     }
     let max_connections = raise_descriptors(config.max_connections)?;
@@ -346,7 +346,7 @@ impl Address {
     }
 
     fn refused(address: SocketAddr) -> String {
-        format!("{address} can't be listened on; choose another with --listen or --ops-listen")
+        format!("can't listen on {address}; choose another address with --listen or --ops-listen")
     }
 }
 
@@ -379,11 +379,11 @@ async fn told_to_stop(app: &App, mut stops: Stops) {
     if signal == SignalKind::terminate() && seconds > 0 {
         tracing::info!(
             seconds,
-            "stopping: not ready any more; connections are taken for as long as drain_delay says"
+            "stopping: no longer ready; new connections are accepted until drain_delay is over"
         );
         let _ = timeout(Duration::from_secs(seconds.into()), stops.next()).await;
     }
-    tracing::info!("stopping: no new connections, answers under way are finished");
+    tracing::info!("stopping: no new connections; answers in progress are finished");
 }
 
 /// Connections need descriptors; the soft limit is raised as far as the hard one allows.
@@ -444,7 +444,7 @@ async fn keep_time(app: Arc<App>, stopped: impl Future<Output = ()>) {
 async fn note_time(app: &App) {
     let now = app.now();
     if let Err(error) = app.store.note_time(now).await {
-        tracing::warn!(%error, "how late it is could not be written; the next time is in ten seconds");
+        tracing::warn!(%error, "the time could not be stored; it is tried again in ten seconds");
     }
 }
 
@@ -465,14 +465,14 @@ async fn write_usage(app: Arc<App>, stopped: impl Future<Output = ()>) {
 async fn look_after_billing(app: Arc<App>) {
     let billing = Billing { store: &*app.store, payments: &app.payments };
     if let Err(error) = billing.look_after(app.now()).await {
-        tracing::warn!(%error, "what is due in billing was not done; the next pass tries again");
+        tracing::warn!(%error, "payments and plans that are due could not be processed; the next pass tries again");
     }
 }
 
 async fn look_after_numbers(app: Arc<App>) {
     let numbers = Numbers { store: &*app.store, carriers: &app.carriers };
     if let Err(error) = numbers.look_after(app.now()).await {
-        tracing::warn!(%error, "what is due of numbers was not done; the next pass tries again");
+        tracing::warn!(%error, "purchases and rents of numbers that are due could not be processed; the next pass tries again");
     }
 }
 
@@ -516,7 +516,7 @@ async fn read_sources(app: Arc<App>, stopped: impl Future<Output = ()>) {
         let job = match knowledge.take(now, now.plus(ingest::LEASE)).await {
             Ok(job) => job,
             Err(error) => {
-                tracing::warn!(%error, "no knowledge source can be taken; the next look tries again");
+                tracing::warn!(%error, "the list of knowledge sources to read could not be read; it is tried again");
                 None
             }
         };
@@ -585,7 +585,7 @@ async fn sweep_visitors(app: &App) {
             Ok(gone) if gone == u64::from(CHUNK) => tokio::time::sleep(CHUNK_PAUSE).await,
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(%error, "visitors' sessions that are over could not be forgotten; the next sweep tries again");
+                tracing::warn!(%error, "ended sessions of visitors could not be deleted; the next sweep tries again");
                 return;
             }
         }
@@ -594,15 +594,15 @@ async fn sweep_visitors(app: &App) {
 
 async fn sweep(app: &App) {
     if let Err(error) = app.store.forget_superseded_usage(app.now()).await {
-        tracing::warn!(%error, "the use of ended secrets could not be forgotten; the next sweep tries again");
+        tracing::warn!(%error, "usage of ended secrets could not be deleted; the next sweep tries again");
     }
     if let Err(error) = app.store.forget_recoveries(app.now()).await {
-        tracing::warn!(%error, "old recovery links could not be forgotten; the next sweep tries again");
+        tracing::warn!(%error, "old recovery links could not be deleted; the next sweep tries again");
     }
     if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
-        tracing::warn!(%error, "what came of old conversations could not be written; the next sweep tries again");
+        tracing::warn!(%error, "idle conversations could not be closed; the next sweep tries again");
     }
     if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
-        tracing::warn!(%error, "old uploads could not be forgotten; the next sweep tries again");
+        tracing::warn!(%error, "old uploads could not be deleted; the next sweep tries again");
     }
 }

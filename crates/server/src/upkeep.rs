@@ -73,7 +73,7 @@ pub async fn audit_verify(
     for organization in store.organizations().await? {
         let report = store.audit_verify(organization).await?;
         match report.broken_at {
-            None => writeln!(said, "{organization}: {} events, whole", report.events)?,
+            None => writeln!(said, "{organization}: {} events, intact", report.events)?,
             Some(at) => {
                 broken += 1;
                 writeln!(said, "{organization}: {} events, BROKEN at {at}", report.events)?;
@@ -97,7 +97,7 @@ pub async fn audit_verify(
         .unwrap_or_default()
         .lines()
     {
-        let head: Head = serde_json::from_str(line).context("a line of the earlier heads is no head")?;
+        let head: Head = serde_json::from_str(line).context("a line of the earlier heads is not a signed head")?;
         if let Some(wrong) = missing(&*store, &peppers, &head).await? {
             broken += 1;
             writeln!(said, "{}: {wrong}", head.organization_id)?;
@@ -136,7 +136,7 @@ async fn missing(store: &dyn Store, peppers: &Peppers, head: &Head) -> anyhow::R
     };
     Ok(match store.audit_hash(organization, head.sequence).await? {
         Some(hash) if hex::encode(hash) == head.hash => None,
-        Some(_) => Some(format!("event {} is another than it was", head.sequence)),
+        Some(_) => Some(format!("event {} was changed", head.sequence)),
         None => Some(format!("event {} was there and is gone: the end of the chain was cut", head.sequence)),
     })
 }
@@ -175,7 +175,7 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     }
     let backup = from.join(DATABASE);
     if !backup.is_file() {
-        bail!("{} is no backup: it has no {DATABASE}", from.display());
+        bail!("{} is not a backup: it has no {DATABASE}", from.display());
     }
     let _lock = open_folder(&config.data)?;
     let present = config.data.join(DATABASE);
@@ -215,7 +215,7 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     fs::File::open(&config.data)?.sync_all()?;
     let mut said = format!("restored {}; every session was ended\n", from.display());
     match narrowed.len() {
-        0 => said.push_str("nothing that the backup grants was found to have been taken away since\n"),
+        0 => said.push_str("nothing that the backup grants has been taken away since it was made\n"),
         n => writeln!(
             said,
             "{n} rights had been taken away since and were taken away again:\n  {}",
@@ -223,7 +223,7 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
         )?,
     }
     if continues.is_some() {
-        writeln!(said, "the database before is {}", aside.display())?;
+        writeln!(said, "the replaced database is kept as {}", aside.display())?;
     }
     if let Some(why) = why {
         writeln!(

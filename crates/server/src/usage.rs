@@ -100,7 +100,7 @@ impl Usage {
         if calls > 0 {
             tracing::warn!(
                 calls,
-                "more different credentials and operations were used at once than are counted apart; these calls stand in no key's usage"
+                "too many different credentials and operations were used at once; these calls are missing from the usage of keys"
             );
         }
         for shard in &self.shards {

@@ -575,7 +575,7 @@ impl dyn Store + '_ {
             tx.one("SELECT COUNT(*) AS n FROM organizations WHERE founded_by = $1", vec![id(owner)]).await?;
         if row.get::<i64>("n")? >= i64::from(most) {
             return Err(StoreError::Conflict(
-                "You have founded as many organizations as one person may on this server; the operator can raise the number.",
+                "You have created as many organizations as this server allows one person; the operator can raise the number.",
             ));
         }
         tx.insert_organization(organization, name, owner, by.now).await?;

@@ -396,7 +396,7 @@ describe('the dashboard', { concurrency: false }, () => {
   it('shows the audit log whole, and sessions to end', async () => {
     await ada.goto(`${product.url}/audit`);
     await ada.getByRole('button', { name: 'Check the chain' }).click();
-    await ada.getByText(/The chain is whole/).waitFor();
+    await ada.getByText(/The chain is intact/).waitFor();
     await ada.getByLabel('Action').selectOption('api_key.revoked');
     await ada.getByRole('cell', { name: 'turns' }).waitFor();
     await ada.getByLabel('To', { exact: true }).fill('2020-01-01');

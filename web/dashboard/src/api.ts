@@ -87,7 +87,7 @@ async function settle(asked: Promise<Answer>): Promise<Body> {
 }
 
 function unreached(): never {
-  throw new Refusal(made('The server can’t be reached, so nothing was done that is known of. Check the connection and try again.'));
+  throw new Refusal(made('The server can’t be reached. Check the connection and try again. If you were changing something, look first whether it was done.'));
 }
 
 function made(detail: string): Problem {

@@ -78,7 +78,7 @@ export function originTrouble(text: string, env: 'live' | 'test'): string | unde
   }
   const local = url.hostname === 'localhost' || url.hostname === '127.0.0.1';
   if (url.protocol === 'http:' && !(local && env === 'test')) {
-    return local ? 'http on this machine works with test keys only.' : 'Only https, so that nobody on the way reads along.';
+    return local ? 'http on this machine works with test keys only.' : 'Only https, so that nobody between the browser and the server can read it.';
   }
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'Only https origins can be listed.';
   if (url.username || url.password || url.pathname !== '/' || url.search || url.hash || text.endsWith('/')) {

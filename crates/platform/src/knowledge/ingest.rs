@@ -70,7 +70,7 @@ pub async fn run(
 ) -> Result<(), StoreError> {
     let knowledge = Knowledge(store);
     let read = match job.attempts > MOST_CUT_SHORT {
-        true => Err(Unread::never("Reading it was cut short each time; it may be too large or broken.")),
+        true => Err(Unread::never("It could not be read to its end, in several attempts; it may be too large or broken.")),
         false => read(store, tools, job).await?,
     };
     let outcome = match read {
@@ -105,7 +105,7 @@ async fn read(
                 None => Err(Unread::never(format!("The file {}.", NoFormat::NotTaken))),
             }
         }
-        (Kind::File, None) => Err(Unread::never("The file is gone; upload it again.")),
+        (Kind::File, None) => Err(Unread::never("The file is no longer stored; upload it again.")),
         (Kind::Url, _) => fetch(tools, source.url.as_deref().unwrap_or_default()).await,
     })
 }

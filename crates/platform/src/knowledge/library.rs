@@ -111,7 +111,7 @@ impl Library {
 }
 
 fn crowded(_: Crowded) -> StoreError {
-    StoreError::Crowded("Your agents are asked more than can be looked up at once; try again shortly.")
+    StoreError::Crowded("Too many questions to your agents are waiting to be looked up; try again shortly.")
 }
 
 /// Runs what takes a core for a while beside the requests.

@@ -278,7 +278,7 @@ impl Toolbox {
             object if object.starts_with('{') => match serde_json::from_str(object) {
                 Ok(arguments) => arguments,
                 Err(_) => {
-                    return Some(Wish::Unreadable("What comes after the name is no JSON object.".into()));
+                    return Some(Wish::Unreadable("What comes after the name of the skill is not a JSON object.".into()));
                 }
             },
             words => match skill.parameters.sole_text() {

@@ -156,7 +156,7 @@ struct ChangeSubscription {
 /// Changes the plan.
 pub async fn change_subscription(call: Call) -> Outcome<Answer> {
     let body: ChangeSubscription = call.read()?;
-    let plan = Plan::find(&body.plan_id).ok_or_else(|| Problem::body("/planId", "is no plan"))?;
+    let plan = Plan::find(&body.plan_id).ok_or_else(|| Problem::body("/planId", "is not a plan"))?;
     let (environment, by) = (call.environment()?, call.by().await?);
     let seal = |wallet: &Wallet| call.seal(&render(&call, environment, wallet));
     let done =

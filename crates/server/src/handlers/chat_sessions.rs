@@ -105,7 +105,7 @@ pub(super) async fn finished(mut events: Receiver<Event>) -> Outcome<flowyte_pla
             _ => {}
         }
     }
-    or_internal(None, "a turn ended without an end")
+    or_internal(None, "a turn ended without a result")
 }
 
 /// Ends a session for good.

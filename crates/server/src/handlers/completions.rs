@@ -117,8 +117,8 @@ const NOT_DONE: [(&str, Asks, &str); 8] = [
         compels,
         "must be auto or none: an agent calls its own skills and never the caller's functions",
     ),
-    ("logprobs", |it| *it != Value::Bool(false), "must be false: probabilities are not answered"),
-    ("top_logprobs", |it| *it != json!(0), "must be left out: probabilities are not answered"),
+    ("logprobs", |it| *it != Value::Bool(false), "must be false: probabilities are not available"),
+    ("top_logprobs", |it| *it != json!(0), "must be left out: probabilities are not available"),
     (
         "logit_bias",
         |it| it.as_object().is_none_or(|it| !it.is_empty()),
@@ -155,7 +155,7 @@ pub async fn complete(call: Call) -> Outcome<Answer> {
     }
     let last = history.pop().filter(|it| it.speaker == Speaker::User && !it.text.trim().is_empty());
     let last = last.ok_or_else(|| {
-        Problem::body("/messages", "must end with something that the user says, which is what is answered")
+        Problem::body("/messages", "must end with a message of the user, which is the one that is answered")
     })?;
     let prompt_words = history.iter().chain([&last]).map(|it| words(&it.text)).sum();
     let mut turn = turn(&call, agent, config, Keep::Charge, history, last.text)?;

@@ -68,7 +68,7 @@ fn content(call: &Call, body: &Create) -> Outcome<Content> {
         _ => "text",
     };
     if let Some((field, _)) = given.iter().find(|(field, value)| *field != needed && value.is_some()) {
-        return Err(Problem::body(format!("/{field}"), format!("is not for the kind {}", body.kind)));
+        return Err(Problem::body(format!("/{field}"), format!("does not apply to the kind {}", body.kind)));
     }
     let value = given.iter().find_map(|(field, value)| value.as_ref().filter(|_| *field == needed));
     let value = value

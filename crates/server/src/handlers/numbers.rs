@@ -23,7 +23,7 @@ impl From<NumberError> for Problem {
             NumberError::Carrier(error) => {
                 tracing::warn!(%error, "the carrier could not be asked");
                 match error {
-                    CarrierError::Refused(_) => Self::new(Code::Conflict, "The carrier refuses."),
+                    CarrierError::Refused(_) => Self::new(Code::Conflict, "The carrier refused this."),
                     CarrierError::Away(_) => Self::new(
                         Code::DependencyUnavailable,
                         "The carrier does not answer. A purchase that was begun is finished or undone once it does.",

@@ -49,7 +49,7 @@ pub async fn setup(call: Call) -> Outcome<Answer> {
     if answer.is_ok()
         && let Err(error) = std::fs::remove_file(&file)
     {
-        tracing::warn!(%error, file = %file.display(), "the used set-up token could not be removed; it works no more");
+        tracing::warn!(%error, file = %file.display(), "the file of the used set-up token could not be removed; the token no longer works");
     }
     answer
 }
@@ -214,7 +214,7 @@ fn too_many(limited: Limited) -> Problem {
 fn login_failed(call: &Call, email: String) -> Problem {
     failed(call);
     record_failure(call, email);
-    Problem::new(Code::LoginFailed, "E-mail and password do not belong together.")
+    Problem::new(Code::LoginFailed, "The e-mail address or the password is wrong.")
 }
 
 /// Accounts of an address whose organizations are told of a failed sign-in.
@@ -450,7 +450,7 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let password = body.password.ok_or_else(|| {
         Problem::body(
             "/password",
-            "is needed: the one of your account here, or with a name one for a new account",
+            "is required: the password of your account here, or, together with `name`, one for a new account",
         )
     })?;
     let password = Zeroizing::new(password);
@@ -506,7 +506,7 @@ fn unknown_token(call: &Call) -> Problem {
     failed(call);
     Problem::new(
         Code::InvalidCredential,
-        "This is not the set-up token, or the set-up is done. The newest start printed the one that counts.",
+        "This is not the current set-up token, or the set-up is already done. Use the link that the server printed when it was started last.",
     )
 }
 

@@ -54,7 +54,7 @@ pub async fn simulate(call: Call) -> Outcome<Answer> {
     let line = |it: Said| Speaker::parse(&it.role).map(|speaker| Line { speaker, text: it.text });
     let mut history: Vec<Line> = body.transcript.into_iter().filter_map(line).collect();
     let last = history.pop().filter(|it| it.speaker == Speaker::User).ok_or_else(|| {
-        Problem::body("/transcript", "must end with a line of the user, which is what is answered")
+        Problem::body("/transcript", "must end with a message of the user, which is the one that is answered")
     })?;
     let keep = trial(&call.app, call.environment()?);
     let begun = turn(&call, agent, config, keep, history, last.text)?.begin(call.store()).await?;

@@ -106,13 +106,13 @@ fn fields(given: &Value) -> Result<BTreeMap<String, String>, Invalid> {
     }
     let mut fields = BTreeMap::new();
     for (name, value) in given {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has a name that is none"))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has an invalid header name"))?;
         if OURS.contains(&name.as_str()) {
             return Err(refuse(&format!("must not set {name}")));
         }
         let value = value.as_str().filter(|it| it.len() <= LONGEST_HEADER);
         let value = value.filter(|it| HeaderValue::from_str(it).is_ok());
-        let value = value.ok_or_else(|| refuse(&format!("has no value for {name} that can be sent")))?;
+        let value = value.ok_or_else(|| refuse(&format!("has an invalid value for the header {name}")))?;
         if fields.insert(name.as_str().to_owned(), value.to_owned()).is_some() {
             return Err(refuse(&format!("names {name} twice")));
         }
@@ -132,7 +132,7 @@ impl Maker<'_> {
     /// whoever changes the URL need not know them, and is not to have them sent to a place of their own.
     fn configure(&self, skill: &mut Skill, of: SkillType, given: &Map<String, Value>) -> Result<(), Invalid> {
         if given.contains_key("headerNames") {
-            let message = "`headerNames` is only answered; send `headers`".to_owned();
+            let message = "`headerNames` is read-only; send `headers`".to_owned();
             return Err(Invalid { field: "executionConfig", message });
         }
         let mut config = Config::read(of, given)?;
@@ -212,7 +212,7 @@ fn named(name: String) -> Result<String, Invalid> {
         false => Ok(name),
         true => Err(Invalid {
             field: "name",
-            message: "must have a Latin letter or a digit to be called by".into(),
+            message: "must contain a Latin letter or a digit".into(),
         }),
     }
 }

@@ -51,7 +51,7 @@ async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
     while let Some(part) = parts.next_field().await.map_err(broken)? {
         let name = part.name().unwrap_or_default().to_owned();
         if name != "file" || found.is_some() {
-            return Err(Problem::body("/file", "must be the only part, and stand once"));
+            return Err(Problem::body("/file", "must be the only part, and be sent once"));
         }
         // Browsers of another age send a whole path.
         let filename = part.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();

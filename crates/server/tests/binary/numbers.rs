@@ -152,7 +152,7 @@ fn numbers_of_a_carrier_are_searched_bought_and_given_back() {
     let world = World::new(&borrowed(&given));
     let (server, all) = (&world.server, world.all.as_str());
     let output = || server.output.lock().unwrap().clone();
-    assert!(output().contains("money that the sandbox makes up"), "{}", output());
+    assert!(output().contains("paid with invented money"), "{}", output());
     let found = ask(server, all, "GET", "/search?areaCode=510", Value::Null).data();
     assert_eq!((found.as_array().unwrap().len(), &found[0]["region"]), (20, &json!("CA")));
     fill(server, all, 10);

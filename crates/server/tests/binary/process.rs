@@ -45,7 +45,7 @@ fn it_is_not_ready_before_it_stops_taking_requests() {
     assert_eq!(server.ops("/health/ready").status, 200);
     signal(&server, "-TERM");
     until("it says that it is ready", || server.ops("/health/ready").status == 503);
-    assert_eq!(server.ops("/health/ready").body, "not ready: it stops\n");
+    assert_eq!(server.ops("/health/ready").body, "not ready: the server is stopping\n");
     assert_eq!(server.ops("/health/live").status, 200);
     assert_eq!(server.send("GET", "/api/v1/scopes", &[], None).status, 200);
     assert!(server.terminate().success());

@@ -130,7 +130,7 @@ fn what_is_no_skill_is_refused_and_says_why() {
         (of("http_webhook", json!({"url": ORDERS, "headers": {"a": "1", "A": "2"}})), "twice"),
         (of("http_webhook", json!({"url": ORDERS, "headerNames": ["a"]})), "headerNames"),
         (of("http_webhook", json!({"url": ORDERS, "timeout_ms": 99})), "timeout_ms"),
-        (of("http_webhook", json!({"url": ORDERS, "destination": "x"})), "means nothing for http_webhook"),
+        (of("http_webhook", json!({"url": ORDERS, "destination": "x"})), "does not apply to http_webhook"),
         (of("transfer", json!({})), "/executionConfig/destination"),
         (of("builtin", json!({})), "take_message"),
         (of("knowledge_query", json!({"url": ORDERS})), "executionConfig"),

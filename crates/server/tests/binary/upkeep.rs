@@ -25,7 +25,7 @@ fn a_chain_is_verified_and_a_cut_end_shows_against_earlier_heads() {
     let heads = server.folder.join("heads");
     let heads = heads.to_str().unwrap();
     let (whole, said) = run(&server.folder, &["audit", "verify", "--write", heads]);
-    assert!(whole && said.contains("whole"), "{said}");
+    assert!(whole && said.contains("intact"), "{said}");
     let (whole, said) = run(&server.folder, &["audit", "verify", "--against", heads]);
     assert!(whole, "{said}");
     let edit = |server: &mut Server, sql: &'static str| {

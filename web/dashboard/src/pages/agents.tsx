@@ -196,7 +196,7 @@ export function AgentPage() {
           }}
           onClose={() => setDeleting(false)}
         >
-          <p>It stops serving at once, and its publishable keys open nothing any more.</p>
+          <p>It stops serving at once, and its publishable keys stop working.</p>
         </Confirm>
       )}
     </>
@@ -254,8 +254,8 @@ function DraftForm({ of, draft, may }: { of: Agent; draft: Draft; may: boolean }
         <Text label="Greeting" value={fields.greeting} onChange={set('greeting')} maxLength={1000} hint="The first thing it says." />
         <Text label="Tone" value={fields.tone} onChange={set('tone')} maxLength={200} placeholder="warm and brief" />
         <Field label="Persona">{(props) => <textarea {...props} value={fields.persona} maxLength={8000} onChange={(event) => set('persona')(event.target.value)} />}</Field>
-        <Field label="Goals" hint="One a line.">{(props) => <textarea {...props} value={fields.goals} onChange={(event) => set('goals')(event.target.value)} />}</Field>
-        <Field label="Never do" hint="One a line.">{(props) => <textarea {...props} value={fields.neverDo} onChange={(event) => set('neverDo')(event.target.value)} />}</Field>
+        <Field label="Goals" hint="One per line.">{(props) => <textarea {...props} value={fields.goals} onChange={(event) => set('goals')(event.target.value)} />}</Field>
+        <Field label="Never do" hint="One per line.">{(props) => <textarea {...props} value={fields.neverDo} onChange={(event) => set('neverDo')(event.target.value)} />}</Field>
         <Trouble error={save.error} />
         {of.version > base.version && (
           <Notice tone="warn">
@@ -337,7 +337,7 @@ function Comparison({ of, version, onClose }: { of: Agent; version: Schemas['Age
     <Dialog title={`Version ${version.version} and the draft`} onClose={onClose} wide>
       <Failure of={[found]} />
       {found.isPending && <Loading />}
-      {found.data?.changes.length === 0 && <Empty title="The draft says the same" />}
+      {found.data?.changes.length === 0 && <Empty title="The draft is the same" />}
       {found.data && found.data.changes.length > 0 && (
         <Table label="What differs" columns={['Field', `Version ${version.version}`, 'Draft']}>
           {found.data.changes.map((it) => (

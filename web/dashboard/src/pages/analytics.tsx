@@ -29,7 +29,7 @@ export function AnalyticsPage() {
         <section className="card" aria-label="In 30 days">
           <h2>In 30 days</h2>
           {it.answerStats.totalCalls === 0 ? (
-            <Empty title="No conversation yet">{environment === 'live' && <p>Tests are counted apart.</p>}</Empty>
+            <Empty title="No conversation yet">{environment === 'live' && <p>Tests are counted separately.</p>}</Empty>
           ) : (
             <div className="figures">
               <Figure name="Conversations" value={it.answerStats.totalCalls.toLocaleString()} />
@@ -154,7 +154,7 @@ function Gaps({ environment }: { environment: Environment }) {
   const may = holds(me, 'analytics:write');
   return (
     <section className="card" aria-label="Knowledge gaps">
-      <h2>What it did not know</h2>
+      <h2>Questions it could not answer</h2>
       <div className="toolbar">
         <Field label="Agent">
           {(props) => (
@@ -170,7 +170,7 @@ function Gaps({ environment }: { environment: Environment }) {
       </div>
       <Failure of={[found, mark]} />
       {found.isPending && <Loading />}
-      {found.data?.gaps.length === 0 && <Empty title={found.data.dataState === 'collecting' ? 'Nobody has asked it anything yet' : 'Nothing was asked that it did not know'} />}
+      {found.data?.gaps.length === 0 && <Empty title={found.data.dataState === 'collecting' ? 'Nobody has asked it anything yet' : 'There are no unanswered questions'} />}
       {found.data && found.data.gaps.length > 0 && (
         <Table label="Questions that were not answered" columns={['Question', 'Asked', 'Last', 'Why', 'Status']}>
           {found.data.gaps.map((it) => (

@@ -61,7 +61,7 @@ export function AuditPage() {
       {verify.data &&
         (verify.data.intact ? (
           <Notice tone="good">
-            The chain is whole: {count(verify.data.events, 'event')}. Its end is <code>{verify.data.head}</code>
+            The chain is intact: {count(verify.data.events, 'event')}. Its end is <code>{verify.data.head}</code>
           </Notice>
         ) : (
           <Notice tone="bad">The chain is broken at event {verify.data.brokenAt}: somebody changed the database.</Notice>

@@ -301,7 +301,7 @@ function MintDialog({ onClose, onMinted }: { onClose: () => void; onMinted: (mad
         <details>
           <summary>Limits</summary>
           <div className="grid">
-            <Text label="Allowed addresses" value={addresses} onChange={setAddresses} error={refusal?.field('allowedAddresses')} hint="Addresses or CIDR blocks, divided by spaces. Empty: from anywhere." placeholder="203.0.113.0/24" />
+            <Text label="Allowed addresses" value={addresses} onChange={setAddresses} error={refusal?.field('allowedAddresses')} hint="Addresses or CIDR blocks, separated by spaces. Empty: from anywhere." placeholder="203.0.113.0/24" />
             <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" error={refusal?.field('rateLimitRpm')} hint="Empty: no limit of its own." />
           </div>
         </details>

@@ -284,7 +284,7 @@ function Advice({ of, may }: { of: ApiKey; may: boolean }) {
               </span>
             ))}
           </p>
-          <p>Giving a scope back takes a member who holds it.</p>
+          <p>Only a member who holds a scope can give it back.</p>
         </Confirm>
       )}
     </section>
@@ -361,7 +361,7 @@ function Trail({ id }: { id: string }) {
   const trail = useQuery(keyTrail(id));
   return (
     <section className="card" aria-label="Audit trail">
-      <h2>Lately done with it</h2>
+      <h2>Recent activity</h2>
       <Failure of={[trail]} />
       {trail.isPending && <Loading rows={2} />}
       {trail.data?.items.map((it) => (

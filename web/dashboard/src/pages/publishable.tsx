@@ -31,7 +31,7 @@ export function PublishableKeys({ agent, may }: { agent: Agent; may: boolean }) 
           </button>
         )}
       </div>
-      <p className="quiet">For web pages. Public, and good for nothing but talking to this agent from the origins it lists.</p>
+      <p className="quiet">For web pages. Public: such a key can only be used to talk to this agent, from the origins that it lists.</p>
       <Revoked effective={revoked?.effective} />
       {(filtered || rows.length > 1) && (
         <div className="toolbar" role="search">
@@ -192,7 +192,7 @@ function Edit({ agent, of: asOpened, onClose, onDone }: EditProps) {
             )}
           </Field>
         )}
-        <Field label="Origins" hint="One a line, as the browser sends them: scheme, host, port." error={wrong ?? refusal?.field('allowedOrigins')}>
+        <Field label="Origins" hint="One per line, as the browser sends them: scheme, host, port." error={wrong ?? refusal?.field('allowedOrigins')}>
           {(props) => <textarea {...props} value={origins} required onChange={(event) => setOrigins(event.target.value)} placeholder="https://www.example.com" />}
         </Field>
         <Text label="Requests a minute" value={rpm} onChange={setRpm} type="number" hint="Empty: no limit of its own. Origins protect browsers’ users only, so a limit is wise." error={refusal?.field('rateLimitRpm')} />

@@ -167,7 +167,7 @@ function Edit({ agent, of: asOpened, onClose, onDone }: { agent: Agent; of: Skil
           {(props) => <textarea {...props} className="code" rows={7} spellCheck={false} value={config} onChange={(event) => setConfig(event.target.value)} />}
         </Field>
         {takesParameters && (
-          <Field label="Parameters" hint="A JSON Schema of what it is called with." error={json(parametersSchema) ?? refusal?.field('parametersSchema')}>
+          <Field label="Parameters" hint="A JSON Schema of its arguments." error={json(parametersSchema) ?? refusal?.field('parametersSchema')}>
             {(props) => <textarea {...props} className="code" rows={5} spellCheck={false} value={parameters} onChange={(event) => setParameters(event.target.value)} />}
           </Field>
         )}

@@ -40,8 +40,8 @@ export function WalletPage() {
             {it.paymentProvider === 'sandbox' && <Notice tone="warn">Payments are a sandbox here: no money moves.</Notice>}
             <p className="quiet">
               {it.autoReloadEnabled && it.autoReloadThresholdUsd !== null && it.autoReloadAmountUsd !== null
-                ? `Under ${usd(it.autoReloadThresholdUsd)} it is filled by ${usd(it.autoReloadAmountUsd)}.`
-                : 'It is not filled by itself.'}
+                ? `Auto-reload: below ${usd(it.autoReloadThresholdUsd)}, ${usd(it.autoReloadAmountUsd)} is paid in.`
+                : 'Auto-reload is off.'}
             </p>
           </section>
           <section className="card" aria-label="Plan">
@@ -83,7 +83,7 @@ export function WalletPage() {
             {choosing.name} costs {usd(choosing.monthlyPriceUsd)} a month from the wallet, with {count(choosing.includedMessages, 'message')} in it; each further one costs {usd(choosing.overageRate)}.
           </p>
           <p>
-            A dearer plan begins at once and is paid at once; a cheaper one begins when this month ends, <Time at={it.periodEndsAt} />.
+            A more expensive plan begins at once and is paid at once; a cheaper one begins when this month ends, <Time at={it.periodEndsAt} />.
           </p>
         </Confirm>
       )}
@@ -144,7 +144,7 @@ function AutoReload({ enabled, threshold, amount, onClose }: { enabled: boolean;
       <Form busy={save.isPending} onSubmit={() => save.mutate()}>
         <div className="check">
           <input type="checkbox" id="reload" checked={on} onChange={(event) => setOn(event.target.checked)} />
-          <label htmlFor="reload">Fill the wallet by itself</label>
+          <label htmlFor="reload">Top the wallet up automatically</label>
         </div>
         <Text label="When it holds less than" type="number" value={under} onChange={setUnder} required error={refusal?.field('autoReloadThresholdUsd')} hint="US dollars, from 5." />
         <Text label="By" type="number" value={by} onChange={setBy} required error={refusal?.field('autoReloadAmountUsd')} hint="US dollars, from 10." />
