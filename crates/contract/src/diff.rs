@@ -153,8 +153,10 @@ fn compare(old: &Side, old_index: usize, new: &Side, new_index: usize, changes: 
         "can be called from other sites",
     );
     if was.query_credential != is.query_credential {
-        changes
-            .add(was.query_credential.is_some(), "the query parameter that carries the credential has changed");
+        changes.add(
+            was.query_credential.is_some(),
+            "the query parameter that carries the credential has changed",
+        );
     }
     if was.agent_parameter != is.agent_parameter {
         changes.add(

@@ -73,7 +73,11 @@ impl Budget {
     fn spend<E: Error>(&self, text: usize) -> Result<(), E> {
         for (purse, amount) in [(&self.values, 1), (&self.text, text)] {
             let left = purse.get().checked_sub(amount);
-            purse.set(left.ok_or_else(|| E::custom("more values or text than are accepted, with aliases expanded"))?);
+            purse.set(
+                left.ok_or_else(|| {
+                    E::custom("more values or text than are accepted, with aliases expanded")
+                })?,
+            );
         }
         Ok(())
     }
@@ -127,7 +131,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         self.budget.spend(0)?;
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that JSON can't express"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number that JSON can't express"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {

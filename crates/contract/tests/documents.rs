@@ -198,7 +198,10 @@ fn a_schema_that_unfolds_without_measure_is_refused() {
 fn aliases_are_charged_like_what_they_stand_for() {
     let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(60));
     let told = lines(&text);
-    assert!(told[0].contains("than are accepted, with aliases expanded") || told[0].contains("budget"), "{told:?}");
+    assert!(
+        told[0].contains("than are accepted, with aliases expanded") || told[0].contains("budget"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 /// An organization as decisions see it.
 #[derive(Debug)]
 pub struct Organization {
-    /// Which one.
+    /// Its id.
     pub id: OrganizationId,
     /// The operator suspended it: every credential of it is refused. Set in place, since every record of it points here.
     pub suspended: AtomicBool,

@@ -33,9 +33,9 @@ pub fn defaults() -> Map<String, Value> {
 /// An agent with its draft.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// Which.
+    /// Its id.
     pub id: AgentId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// Its name.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct Agent {
     pub published_version: Option<AgentVersionId>,
     /// Who made it: id and name.
     pub created_by: (String, String),
-    /// When.
+    /// The time at which it was made.
     pub created_at: Timestamp,
     /// When the draft changed last.
     pub updated_at: Timestamp,
@@ -66,9 +66,9 @@ impl Agent {
 /// A published version.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// Which.
+    /// Its id.
     pub id: AgentVersionId,
-    /// Of which agent.
+    /// The agent that it belongs to.
     pub agent: AgentId,
     /// The draft's version that it froze.
     pub version: i64,
@@ -78,7 +78,7 @@ pub struct Version {
     pub note: Option<String>,
     /// Who: id and name.
     pub published_by: (String, String),
-    /// When.
+    /// The time at which it was published.
     pub published_at: Timestamp,
 }
 

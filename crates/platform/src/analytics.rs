@@ -19,13 +19,13 @@ const TOPICS: i64 = 10;
 pub struct Window {
     /// Of this agent; of all.
     pub agent: Option<AgentId>,
-    /// Begun at or after.
+    /// Only those that began at this time or later.
     pub from: Timestamp,
-    /// Begun before.
+    /// Only those that began before this time.
     pub to: Timestamp,
     /// On this channel; on all.
     pub channel: Option<String>,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
 }
 
@@ -36,7 +36,7 @@ pub struct Counts {
     pub total: i64,
     /// With an answer at least.
     pub answered: i64,
-    /// That are over.
+    /// How many are over.
     pub ended: i64,
     /// That came to this, in the order of [`Counts::OUTCOMES`].
     pub outcomes: [i64; 4],
@@ -80,7 +80,7 @@ impl Counts {
 /// Everything that is counted in a window.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Altogether.
+    /// All of them together.
     pub all: Counts,
     /// By agent.
     pub by_agent: BTreeMap<[u8; 16], Counts>,

@@ -44,7 +44,7 @@ impl Question<'_> {
 /// A source that an answer is based on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Which.
+    /// Its id.
     pub id: KnowledgeSourceId,
     /// Its name.
     pub label: String,

@@ -112,7 +112,7 @@ pub struct AutoReload {
     pub enabled: bool,
     /// Below how many credits.
     pub threshold: i64,
-    /// With how many.
+    /// The amount.
     pub amount: i64,
 }
 
@@ -150,11 +150,11 @@ words! {
 /// A payment into the wallet.
 #[derive(Clone, Debug)]
 pub struct TopUp {
-    /// Which.
+    /// Its id.
     pub id: TopUpId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
     /// How much.
     pub credits: i64,
@@ -186,7 +186,7 @@ pub struct Charge<'a> {
     pub quantity: i64,
     /// What it costs altogether.
     pub credits: i64,
-    /// For which agent.
+    /// The agent that it is for.
     pub agent: Option<AgentId>,
     /// For people.
     pub description: &'a str,
@@ -206,11 +206,11 @@ pub enum Charged {
 /// A charge as it was booked.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Which.
+    /// Its id.
     pub id: LedgerTransactionId,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// What.
+    /// The kind.
     pub kind: Kind,
     /// How many.
     pub quantity: i64,
@@ -218,7 +218,7 @@ pub struct Item {
     pub credits: i64,
     /// For people.
     pub description: String,
-    /// For which agent.
+    /// The agent that it is for.
     pub agent: Option<AgentId>,
 }
 
@@ -227,7 +227,7 @@ pub struct Item {
 pub struct DayUse {
     /// `YYYY-MM-DD`.
     pub date: String,
-    /// Of what kind.
+    /// The kind.
     pub kind: Kind,
     /// How many.
     pub quantity: i64,

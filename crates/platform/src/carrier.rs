@@ -121,9 +121,9 @@ pub const fn price(country: Country, kind: NumberType) -> Price {
 /// What is looked for.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// Where.
+    /// The country.
     pub country: Country,
-    /// Of what kind.
+    /// The kind.
     pub kind: NumberType,
     /// The first digits after the country code: an area code.
     pub area_code: Option<String>,
@@ -171,7 +171,7 @@ impl Search {
 /// A number that can be bought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Which.
+    /// The telephone number.
     pub e164: E164,
     /// For people.
     pub formatted: String,
@@ -183,7 +183,7 @@ pub struct Offer {
     pub rate_center: Option<String>,
     /// What it can do: `voice`, `sms`, `mms`, `fax`.
     pub features: Vec<String>,
-    /// Of what kind.
+    /// The kind.
     pub kind: NumberType,
     /// What it costs here.
     pub price: Price,

@@ -71,35 +71,35 @@ words! {
 pub struct Line {
     /// Who spoke.
     pub speaker: Speaker,
-    /// What.
+    /// The text.
     pub text: String,
 }
 
 /// One message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Which.
+    /// Its id.
     pub id: MessageId,
     /// Who spoke.
     pub speaker: Speaker,
-    /// What.
+    /// The text.
     pub text: String,
     /// Its language, ISO 639-1; empty where nobody looked.
     pub language: String,
     /// What it leans on.
     pub sources: Vec<Source>,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
 /// A conversation with what came of it so far.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// Which.
+    /// Its id.
     pub id: ConversationId,
-    /// With which agent.
+    /// The agent.
     pub agent: AgentId,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
     /// `chat`, until other channels serve.
     pub channel: String,
@@ -138,7 +138,7 @@ pub struct Happening {
     pub kind: String,
     /// What exactly.
     pub data: serde_json::Value,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
@@ -147,13 +147,13 @@ pub struct Happening {
 pub struct Search {
     /// Of this agent.
     pub agent: Option<AgentId>,
-    /// Begun at or after.
+    /// Only those that began at this time or later.
     pub from: Option<Timestamp>,
-    /// Begun before.
+    /// Only those that began before this time.
     pub to: Option<Timestamp>,
     /// On this channel.
     pub channel: Option<String>,
-    /// That came to this.
+    /// Only those with this outcome.
     pub outcome: Option<Outcome>,
     /// In this world.
     pub environment: Option<Environment>,
@@ -166,35 +166,35 @@ pub struct Search {
 /// A conversation to open.
 #[derive(Clone, Debug)]
 pub struct NewConversation {
-    /// Which.
+    /// Its id.
     pub id: ConversationId,
-    /// With which agent.
+    /// The agent.
     pub agent: AgentId,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
-    /// How.
+    /// How it was opened.
     pub via: Via,
 }
 
 /// What a visitor said.
 #[derive(Clone, Debug)]
 pub struct Heard<'h> {
-    /// Which message.
+    /// The id of the message.
     pub id: MessageId,
-    /// What.
+    /// The text.
     pub text: &'h str,
     /// The agent's first language, for texts that do not tell theirs.
     pub language: &'h str,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
 /// What the agent answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Which message.
+    /// The id of the message.
     pub id: MessageId,
-    /// What.
+    /// The text.
     pub text: String,
     /// What it leans on.
     pub sources: Vec<Source>,
@@ -206,7 +206,7 @@ pub struct Reply {
     pub latency_ms: i64,
     /// What became of the conversation, where the answer ends it.
     pub outcome: Option<Outcome>,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 

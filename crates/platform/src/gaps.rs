@@ -32,7 +32,7 @@ words! {
 /// A question that was not answered.
 #[derive(Clone, Debug)]
 pub struct Gap {
-    /// Which.
+    /// Its id.
     pub id: KnowledgeGapId,
     /// As it was asked first.
     pub text: String,

@@ -31,9 +31,9 @@ pub const REFRESH_INTERVAL: i64 = 604_800;
 /// A passage that was found for a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
-    /// Which.
+    /// Its id.
     pub id: PassageId,
-    /// Of which source.
+    /// The knowledge source that it comes from.
     pub source: KnowledgeSourceId,
     /// The source's name.
     pub label: String,
@@ -94,11 +94,11 @@ words! {
 /// A knowledge source.
 #[derive(Clone, Debug)]
 pub struct KnowledgeSource {
-    /// Which.
+    /// Its id.
     pub id: KnowledgeSourceId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Of which agent.
+    /// The agent that it belongs to.
     pub agent: AgentId,
     /// Where its words come from.
     pub kind: Kind,
@@ -151,7 +151,7 @@ impl KnowledgeSource {
 /// A source that is to be added.
 #[derive(Clone, Debug)]
 pub struct NewSource {
-    /// Which.
+    /// Its id.
     pub id: KnowledgeSourceId,
     /// Its name.
     pub label: String,

@@ -47,11 +47,11 @@ words! {
 /// A number of an organization.
 #[derive(Clone, Debug)]
 pub struct Number {
-    /// Which.
+    /// Its id.
     pub id: NumberId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
     /// The number.
     pub e164: E164,
@@ -69,14 +69,14 @@ pub struct Number {
     pub price: Price,
     /// Months that are paid.
     months: i64,
-    /// Since when.
+    /// The time at which it was made.
     pub created_at: Timestamp,
 }
 
 /// A hold on a number.
 #[derive(Clone, Debug)]
 pub struct Hold {
-    /// Which.
+    /// Its id.
     pub id: NumberHoldId,
     /// On what.
     pub offer: Offer,
@@ -96,7 +96,8 @@ pub enum NumberError {
 }
 
 const NOT_FOR_SALE: StoreError = StoreError::Conflict("The number is not for sale.");
-const TAKEN: StoreError = StoreError::Conflict("The number is no longer available: somebody has bought it or holds it.");
+const TAKEN: StoreError =
+    StoreError::Conflict("The number is no longer available: somebody has bought it or holds it.");
 
 fn number(row: &Row) -> Result<Number, StoreError> {
     let e164: String = row.get("e164")?;
@@ -460,7 +461,9 @@ impl Numbers<'_> {
         let carrier = self.carriers.of(environment);
         let answer = match number.provider == carrier.name() {
             true => carrier.buy(&number.e164, &number.id.to_string()).await,
-            false => Err(CarrierError::Refused("the number belongs to another carrier than the one in use".into())),
+            false => {
+                Err(CarrierError::Refused("the number belongs to another carrier than the one in use".into()))
+            }
         };
         let mut tx = self.store.begin(Mode::Write).await?;
         let description = number.description();
@@ -700,7 +703,9 @@ impl Numbers<'_> {
                     break;
                 }
                 // One that can't be finished does not keep the others from it.
-                Err(error) => tracing::info!(%error, number = %open.id, "the purchase or release of a number is not finished; the next pass goes on"),
+                Err(error) => {
+                    tracing::info!(%error, number = %open.id, "the purchase or release of a number is not finished; the next pass goes on")
+                }
                 Ok(()) => {}
             }
         }

@@ -205,7 +205,7 @@ pub struct Limits {
 pub struct Outgoing {
     /// Its method. Only GET follows redirects.
     pub method: Method,
-    /// Where.
+    /// The address.
     pub url: String,
     /// Its own header fields. They do not go to another origin.
     pub headers: HeaderMap,
@@ -330,8 +330,9 @@ impl Outbound {
                 request.method == Method::GET && matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
             }) {
                 Some(next) => {
-                    let next =
-                        url.join(next).map_err(|_| Refusal::Url("The host redirects to something that is not a valid URL."))?;
+                    let next = url.join(next).map_err(|_| {
+                        Refusal::Url("The host redirects to something that is not a valid URL.")
+                    })?;
                     url = self.check_url(next)?;
                 }
                 None => return read(url, response, most).await,

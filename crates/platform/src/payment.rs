@@ -62,7 +62,7 @@ pub struct Intent {
 pub struct Notice {
     /// The payment.
     pub payment: TopUpId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// The provider's id.
     pub intent: String,

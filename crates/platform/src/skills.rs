@@ -123,9 +123,9 @@ words! {
 pub enum Config {
     /// Of [`SkillType::HttpWebhook`]. Its header fields are kept beside it, sealed.
     Webhook {
-        /// Where.
+        /// The address.
         url: String,
-        /// How.
+        /// The HTTP method.
         method: Method,
         /// How long it may take.
         timeout_ms: u32,
@@ -440,11 +440,11 @@ pub struct Sealed {
 /// A skill.
 #[derive(Clone, Debug)]
 pub struct Skill {
-    /// Which.
+    /// Its id.
     pub id: SkillId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Of which agent.
+    /// The agent that it belongs to.
     pub agent: AgentId,
     /// Its name.
     pub name: String,

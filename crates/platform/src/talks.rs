@@ -13,15 +13,15 @@ pub const LIFE: i64 = MINUTE;
 /// What a token opens.
 #[derive(Clone, Debug)]
 pub struct Talk {
-    /// Whose agent.
+    /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Which.
+    /// The agent.
     pub agent: AgentId,
     /// The conversation that it becomes. One with a draft is not kept.
     pub conversation: ConversationId,
     /// With the draft, not with the version that channels serve.
     pub draft: bool,
-    /// In which world.
+    /// The environment: live or test.
     pub environment: Environment,
     /// The secret that asked for it, with which it ends.
     pub minted_by: Digest,

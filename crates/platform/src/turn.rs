@@ -31,9 +31,9 @@ pub enum Keep {
 
 /// A question to an agent.
 pub struct Turn {
-    /// Whose agent.
+    /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Which.
+    /// The agent.
     pub agent: AgentId,
     /// In which world: tests are never charged.
     pub environment: Environment,

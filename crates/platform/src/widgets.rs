@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub struct Widget {
     /// Colours and sizes.
     pub theme: Value,
-    /// Texts.
+    /// The texts that it shows.
     pub copy: Value,
     /// What it does by itself.
     pub behavior: Value,

@@ -84,11 +84,11 @@ pub struct Repeat {
 
 /// A member signed in.
 pub struct Member {
-    /// Where.
+    /// The organization.
     pub organization: OrganizationId,
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// As what.
+    /// The role.
     pub role: Role,
     /// Their session.
     pub session: SessionId,

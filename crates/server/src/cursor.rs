@@ -11,7 +11,7 @@ const TAG: usize = 12;
 
 /// What a cursor is bound to: the organization, the operation and every other query parameter.
 pub struct Scope<'a> {
-    /// Whose list.
+    /// The organization that the list belongs to.
     pub organization: OrganizationId,
     /// `operationId` and path.
     pub list: &'a str,

@@ -19,7 +19,7 @@ pub enum PepperError {
     File {
         /// Which file.
         path: String,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
     /// A line that is no pepper.

@@ -275,10 +275,9 @@ impl Problem {
                 let allow = contract.allow(path);
                 Self::new(Code::MethodNotAllowed, format!("This path takes {allow}.")).allow(allow)
             }
-            Denial::MissingCredential => Self::new(
-                Code::MissingCredential,
-                "Send a key as Authorization: Bearer, or sign in.",
-            ),
+            Denial::MissingCredential => {
+                Self::new(Code::MissingCredential, "Send a key as Authorization: Bearer, or sign in.")
+            }
             Denial::InvalidCredential => Self::new(
                 Code::InvalidCredential,
                 "The credential is malformed or not known; send the whole key, as Authorization: Bearer.",
@@ -390,9 +389,10 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound => Self::not_found(),
             StoreError::Conflict(why) => Self::new(Code::Conflict, why),
-            StoreError::OwnersOnly => {
-                Self::new(Code::ScopeNotGrantable, "Only an owner can make somebody an owner, or change or remove one.")
-            }
+            StoreError::OwnersOnly => Self::new(
+                Code::ScopeNotGrantable,
+                "Only an owner can make somebody an owner, or change or remove one.",
+            ),
             StoreError::NotHeld(why) => Self::new(Code::ScopeNotGrantable, why),
             StoreError::Stale => Self::new(Code::StaleVersion, "Somebody changed this since it was read."),
             StoreError::InsufficientBalance { balance, needed } => Self::new(

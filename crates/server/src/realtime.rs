@@ -56,7 +56,7 @@ const WATCH: Duration = Duration::from_secs(1);
 const MOST_FRAMES: u32 = 50;
 /// Without a question.
 const IDLE: Duration = Duration::from_secs(5 * 60);
-/// Altogether.
+/// The longest that a conversation may last.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// How often a peer is asked whether it is there. Proxies end what is silent for a minute, some after half of one.
 const PING: Duration = Duration::from_secs(20);

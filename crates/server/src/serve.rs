@@ -181,7 +181,9 @@ fn open_carriers(config: &Config) -> anyhow::Result<Carriers> {
         Carrier::Sandbox => Carriers::new(Box::new(carrier::Sandbox)),
         Carrier::Twilio { url, account, token_file } => {
             if config.payment == Payment::Sandbox {
-                tracing::warn!("payments are a sandbox and the carrier is real: numbers that cost real money are paid with invented money");
+                tracing::warn!(
+                    "payments are a sandbox and the carrier is real: numbers that cost real money are paid with invented money"
+                );
             }
             let token = read_secret(token_file)?;
             let settings = TwilioSettings { url: url.clone(), account: account.clone(), token };

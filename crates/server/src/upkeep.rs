@@ -97,7 +97,8 @@ pub async fn audit_verify(
         .unwrap_or_default()
         .lines()
     {
-        let head: Head = serde_json::from_str(line).context("a line of the earlier heads is not a signed head")?;
+        let head: Head =
+            serde_json::from_str(line).context("a line of the earlier heads is not a signed head")?;
         if let Some(wrong) = missing(&*store, &peppers, &head).await? {
             broken += 1;
             writeln!(said, "{}: {wrong}", head.organization_id)?;

@@ -54,7 +54,7 @@ pub struct NewSession {
 /// A person, as sign-in needs them.
 #[derive(Clone, Debug)]
 pub struct UserRow {
-    /// Who.
+    /// The id of the user.
     pub id: UserId,
     /// Lower-case address.
     pub email: String,
@@ -80,7 +80,7 @@ pub struct MembershipRow {
 /// An organization.
 #[derive(Clone, Debug)]
 pub struct OrganizationRow {
-    /// Which.
+    /// Its id.
     pub id: OrganizationId,
     /// Its name.
     pub name: String,
@@ -95,7 +95,7 @@ pub struct OrganizationRow {
 /// A session, as its owner sees it.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
-    /// Which.
+    /// Its id.
     pub id: SessionId,
     /// When it was opened.
     pub created_at: Timestamp,
@@ -121,15 +121,15 @@ impl OrganizationRow {
 pub struct MemberRow {
     /// Which membership.
     pub id: MemberId,
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// Name for people.
     pub name: String,
     /// Lower-case address.
     pub email: String,
-    /// As what.
+    /// The role.
     pub role: Role,
-    /// Since when.
+    /// The time at which they joined.
     pub joined_at: Timestamp,
     /// Last use of a session here.
     pub last_seen_at: Option<Timestamp>,
@@ -149,13 +149,13 @@ fn member_tag(member: MemberId, role: Role) -> String {
 /// An invite that nobody used yet.
 #[derive(Clone, Debug)]
 pub struct InviteRow {
-    /// Which.
+    /// Its id.
     pub id: InviteId,
-    /// Where.
+    /// The organization.
     pub organization: OrganizationId,
     /// For whom.
     pub email: String,
-    /// As what.
+    /// The role.
     pub role: Role,
     /// Who invites: id and name.
     pub invited_by: (UserId, String),

@@ -21,11 +21,11 @@ pub struct Actor {
 /// Who, from where and when: what every change carries.
 #[derive(Clone, Debug)]
 pub struct By {
-    /// Who.
+    /// Who did it.
     pub actor: Actor,
     /// From which address; empty for the system.
     pub address: String,
-    /// When.
+    /// The present time.
     pub now: Timestamp,
 }
 
@@ -51,7 +51,7 @@ pub struct AuditEvent {
     pub id: AuditEventId,
     /// Position in the organization's chain, from 1.
     pub sequence: i64,
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// The actor's kind.
     pub actor_kind: String,

@@ -264,9 +264,9 @@ impl Tx {
         }
         let sql = "SELECT password_hash FROM users WHERE email = $1 LIMIT 1";
         match self.opt(sql, args![email]).await? {
-            Some(row) if salted(&row.get::<String>("password_hash")?) != salted(password_hash) => Err(
-                StoreError::Conflict("Somebody else used this address at the same moment; try again."),
-            ),
+            Some(row) if salted(&row.get::<String>("password_hash")?) != salted(password_hash) => {
+                Err(StoreError::Conflict("Somebody else used this address at the same moment; try again."))
+            }
             _ => Ok(()),
         }
     }

@@ -55,25 +55,25 @@ impl Entity {
 pub enum State {
     /// An organization.
     Organization {
-        /// Which.
+        /// Its id.
         id: OrganizationId,
-        /// Refused altogether.
+        /// Whether everything is refused.
         suspended: bool,
     },
     /// A membership; `None` when it is no more.
     Member {
-        /// Where.
+        /// The organization.
         organization: OrganizationId,
-        /// Who.
+        /// The user.
         user: UserId,
-        /// As what.
+        /// The role.
         role: Option<Role>,
     },
     /// A secret key.
     SecretKey {
-        /// Whose.
+        /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Which.
+        /// Its id.
         id: SecretKeyId,
         /// Its world.
         environment: Environment,
@@ -81,7 +81,7 @@ pub enum State {
         scopes: Vec<String>,
         /// When the key itself ends.
         expires_at: Timestamp,
-        /// For good.
+        /// Whether it was revoked, which can't be undone.
         revoked: bool,
         /// Its own limit.
         rate_limit_rpm: Option<u32>,
@@ -94,9 +94,9 @@ pub enum State {
     Session {
         /// Where it is.
         organization: OrganizationId,
-        /// Which.
+        /// Its id.
         id: SessionId,
-        /// Whose.
+        /// The user that it belongs to.
         user: UserId,
         /// Its secret.
         digest: Digest,
@@ -111,9 +111,9 @@ pub enum State {
     },
     /// A publishable key.
     PublishableKey {
-        /// Whose.
+        /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Which.
+        /// Its id.
         id: PublishableKeyId,
         /// The agent it is pinned to.
         agent: AgentId,
@@ -121,7 +121,7 @@ pub enum State {
         environment: Environment,
         /// Where it may be used from, canonical.
         allowed_origins: Vec<String>,
-        /// For good.
+        /// Whether it was revoked, which can't be undone.
         revoked: bool,
         /// Its own limit.
         rate_limit_rpm: Option<u32>,
@@ -132,9 +132,9 @@ pub enum State {
     },
     /// A visitor's session. It works while its key does, lists its origin, and asks for no identity that was not proved.
     Visitor {
-        /// Whose.
+        /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Which.
+        /// Its id.
         id: VisitorId,
         /// The key that opened it.
         key: PublishableKeyId,

@@ -14,7 +14,7 @@ use serde_json::json;
 pub struct NewSecret {
     /// What it is found by.
     pub digest: Digest,
-    /// Under which pepper.
+    /// The id of the pepper that it was made with.
     pub pepper: [u8; 8],
     /// What tables show of it.
     pub last4: String,

@@ -21,7 +21,7 @@ pub const VISITOR_IDLE: i64 = 30 * MINUTE;
 pub struct IdentitySecret {
     /// What only the server can open.
     pub sealed: Vec<u8>,
-    /// Under which pepper.
+    /// The id of the pepper that it was made with.
     pub pepper: [u8; 8],
 }
 
@@ -76,7 +76,7 @@ pub struct PublishableKeyRow {
     pub rate_limit_rpm: Option<u32>,
     /// Whether visitors must be identified.
     pub require_identity: bool,
-    /// With what secret.
+    /// The secret that signs identity tokens.
     pub identity_secret: Option<Vec<u8>>,
     /// When it was minted.
     pub created_at: Timestamp,

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// Calls of one credential to one operation with one outcome on one day.
 #[derive(Clone, Debug)]
 pub struct UsageRow {
-    /// Whose.
+    /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// The credential's id without its prefix.
     pub credential: [u8; 16],

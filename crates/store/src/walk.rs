@@ -14,7 +14,7 @@ const MOST_PASSED: u32 = 20_000;
 pub struct Window {
     /// Where it begins.
     pub after: Option<Position>,
-    /// Rows wanted.
+    /// How many rows are wanted.
     pub limit: u32,
     /// Rows that are passed at most.
     pub most: u32,

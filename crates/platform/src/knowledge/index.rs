@@ -17,9 +17,9 @@ use tantivy::{Index as Engine, Searcher, TantivyDocument, Term};
 /// A passage as it is kept beside the index.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Which.
+    /// Its id.
     pub id: PassageId,
-    /// Of which source.
+    /// The knowledge source that it comes from.
     pub source: KnowledgeSourceId,
     /// The source's name.
     pub label: String,

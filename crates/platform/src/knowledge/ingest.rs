@@ -70,7 +70,9 @@ pub async fn run(
 ) -> Result<(), StoreError> {
     let knowledge = Knowledge(store);
     let read = match job.attempts > MOST_CUT_SHORT {
-        true => Err(Unread::never("It could not be read to its end, in several attempts; it may be too large or broken.")),
+        true => Err(Unread::never(
+            "It could not be read to its end, in several attempts; it may be too large or broken.",
+        )),
         false => read(store, tools, job).await?,
     };
     let outcome = match read {

@@ -84,9 +84,9 @@ pub type Open = dyn Fn(&Skill) -> Option<HeaderMap> + Send + Sync;
 
 /// What running skills needs.
 pub struct Reach {
-    /// Whose agent.
+    /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Which.
+    /// The agent.
     pub agent: AgentId,
     /// Asks webhooks.
     pub outbound: Arc<Outbound>,
@@ -117,7 +117,7 @@ pub enum Effect {
     End,
     /// It is over, and people take over.
     Transfer {
-        /// Which.
+        /// Where the conversation goes.
         destination: String,
     },
     /// Something is to be passed on; it stands in the call's arguments.
@@ -138,7 +138,7 @@ pub struct Called {
     pub skill: Option<SkillId>,
     /// What it was called by.
     pub tool: String,
-    /// With what.
+    /// The arguments.
     pub arguments: Value,
     /// What came of it.
     pub status: Status,
@@ -179,7 +179,7 @@ impl Called {
 pub struct Request {
     /// What the skill is called by.
     pub tool: String,
-    /// With what.
+    /// The arguments.
     pub arguments: Value,
     /// The visitor said yes to exactly this.
     pub confirmed: bool,
@@ -278,7 +278,9 @@ impl Toolbox {
             object if object.starts_with('{') => match serde_json::from_str(object) {
                 Ok(arguments) => arguments,
                 Err(_) => {
-                    return Some(Wish::Unreadable("What comes after the name of the skill is not a JSON object.".into()));
+                    return Some(Wish::Unreadable(
+                        "What comes after the name of the skill is not a JSON object.".into(),
+                    ));
                 }
             },
             words => match skill.parameters.sole_text() {

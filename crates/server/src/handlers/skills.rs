@@ -106,7 +106,8 @@ fn fields(given: &Value) -> Result<BTreeMap<String, String>, Invalid> {
     }
     let mut fields = BTreeMap::new();
     for (name, value) in given {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has an invalid header name"))?;
+        let name =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has an invalid header name"))?;
         if OURS.contains(&name.as_str()) {
             return Err(refuse(&format!("must not set {name}")));
         }
@@ -210,10 +211,7 @@ fn parameters(
 fn named(name: String) -> Result<String, Invalid> {
     match tool(&name).is_empty() {
         false => Ok(name),
-        true => Err(Invalid {
-            field: "name",
-            message: "must contain a Latin letter or a digit".into(),
-        }),
+        true => Err(Invalid { field: "name", message: "must contain a Latin letter or a digit".into() }),
     }
 }
 
