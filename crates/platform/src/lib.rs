@@ -14,7 +14,7 @@ pub mod mood;
 pub mod numbers;
 pub mod outbound;
 pub mod payment;
-mod services;
+pub mod services;
 pub mod skills;
 pub mod talks;
 pub mod turn;

@@ -136,7 +136,7 @@ impl App {
             due: tokio::sync::Notify::new(),
             outbound: Arc::new(Outbound::new(config.outbound_allow.clone())),
             bodies: Bodies::new(config.body_memory),
-            dear: Turns::new(DEAR),
+            dear: Turns::new("reports", DEAR),
             answerers,
             payments,
             carriers,

@@ -54,8 +54,8 @@ impl Bodies {
         Self {
             strangers: Shares::new(strangers, usize::MAX),
             known: Shares::new(bytes - strangers, usize::MAX),
-            by_organization: Turns::new(LONG_ONES),
-            by_address: Turns::new(LONG_ONES_OF_AN_ADDRESS),
+            by_organization: Turns::new("uploads", LONG_ONES),
+            by_address: Turns::new("uploads", LONG_ONES_OF_AN_ADDRESS),
         }
     }
 

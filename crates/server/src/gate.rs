@@ -105,7 +105,7 @@ async fn respond(
     let address = app.config.client(peer.ip(), forwarded);
     let mut trace = Trace::default();
     let outcome = match upgrade {
-        Some(upgrade) => realtime::open(app, &parts, upgrade, address).await,
+        Some(upgrade) => realtime::open(app, &parts, upgrade, address, &mut trace.whose).await,
         None => answer(app, &parts, body, address, &mut trace).await,
     };
 
@@ -415,7 +415,8 @@ fn judge(
     nobody(decide(matched, presented, Lookup::Unknown, facts, now))
 }
 
-fn whose(record: &Record<'_>, digest: Digest) -> Whose {
+/// Whom the log and the usage name for a record.
+pub(crate) fn whose(record: &Record<'_>, digest: Digest) -> Whose {
     Whose {
         organization: record.organization.id,
         kind: record.kind,

@@ -57,7 +57,7 @@ const OTHER: usize = STATUSES.len();
 pub struct Answers {
     names: Vec<String>,
     of: Vec<OnceLock<OfOperation>>,
-    refusals: Vec<OnceLock<IntCounter>>,
+    refusals: Vec<IntCounter>,
 }
 
 struct OfOperation {
@@ -71,7 +71,9 @@ impl Answers {
         // What belongs to no operation comes last.
         let names: Vec<String> = operations.chain(["none".to_owned()]).collect();
         let of = names.iter().map(|_| OnceLock::new()).collect();
-        Self { names, of, refusals: Code::ALL.iter().map(|_| OnceLock::new()).collect() }
+        // Each from the beginning, so that a first refusal is seen as an increase.
+        let refusals = Code::ALL.iter().map(|code| REFUSALS.with_label_values(&[code.as_str()])).collect();
+        Self { names, of, refusals }
     }
 
     /// Counts one answer.
@@ -90,14 +92,17 @@ impl Answers {
         });
         counter.inc();
         if let Some(code) = code {
-            self.refusals[code as usize].get_or_init(|| REFUSALS.with_label_values(&[code.as_str()])).inc();
+            self.refusals[code as usize].inc();
         }
     }
 }
 
 /// Everything, as text. What is only known by asking (the database, the replica) is asked now, and left out where it does not answer.
 pub async fn render(app: &App) -> prometheus::Result<String> {
-    LazyLock::force(&UNATTRIBUTED); // Shown before it first happens.
+    // Shown before they first happen.
+    LazyLock::force(&UNATTRIBUTED);
+    flowyte_store::measure::show();
+    flowyte_platform::services::show();
     let asked = Registry::new();
     let put = |options: Opts, value: f64| {
         let gauge = Gauge::with_opts(options)?;

@@ -43,7 +43,7 @@ fn hash(
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Turns::new(BOUNDS) }
+        Self { turns: Turns::new("passwords", BOUNDS) }
     }
 }
 

@@ -6,11 +6,12 @@
 use crate::accept::Draining;
 use crate::answer::Answer;
 use crate::app::{App, or_internal};
-use crate::gate::charge_limits;
+use crate::gate::{self, charge_limits};
 use crate::handlers::chat::{run, trial};
 use crate::live;
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
+use crate::usage::Whose;
 use crate::warrant::{Asked, Warrant};
 use bytes::Bytes;
 use flowyte_core::{CredentialKind, Denial, Digest, Lookup};
@@ -141,8 +142,14 @@ fn not_from_there() -> Problem {
     Problem::new(Code::OriginNotAllowed, "No publishable key of the agent lists the origin of this request.")
 }
 
-/// Answers a handshake, and talks from then on.
-pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: IpAddr) -> Outcome<Answer> {
+/// Answers a handshake, and talks from then on. `whose`: the credential that asked for the token, for the log.
+pub async fn open(
+    app: &Arc<App>,
+    parts: &Parts,
+    upgrade: OnUpgrade,
+    address: IpAddr,
+    whose: &mut Option<Whose>,
+) -> Outcome<Answer> {
     let (accept, token) = handshake(parts)?;
     let origin = foreign_origin(app, &parts.headers)?;
     let unknown = || {
@@ -164,6 +171,10 @@ pub async fn open(app: &Arc<App>, parts: &Parts, upgrade: OnUpgrade, address: Ip
         Err(NotTaken::Origin) => return Err(not_from_there()),
         Err(NotTaken::Store(error)) => return Err(error.into()),
     };
+    *whose = app.replica.with(&talk.minted_by, |lookup| match lookup {
+        Lookup::Found(record) => Some(gate::whose(record, talk.minted_by)),
+        Lookup::Unknown | Lookup::Unavailable => None,
+    });
     let draining = parts.extensions.get::<Draining>().cloned();
     let asked =
         or_internal(Asked::from_text(&talk.asked), "what a talk token was permitted by can't be read")?;

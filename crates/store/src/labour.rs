@@ -1,6 +1,8 @@
 //! Work that takes a core for a while: bounded in all and for each caller, shared in turns, and done by threads that give
 //! way to those that answer requests.
 
+use crate::measure;
+use prometheus::IntGauge;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -64,6 +66,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> Caller for K {}
 
 struct Inner<K: Caller> {
     bounds: Bounds,
+    /// How many wait, for `/metrics`.
+    queue: IntGauge,
     state: Mutex<State<K>>,
 }
 
@@ -78,8 +82,8 @@ struct State<K: Caller> {
 }
 
 impl<K: Caller> Turns<K> {
-    /// Turns that nobody has taken.
-    pub fn new(bounds: Bounds) -> Self {
+    /// Turns that nobody has taken. `work`: what they are for, as `/metrics` names it.
+    pub fn new(work: &str, bounds: Bounds) -> Self {
         let state = State {
             taken: 0,
             takers: HashMap::new(),
@@ -87,7 +91,8 @@ impl<K: Caller> Turns<K> {
             queues: HashMap::new(),
             order: VecDeque::new(),
         };
-        Self(Arc::new(Inner { bounds, state: Mutex::new(state) }))
+        let queue = measure::turns_waiting(work);
+        Self(Arc::new(Inner { bounds, queue, state: Mutex::new(state) }))
     }
 
     /// A turn of `caller`, given back when it is dropped.
@@ -107,6 +112,7 @@ impl<K: Caller> Turns<K> {
             }
             state.queues.entry(caller.clone()).or_default().push_back(sender);
             state.waiting += 1;
+            self.0.queue.inc();
             Place { turns: self.0.clone(), caller, turn }
         };
         timeout(self.0.bounds.patience, &mut place.turn).await.ok().and_then(Result::ok).ok_or(Crowded)
@@ -142,6 +148,7 @@ impl<K: Caller> Inner<K> {
             }
             let Some(sender) = sender else { continue };
             state.waiting -= 1;
+            self.queue.dec();
             let turn = self.grant(state, caller);
             left.extend(sender.send(turn).err());
         }
@@ -164,7 +171,9 @@ impl<K: Caller> Drop for Place<K> {
         let Some(queue) = queues.get_mut(&self.caller) else { return };
         let before = queue.len();
         queue.retain(|sender| !sender.is_closed());
-        *waiting -= before - queue.len();
+        let left = before - queue.len();
+        *waiting -= left;
+        self.turns.queue.sub(left as i64);
         if queue.is_empty() {
             queues.remove(&self.caller);
             order.retain(|caller| *caller != self.caller);
@@ -204,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_delays_another_by_one_turn() {
-        let turns = Arc::new(Turns::new(BOUNDS));
+        let turns = Arc::new(Turns::new("test", BOUNDS));
         let first = turns.take("crowd").await.unwrap();
         let other = turns.take("other").await.unwrap();
         let served = Arc::new(Mutex::new(Vec::new()));
@@ -234,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_leaves_a_queue_makes_room_and_takes_nothing_along() {
-        let turns = Arc::new(Turns::new(Bounds { at_once: 1, ..BOUNDS }));
+        let turns = Arc::new(Turns::new("test", Bounds { at_once: 1, ..BOUNDS }));
         let first = turns.take(1).await.unwrap();
         let waiting: Vec<_> = (0..3)
             .map(|_| {
@@ -256,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends() {
-        let turns = Turns::new(Bounds { patience: Duration::from_millis(1), ..BOUNDS });
+        let turns = Turns::new("test", Bounds { patience: Duration::from_millis(1), ..BOUNDS });
         let _first = turns.take(1).await.unwrap();
         assert!(turns.take(1).await.is_err());
         assert!(turns.0.lock().queues.is_empty());

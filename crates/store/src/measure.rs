@@ -29,10 +29,30 @@ static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!("flowyte_database_waiting", help, &["mode"]).expect(ONCE)
 });
 
+static TURNS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Requests that wait for a turn at slow work: passwords, reports, uploads, and indexes of and searches in knowledge.";
+    register_int_gauge_vec!("flowyte_work_waiting", help, &["work"]).expect(ONCE)
+});
+
 static READ: LazyLock<Queue> = LazyLock::new(|| Queue::new("read"));
 static FEED: LazyLock<Queue> = LazyLock::new(|| Queue::new("feed"));
 static WRITE: LazyLock<Queue> = LazyLock::new(|| Queue::new("write"));
 static BATCH: LazyLock<Queue> = LazyLock::new(|| Queue::new("batch"));
+
+/// How many wait for a turn at this work.
+pub(crate) fn turns_waiting(work: &str) -> IntGauge {
+    TURNS.with_label_values(&[work])
+}
+
+/// Shows what has not happened yet with the count 0, so that its first occurrence is seen as an increase.
+pub fn show() {
+    for kind in ["busy", "away", "refused", "other"] {
+        ERRORS.with_label_values(&[kind]);
+    }
+    for queue in [&READ, &FEED, &WRITE, &BATCH] {
+        LazyLock::force(queue);
+    }
+}
 
 struct Queue {
     waits: Histogram,

@@ -50,8 +50,9 @@ const CROWD: Bounds =
 impl Library {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let builds = Turns::new(Bounds { at_once: cores(), ..CROWD });
-        let searches = Turns::new(Bounds { at_once: cores(), each: cores().div_ceil(2), ..CROWD });
+        let builds = Turns::new("indexes", Bounds { at_once: cores(), ..CROWD });
+        let searches =
+            Turns::new("searches", Bounds { at_once: cores(), each: cores().div_ceil(2), ..CROWD });
         Self { store, shelves: Mutex::default(), builds, searches }
     }
 

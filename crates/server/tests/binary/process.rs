@@ -149,6 +149,15 @@ fn metrics_say_what_happens_here_and_are_as_they_should_be() {
         "flowyte_database_waiting{mode=\"write\"}",
         "flowyte_knowledge_sources_waiting",
         "flowyte_usage_unattributed_total",
+        // What has not happened yet is shown as well.
+        "flowyte_work_waiting{work=\"passwords\"}",
+        "flowyte_work_waiting{work=\"reports\"}",
+        "flowyte_work_waiting{work=\"searches\"}",
+        "flowyte_database_errors_total{kind=\"away\"}",
+        "flowyte_service_call_seconds_count{outcome=\"failed\",service=\"model\"}",
+        "flowyte_service_call_seconds_count{outcome=\"ok\",service=\"payment\"}",
+        "flowyte_service_call_seconds_count{outcome=\"failed\",service=\"carrier\"}",
+        "flowyte_refusals_total{code=\"verification_unavailable\"}",
     ] {
         assert_eq!(sample(&all, name), 0.0, "{name}");
     }

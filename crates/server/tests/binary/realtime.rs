@@ -82,6 +82,25 @@ fn closed(socket: &mut Socket) -> Option<CloseCode> {
     }
 }
 
+/// As of every other request, the log says whose a conversation is.
+#[test]
+fn the_log_line_of_a_handshake_names_who_asked_for_the_token() {
+    let world = World::new(&[("LOG_FORMAT", "json")]);
+    let server = &world.server;
+    let _socket = talk(server, &mint(server, &world.all, &world.agent, false));
+    let begun = Instant::now();
+    let line = loop {
+        let all = server.output.lock().unwrap().clone();
+        if let Some(line) = all.lines().find(|it| it.contains("\"status\":101")) {
+            break serde_json::from_str::<Value>(line).unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{all}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(line["organization"], world.organization.as_str());
+    assert_eq!(line["credential"], world.all_id.as_str());
+}
+
 #[test]
 fn a_token_opens_one_conversation_that_is_kept_unless_it_is_a_drafts() {
     for world in worlds(&[]) {
