@@ -185,8 +185,8 @@ fn message(error: &ValidationError<'_>) -> String {
             only => format!("must be {}", short(only)),
         },
         Kind::MinLength { limit: 1 } => "must not be empty".into(),
-        Kind::MinLength { limit } => format!("must have at least {limit} characters"),
-        Kind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        Kind::MinLength { limit } => format!("must have at least {}", count(*limit, "character")),
+        Kind::MaxLength { limit } => format!("must have at most {}", count(*limit, "character")),
         Kind::Pattern { pattern } => format!("must match {pattern}"),
         Kind::Format { format } if format == name::FORMAT => name::RULE.into(),
         Kind::Format { format } => format!("must be {}", format_name(format)),
@@ -195,12 +195,12 @@ fn message(error: &ValidationError<'_>) -> String {
         Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
         Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
         Kind::MultipleOf { multiple_of } => format!("must be a multiple of {multiple_of}"),
-        Kind::MinItems { limit } => format!("must have at least {limit} items"),
-        Kind::MaxItems { limit } => format!("must have at most {limit} items"),
-        Kind::AdditionalItems { limit } => format!("must have at most {limit} items"),
+        Kind::MinItems { limit } => format!("must have at least {}", count(*limit, "item")),
+        Kind::MaxItems { limit } => format!("must have at most {}", count(*limit, "item")),
+        Kind::AdditionalItems { limit } => format!("must have at most {}", count(*limit as u64, "item")),
         Kind::UniqueItems => "must not have the same item twice".into(),
-        Kind::MinProperties { limit } => format!("must have at least {limit} fields"),
-        Kind::MaxProperties { limit } => format!("must have at most {limit} fields"),
+        Kind::MinProperties { limit } => format!("must have at least {}", count(*limit, "field")),
+        Kind::MaxProperties { limit } => format!("must have at most {}", count(*limit, "field")),
         Kind::Contains => "lacks an item that it must contain".into(),
         Kind::UnevaluatedItems { .. } => "has items that are not allowed here".into(),
         Kind::FalseSchema => "is not allowed here".into(),
@@ -209,6 +209,11 @@ fn message(error: &ValidationError<'_>) -> String {
         Kind::OneOfMultipleValid { .. } => "fits more than one of the allowed forms".into(),
         _ => "is not valid".into(),
     }
+}
+
+/// `1 item`, `2 items`.
+fn count(number: u64, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 fn short(value: &Value) -> String {

@@ -37,7 +37,7 @@ paths:
               properties:
                 name: {type: string, minLength: 1, maxLength: 5}
                 secret: {type: string, pattern: '^[a-z]+$', x-secret: true}
-                tags: {type: array, maxItems: 3, items: {enum: [cat, dog]}}
+                tags: {type: array, minItems: 1, maxItems: 3, items: {enum: [cat, dog]}}
                 born: {type: [string, 'null'], format: date}
                 owner:
                   type: object
@@ -82,6 +82,7 @@ fn each_error_names_its_field_in_words() {
         (r#"{"name":"a","nam":1}"#, "/nam", "unknown field `nam`"),
         (r#"{"name":"a","tags":["cat","cow"]}"#, "/tags/1", r#"must be one of "cat", "dog""#),
         (r#"{"name":"a","tags":["cat","dog","cat","dog"]}"#, "/tags", "must have at most 3 items"),
+        (r#"{"name":"a","tags":[]}"#, "/tags", "must have at least 1 item"),
         (r#"{"name":"a","born":"soon"}"#, "/born", "must be a date such as 2025-01-31"),
         (r#"{"name":"a","born":1}"#, "/born", "must be null or a string"),
         (r#"{"name":"a","owner":{}}"#, "/owner/id", "is required"),
