@@ -18,6 +18,7 @@ pub mod live;
 pub mod meter;
 pub mod metrics;
 pub mod ops;
+pub mod panics;
 pub mod password;
 pub mod pepper;
 pub mod problem;

@@ -268,7 +268,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Strin
     runtime.block_on(work).map_err(|error| format!("{error:#}"))
 }
 
-/// Log lines go to standard error; a panic becomes one of them, without its message, which may hold anything.
+/// Log lines go to standard error, and panics become some of them.
 fn start_log(config: &Config) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
@@ -280,10 +280,7 @@ fn start_log(config: &Config) {
         false => lines.boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(ours)).init();
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked");
-    }));
+    std::panic::set_hook(Box::new(flowyte::panics::tell));
 }
 
 fn read(file: &Path) -> Result<String, String> {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use flowyte_core::Timestamp;
 use flowyte_core::id::{Id, PassageId};
 use flowyte_core::time::{MINUTE, SECOND};
+use flowyte_store::labour::labour;
 use flowyte_store::{Store, StoreError};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -157,8 +158,7 @@ async fn index(
     let known = source.digest.clone().filter(|_| source.version > 0);
     let (before, language) = (known.clone(), job.language.clone());
     // A long text takes a core for a while; requests go on beside it.
-    let prepared =
-        tokio::task::spawn_blocking(move || prepare(&extracted, before.as_deref(), &language)).await;
+    let prepared = labour(move || prepare(&extracted, before.as_deref(), &language)).await;
     let Prepared { digest, pieces } =
         prepared.map_err(|error| StoreError::Inconsistent(format!("a source can't be cut: {error}")))?;
     if known.as_deref() == Some(&digest[..]) {
