@@ -228,14 +228,14 @@ async fn answer(
     let (now, decided) = (app.now(), boot_time());
     let presented = match present(&app.config.brand, matched.operation, &facts) {
         Ok(presented) => presented,
-        Err(denial) => return Err(stranger(app, &denial, address, now, refused(&denial))),
+        Err(denial) => return Err(stranger(app, &denial, address, refused(&denial))),
     };
     let verdict = judge(app, &matched, presented.as_ref(), &facts, now, true);
     trace.whose = verdict.whose;
     trace.quota = verdict.quota;
     trace.origin = (matched.operation.cors && verdict.origin_listed)
         .then(|| facts.origin.one().unwrap_or("").to_owned());
-    let permit = verdict.permit.map_err(|denial| stranger(app, &denial, address, now, refused(&denial)))?;
+    let permit = verdict.permit.map_err(|denial| stranger(app, &denial, address, refused(&denial)))?;
     if let Some(limited) = verdict.limited {
         trace.quota = Some(limited.quota);
         return Err(Problem::limited(limited));
@@ -399,7 +399,7 @@ fn judge(
                         verdict.origin_listed = lists(record, facts);
                     }
                     if charge && verdict.permit.is_ok() {
-                        match charge_limits(record, now) {
+                        match charge_limits(app, record, now) {
                             Ok(quota) => verdict.quota = Some(quota),
                             Err(limited) => verdict.limited = Some(limited),
                         }
@@ -432,15 +432,15 @@ fn lists(record: &Record<'_>, facts: &RequestFacts<'_>) -> bool {
 }
 
 /// Takes one request from the key's limit and the organization's, and moves a session's idle clock.
-pub(crate) fn charge_limits(record: &Record<'_>, now: Timestamp) -> Result<Quota, Limited> {
+pub(crate) fn charge_limits(app: &App, record: &Record<'_>, now: Timestamp) -> Result<Quota, Limited> {
     let fence = record.fence;
     if let Some(idle) = fence.and_then(|it| it.idle.as_ref()) {
         idle.touch(now);
     }
     let shared = &record.organization.limit;
     match fence.and_then(|it| it.limit.as_ref()) {
-        Some(own) => own.take_both(shared, now),
-        None => shared.take(now),
+        Some(own) => own.take_both(shared, app.pulse()),
+        None => shared.take(app.pulse()),
     }
 }
 
@@ -461,9 +461,9 @@ fn same_organization(permit: &Permit, headers: &HeaderMap) -> Outcome<()> {
 }
 
 /// An invalid credential is charged to the address it came from; above the limit the answer says so.
-fn stranger(app: &App, denial: &Denial, address: IpAddr, now: Timestamp, problem: Problem) -> Problem {
+fn stranger(app: &App, denial: &Denial, address: IpAddr, problem: Problem) -> Problem {
     match denial {
-        Denial::InvalidCredential => match app.strangers.take(neighbourhood(address), now) {
+        Denial::InvalidCredential => match app.strangers.take(neighbourhood(address), app.pulse()) {
             Ok(()) => problem,
             Err(limited) => Problem::limited(limited),
         },
@@ -479,7 +479,7 @@ fn note_browser_key(app: &Arc<App>, permit: &Permit, facts: &RequestFacts<'_>, n
     let own =
         facts.fetch_site.one() == Some("same-origin") || facts.origin.one() == Some(facts.public_origin);
     let from_browser = facts.origin != Field::None || facts.fetch_site != Field::None;
-    if own || !from_browser || app.browser_keys.take(caller.credential(), now).is_err() {
+    if own || !from_browser || app.browser_keys.take(caller.credential(), app.pulse()).is_err() {
         return;
     }
     let address = facts.address;

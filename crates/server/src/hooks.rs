@@ -34,7 +34,7 @@ pub async fn payments(app: &App, parts: &Parts, body: Incoming, address: IpAddr)
         Err(NoticeRefused::NotSent) => return Err(Problem::not_found()),
         Err(why) => {
             // Guessing is metered like any other invalid credential.
-            app.strangers.take(neighbourhood(address), now).map_err(Problem::limited)?;
+            app.strangers.take(neighbourhood(address), app.pulse()).map_err(Problem::limited)?;
             return Err(Problem::new(Code::MalformedRequest, format!("The notification is refused: {why}.")));
         }
     };

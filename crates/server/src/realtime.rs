@@ -157,7 +157,7 @@ pub async fn open(
             Code::InvalidCredential,
             "The talk token is unknown, was already used, or is older than 60 seconds.",
         );
-        app.strangers.take(neighbourhood(address), app.now()).map_or_else(Problem::limited, |()| problem)
+        app.strangers.take(neighbourhood(address), app.pulse()).map_or_else(Problem::limited, |()| problem)
     };
     let presented = app.config.brand.parse(token).filter(|it| it.kind() == CredentialKind::OneTime);
     let presented = presented.ok_or_else(unknown)?;
@@ -370,7 +370,7 @@ impl Room {
         let now = app.now();
         self.stands()?;
         app.replica.with(&talk.minted_by, |lookup| match lookup {
-            Lookup::Found(record) => charge_limits(record, now).map(drop).map_err(Problem::limited),
+            Lookup::Found(record) => charge_limits(app, record, now).map(drop).map_err(Problem::limited),
             Lookup::Unknown | Lookup::Unavailable => Err(live::ended()),
         })?;
         let (agent, published) = Agents(&*self.warrant).live(talk.organization, talk.agent).await?;

@@ -62,7 +62,10 @@ pub async fn signup(call: Call) -> Outcome<Answer> {
             "Sign-up is closed; ask a member of an organization for an invite.",
         ));
     }
-    call.app.signups_by_address.take(neighbourhood(call.address), call.now).map_err(Problem::limited)?;
+    call.app
+        .signups_by_address
+        .take(neighbourhood(call.address), call.app.pulse())
+        .map_err(Problem::limited)?;
     found(&call, call.read()?, None).await
 }
 
@@ -121,8 +124,11 @@ pub async fn login(call: Call) -> Outcome<Answer> {
     let tried = try_password(&call, &turn, &email, Zeroizing::new(body.password)).await?;
     drop(turn);
     let user = tried.user.ok_or_else(|| login_failed(&call, email))?;
-    call.app.logins_by_account.take(user.id, call.now).map_err(Problem::limited)?;
-    call.app.logins_by_address.take(neighbourhood(call.address), call.now).map_err(Problem::limited)?;
+    call.app.logins_by_account.take(user.id, call.app.pulse()).map_err(Problem::limited)?;
+    call.app
+        .logins_by_address
+        .take(neighbourhood(call.address), call.app.pulse())
+        .map_err(Problem::limited)?;
     let memberships = call.store().memberships(user.id).await?;
     let organization = match body.organization_id {
         Some(text) => {
@@ -158,7 +164,7 @@ async fn try_password(call: &Call, turn: &Turn, email: &str, password: Zeroizing
     // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
     attempt(call)?;
     let device = known_device(call, email).await?;
-    let strangers = app.failures_by_account.peek(email, call.now);
+    let strangers = app.failures_by_account.peek(email, call.app.pulse());
     if let (None, Err(limited)) = (&device, strangers) {
         return Err(too_many(limited));
     }
@@ -174,12 +180,12 @@ async fn try_password(call: &Call, turn: &Turn, email: &str, password: Zeroizing
     }
     // Held against every account of the address, it counts for all of them.
     let counted = match &device {
-        None => app.failures_by_account.take(email, call.now),
+        None => app.failures_by_account.take(email, call.app.pulse()),
         Some((user, nonce)) => {
             if strangers.is_ok() && call.store().has_namesake(user).await? {
-                let _ = app.failures_by_account.take(email, call.now);
+                let _ = app.failures_by_account.take(email, call.app.pulse());
             }
-            app.failures_by_device.take(*nonce, call.now)
+            app.failures_by_device.take(*nonce, call.app.pulse())
         }
     };
     counted.map_err(too_many)?;
@@ -194,7 +200,9 @@ async fn known_device(call: &Call, email: &str) -> Outcome<Option<(UserRow, Nonc
             other => other?,
         };
         let nonce = device.of(&call.app, &user).filter(|_| user.email == email && !user.disabled);
-        if let Some(nonce) = nonce.filter(|it| call.app.failures_by_device.peek(*it, call.now).is_ok()) {
+        if let Some(nonce) =
+            nonce.filter(|it| call.app.failures_by_device.peek(*it, call.app.pulse()).is_ok())
+        {
             return Ok(Some((user, nonce)));
         }
     }
@@ -334,11 +342,11 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
     attempt(&call)?;
     // The session stands for a device that is known.
     let device = *member.session.as_bytes();
-    call.app.failures_by_device.peek(device, call.now).map_err(too_many)?;
+    call.app.failures_by_device.peek(device, call.app.pulse()).map_err(too_many)?;
     let hash =
         async |password| turn.hash(password, Some(user.password_hash.clone()), &*call.app.entropy).await;
     if hash(Zeroizing::new(body.current_password)).await? != user.password_hash {
-        let _ = call.app.failures_by_device.take(device, call.now);
+        let _ = call.app.failures_by_device.take(device, call.app.pulse());
         return Err(login_failed(&call, user.email.clone()));
     }
     let new = Zeroizing::new(body.new_password);
@@ -355,7 +363,7 @@ pub async fn change_password(call: Call) -> Outcome<Answer> {
 /// a new password counts like one that is tried.
 async fn own_password(call: &Call, user: &UserRow) -> Outcome<()> {
     if call.store().has_namesake(user).await? {
-        call.app.failures_by_account.take(user.email.as_str(), call.now).map_err(too_many)?;
+        call.app.failures_by_account.take(user.email.as_str(), call.app.pulse()).map_err(too_many)?;
     }
     Ok(())
 }
@@ -493,13 +501,13 @@ async fn judge(
 /// Whether this address may try at all.
 fn attempt(call: &Call) -> Outcome<()> {
     let (app, from) = (&call.app, neighbourhood(call.address));
-    app.failures_by_address.peek(from, call.now).map_err(Problem::limited)?;
-    app.logins_by_address.peek(from, call.now).map_err(Problem::limited)
+    app.failures_by_address.peek(from, call.app.pulse()).map_err(Problem::limited)?;
+    app.logins_by_address.peek(from, call.app.pulse()).map_err(Problem::limited)
 }
 
 fn failed(call: &Call) {
     // Whoever is above the limit is told at the next attempt.
-    let _ = call.app.failures_by_address.take(neighbourhood(call.address), call.now);
+    let _ = call.app.failures_by_address.take(neighbourhood(call.address), call.app.pulse());
 }
 
 fn unknown_token(call: &Call) -> Problem {

@@ -39,6 +39,7 @@ fn a_clock_set_back_revives_nothing_and_locks_nobody_out() {
     let new = text(&rotate.data()["secret"]);
     let (_, limited) =
         server.mint(&owner, json!({"name": "limited", "scopes": ["agents:read"], "rateLimitRpm": 600}));
+    let (_, few) = server.mint(&owner, json!({"name": "few", "scopes": ["agents:read"], "rateLimitRpm": 2}));
     let code = |server: &Server, secret: &str| server.as_key(secret, "GET", "/api/v1/whoami", None).code();
     assert_eq!((code(&server, &old), code(&server, &new)), (String::new(), String::new()));
     for _ in 0..50 {
@@ -62,8 +63,10 @@ fn a_clock_set_back_revives_nothing_and_locks_nobody_out() {
     server.kill_and_restart();
     assert_eq!((code(&server, &old), code(&server, &new)), ("credential_expired".into(), String::new()));
 
-    // Ahead by thirty days, then right again: what ended meanwhile stays so, by the server's own time.
+    // Ahead by thirty days, then right again: what ended meanwhile stays so, by the server's own time. No limit fills by it.
+    assert_eq!([code(&server, &few), code(&server, &few), code(&server, &few)], ["", "", "rate_limited"]);
     set("+30d");
+    assert_eq!(code(&server, &few), "rate_limited");
     assert_eq!((code(&server, &later), code(&server, &old)), (String::new(), "credential_expired".into()));
     let thirty_days_on = server.log_in("ada@alpha.example", PASSWORD);
     assert_eq!(thirty_days_on.status, 200);
