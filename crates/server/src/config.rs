@@ -43,7 +43,7 @@ settings! {
     stranger_rpm "NUMBER" "invalid credentials a minute from each address [default: 1200]";
     login_failures_per_account "NUMBER" "failed sign-ins under each e-mail address in 15 minutes, from each known device and from all others together [default: 10]";
     login_failures_per_address "NUMBER" "failed sign-ins from each address in 15 minutes [default: 100]";
-    signups_per_address "NUMBER" "sign-ups from each address in a day [default: 20]";
+    signups_per_address "NUMBER" "organizations created from each address in a day, by sign-up or by a member [default: 20]";
     organizations_per_person "NUMBER" "organizations that one person may create [default: 10]";
     keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::call::{Call, instant, present};
 use crate::config::Config;
 use crate::handlers::effective;
+use crate::meter::neighbourhood;
 use crate::problem::{Outcome, Problem};
 use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, InviteId, MemberId};
@@ -78,9 +79,14 @@ struct Create {
     name: String,
 }
 
-/// Another organization of the same person; the session stays where it is.
+/// Another organization of the same person; the session stays where it is. It counts like a sign-up: whoever invites themself
+/// again and again is another person each time, but comes from the same address.
 pub async fn create(call: Call) -> Outcome<Answer> {
     let body: Create = call.read()?;
+    call.app
+        .signups_by_address
+        .take(neighbourhood(call.address), call.app.pulse())
+        .map_err(Problem::limited)?;
     let (user, by) = (call.member()?.user, call.by().await?);
     let (id, owner) = (call.app.id(call.now)?, call.app.id(call.now)?);
     let row = call
