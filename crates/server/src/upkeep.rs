@@ -252,7 +252,7 @@ async fn standing(present: &Path, backup: &dyn Store) -> anyhow::Result<(Standin
 /// What a restored database grants.
 pub async fn restore_list(config: &Config) -> anyhow::Result<String> {
     let store = open_beside(config).await?;
-    let mut lines = store.grants(System.now()).await?;
+    let mut lines = store.grants(System.now().max(store.seen_at().await?)).await?;
     lines.push(match store.restore_pending().await? {
         Some(why) => format!("not served yet: {why}; let it serve with flowyte restore --acknowledge"),
         None => "nothing waits to be acknowledged".to_owned(),

@@ -24,6 +24,7 @@ const PENDING: &str = "restore_pending";
 #[derive(Default)]
 pub struct Standing {
     revision: Revision,
+    seen_at: Option<Timestamp>,
     organizations: HashMap<OrganizationId, Policy>,
     members: HashMap<(OrganizationId, UserId), Membership>,
     users: HashMap<UserId, User>,
@@ -111,8 +112,11 @@ impl dyn Store + '_ {
         by: &By,
     ) -> Result<Vec<String>, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
-        // No revision is given out twice, whatever the backup had reached.
+        // No revision is given out twice, and time does not go back, whatever the backup had reached.
         tx.exec("UPDATE head SET revision = $1 WHERE revision < $1", args![before.revision]).await?;
+        if let Some(seen) = before.seen_at {
+            tx.exec("UPDATE head SET seen_at = $1 WHERE seen_at < $1", args![seen]).await?;
+        }
         // Used links are gone from what was put aside, and can't be told from those that were not made yet.
         tx.exec("DELETE FROM recoveries", vec![]).await?;
         let here = tx.standing().await?;
@@ -196,8 +200,10 @@ impl dyn Store + '_ {
 
 impl Tx {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
+        let head = self.one("SELECT revision, seen_at FROM head WHERE id = 1", vec![]).await?;
         let mut standing = Standing {
-            revision: self.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?,
+            revision: head.get("revision")?,
+            seen_at: Some(head.time("seen_at")?),
             ..Standing::default()
         };
         for row in self.all("SELECT * FROM organizations", vec![]).await? {

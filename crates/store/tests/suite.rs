@@ -786,3 +786,19 @@ async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
     let owners: Vec<_> = members.iter().map(|it| (it.email.as_str(), it.role)).collect();
     assert_eq!(owners, [("b@example.com", Role::Owner)]);
 }
+
+/// A clock that is wrong at a restore does not bring back what had expired: how late it has been goes into the restored database.
+#[tokio::test]
+async fn a_backup_has_seen_what_the_database_had_that_it_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let (now, backup) = (folder.path().join("flowyte.db"), folder.path().join("backup.db"));
+    let store = Sqlite::open(&now).await.unwrap();
+    found(&store, "a@example.com").await;
+    Sqlite::backup(&now, &backup).await.unwrap();
+    let later = NOW.plus(7 * flowyte_core::time::DAY);
+    store.note_time(later).await.unwrap();
+    let restored = Sqlite::open(&backup).await.unwrap();
+    let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
+    restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
+    assert_eq!(restored.seen_at().await.unwrap(), later);
+}
