@@ -189,27 +189,31 @@ impl dyn Store + '_ {
         for row in tx.all("SELECT id, suspended FROM organizations", vec![]).await? {
             states.push(organization(&row)?);
         }
-        for row in tx.all("SELECT organization_id, user_id, role FROM members", vec![]).await? {
+        let members = "SELECT m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id";
+        for row in tx.all(members, vec![]).await? {
             states.push(member(&row)?);
         }
-        let secrets = tx
-            .all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![])
-            .await?
-            .iter()
-            .map(|row| Ok((row.bytes::<16>("key_id")?, secret(row)?)))
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        let mut secrets = Vec::new();
+        for row in tx.all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![]).await? {
+            let of = row.bytes::<16>("key_id");
+            secrets.extend(readable("secrets", &row, of.and_then(|of| Ok((of, secret(&row)?))))?);
+        }
         for row in tx.all("SELECT * FROM secret_keys ORDER BY id", vec![]).await? {
-            let own = secrets_of(&secrets, row.bytes("id")?);
-            states.push(secret_key(&row, own)?);
+            let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
+            states.extend(readable("secret_keys", &row, own.and_then(|own| secret_key(&row, own)))?);
         }
         for row in tx.all("SELECT * FROM publishable_keys ORDER BY id", vec![]).await? {
-            let own = secrets_of(&secrets, row.bytes("id")?);
-            states.push(publishable_key(&row, own)?);
+            let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
+            states.extend(readable(
+                "publishable_keys",
+                &row,
+                own.and_then(|own| publishable_key(&row, own)),
+            )?);
         }
         for row in
             tx.all("SELECT * FROM visitors WHERE last_seen_at > $1", args![now.plus(-VISITOR_IDLE)]).await?
         {
-            states.push(visitor(&row)?);
+            states.extend(readable("visitors", &row, visitor(&row))?);
         }
         for row in tx
             .all(
@@ -218,7 +222,7 @@ impl dyn Store + '_ {
             )
             .await?
         {
-            states.push(session(&row)?);
+            states.extend(readable("sessions", &row, session(&row))?);
         }
         Ok(Batch { revision, states })
     }
@@ -281,7 +285,8 @@ impl Tx {
             Entity::Member => {
                 let row = self
                     .opt(
-                        "SELECT organization_id, user_id, role FROM members WHERE organization_id = $1 AND user_id = $2",
+                        "SELECT m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id \
+                         WHERE m.organization_id = $1 AND m.user_id = $2",
                         vec![id(of), entity_id.into()],
                     )
                     .await?;
@@ -327,17 +332,35 @@ impl Tx {
     }
 }
 
+/// What a row says at the start. A damaged one opens nothing, and the others go on: none of them stands in for it.
+fn readable<T>(table: &str, row: &Row, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Inconsistent(what)) => {
+            let id =
+                row.bytes::<16>("key_id").or_else(|_| row.bytes("id")).map(hex::encode).unwrap_or_default();
+            tracing::error!(
+                table,
+                id,
+                what,
+                "a row is damaged; the credential that it is of is refused until it is mended"
+            );
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
 fn organization(row: &Row) -> Result<State, StoreError> {
     Ok(State::Organization { id: row.id("id")?, suspended: row.flag("suspended")? })
 }
 
 fn member(row: &Row) -> Result<State, StoreError> {
-    let name: String = row.get("role")?;
-    // A role this release does not know holds nothing.
+    let (name, disabled) = (row.get::<String>("role")?, row.flag("disabled")?);
+    // A role this release does not know holds nothing, nor does somebody who may not sign in.
     Ok(State::Member {
         organization: row.id("organization_id")?,
         user: row.id("user_id")?,
-        role: Role::parse(&name),
+        role: Role::parse(&name).filter(|_| !disabled),
     })
 }
 

@@ -156,6 +156,93 @@ fn rows_that_say_nothing_sensible_grant_nothing() {
     }
 }
 
+/// A row that was damaged on the disk opens nothing, says so in the log, and takes nobody else along.
+#[test]
+fn a_damaged_row_is_refused_and_the_others_are_not() {
+    let mut world = World::new(&[]);
+    let mint =
+        |name: &str| world.server.mint(&world.owner, json!({"name": name, "scopes": ["agents:read"]})).1;
+    let (flipped, short, unreadable, fine) =
+        (mint("flipped"), mint("short"), mint("unreadable"), mint("fine"));
+    behind_its_back(
+        &mut world.server,
+        &[
+            "UPDATE secrets SET digest = CAST(CASE WHEN substr(digest, 1, 1) = x'00' THEN x'01' ELSE x'00' END || substr(digest, 2) AS BLOB) WHERE key_id = (SELECT id FROM secret_keys WHERE name = 'flipped')",
+            "UPDATE secrets SET digest = substr(digest, 1, 31) WHERE key_id = (SELECT id FROM secret_keys WHERE name = 'short')",
+            "UPDATE secret_keys SET scopes = substr(scopes, 2) WHERE name = 'unreadable'",
+            "UPDATE publishable_keys SET allowed_origins = 'x' WHERE organization_id = (SELECT id FROM organizations WHERE name = 'Alpha')",
+        ],
+    );
+    let get = |secret: &str| answer(&world.server.as_key(secret, "GET", "/api/v1/agents", None));
+    for damaged in [&flipped, &short, &unreadable] {
+        assert_eq!(get(damaged), refused(401, "invalid_credential"));
+    }
+    let page = world.server.as_widget(&world.pk, "GET", "/api/v1/widget/bootstrap", None);
+    assert_eq!(answer(&page), refused(401, "invalid_credential"));
+    assert_eq!((get(&fine).0, get(&world.other_all).0), (200, 200));
+    let said = world.server.output.lock().unwrap().clone();
+    for table in ["secrets", "secret_keys", "publishable_keys"] {
+        let line = said
+            .lines()
+            .find(|it| it.contains("a row is damaged") && it.contains(&format!("table=\"{table}\"")));
+        assert!(line.is_some_and(|it| it.contains("ERROR")), "{table}: {said}");
+    }
+}
+
+/// Whoever may not sign in any more gets in nowhere: no session goes on, and nothing makes another one.
+#[test]
+fn no_way_in_forgets_that_somebody_is_disabled() {
+    let mut world = World::new(&[]);
+    let (grace, password) = ("admin@alpha.example", PASSWORD);
+    let invite = |cookie: &str, email: &str| {
+        let body = json!({"email": email, "role": "viewer"});
+        text(&world.server.as_member(cookie, "POST", "/api/v1/invites", Some(&body)).data()["token"])
+    };
+    let (theirs, of_theirs) = (invite(&world.other_owner, grace), invite(&world.admin, "late@x.example"));
+    let members = world.server.as_member(&world.owner, "GET", "/api/v1/members", None).data();
+    let id = text(&members.as_array().unwrap().iter().find(|it| it["email"] == grace).unwrap()["id"]);
+    let link = format!("/api/v1/members/{id}/recovery-link");
+    let recovery = text(&world.server.as_member(&world.owner, "POST", &link, None).data()["token"]);
+    behind_its_back(
+        &mut world.server,
+        &["UPDATE users SET disabled = 1 WHERE email = 'admin@alpha.example'"],
+    );
+    let server = &world.server;
+    let ended = refused(401, "credential_revoked");
+    let rotate = format!("/api/v1/api-keys/{}/rotate", world.key_id);
+    for (method, path, body) in [
+        ("GET", "/api/v1/auth/session", None),
+        ("POST", "/api/v1/api-keys", Some(json!({"name": "x", "scopes": ["agents:read"]}))),
+        ("POST", rotate.as_str(), Some(json!({}))),
+        ("POST", "/api/v1/auth/session/organization", Some(json!({"organizationId": world.organization}))),
+        ("POST", "/api/v1/organizations", Some(json!({"name": "Elsewhere"}))),
+    ] {
+        assert_eq!(answer(&server.as_member(&world.admin, method, path, body.as_ref())), ended, "{path}");
+    }
+    assert_eq!(answer(&server.log_in(grace, password)), refused(401, "login_failed"));
+    let recover = |token: &str| {
+        let body = json!({"token": token, "password": "copper-lantern-vivid-19"});
+        answer(&server.send("POST", "/api/v1/auth/recovery", &[], Some(&body)))
+    };
+    assert_eq!(recover(&recovery), refused(404, "not_found"));
+    let later = server.as_member(&world.owner, "POST", &link, None);
+    if later.status < 300 {
+        assert_eq!(recover(&text(&later.data()["token"])), refused(404, "not_found"));
+    }
+    let accept = |token: &str, body: Value| {
+        let mut body = body;
+        body["token"] = token.into();
+        answer(&server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body)))
+    };
+    assert_eq!(accept(&theirs, json!({"password": password})), refused(401, "login_failed"));
+    assert_eq!(accept(&theirs, json!({"password": password, "name": "Grace"})), refused(409, "conflict"));
+    let stranger = json!({"password": "copper-lantern-vivid-20", "name": "Late"});
+    assert_eq!(accept(&of_theirs, stranger), refused(404, "not_found"), "an invite that they made");
+    // What they made for others goes on, and so do the others.
+    assert_eq!(server.as_key(&world.key, "GET", "/api/v1/agents", None).status, 200);
+    assert_eq!(server.as_member(&world.viewer, "GET", "/api/v1/auth/session", None).status, 200);
+}
+
 /// Rows: LC-19.
 #[test]
 fn a_deleted_agent_leaves_its_keys_with_nothing() {
