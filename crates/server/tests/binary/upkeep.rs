@@ -314,7 +314,7 @@ fn peppers_are_rotated_and_retired_when_nothing_depends_on_them() {
 #[test]
 fn the_server_on_postgresql() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let url = runtime.block_on(crate::postgres::empty_database());
+    let (url, _database) = runtime.block_on(crate::postgres::database_alone());
     let settings = [("DATABASE", url.as_str()), ("LOG_LEVEL", "error")];
     let mut server = Server::start(&settings);
     let owner = server.set_up("ada@example.com");

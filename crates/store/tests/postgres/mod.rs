@@ -10,17 +10,28 @@ use std::time::{Duration, Instant};
 /// `nobody`: PostgreSQL refuses to run as root, which CI often is.
 const UNPRIVILEGED: u32 = 65_534;
 
-struct Server {
+/// A running server, which ends when this is dropped.
+pub struct Server {
     folder: PathBuf,
     /// Holds the keeper's standard input open; when this process ends, however it ends, the keeper stops the server.
     _keeper: Child,
 }
 
-/// The URL of a new, empty database.
+/// The URL of a new, empty database, on a server that all tests of this process share.
 pub async fn empty_database() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
+    database_of(SERVER.get_or_init(start)).await
+}
+
+/// The same on a server of its own, for whoever hangs it.
+#[allow(dead_code)] // Not every test that starts a server hangs it.
+pub async fn database_alone() -> (String, Server) {
+    let server = start();
+    (database_of(&server).await, server)
+}
+
+async fn database_of(server: &Server) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let server = SERVER.get_or_init(start);
     let name = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let mut admin = connect(&url(&server.folder, "postgres")).await;
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
@@ -28,7 +39,7 @@ pub async fn empty_database() -> String {
     url(&server.folder, &name)
 }
 
-/// Stops every process of the server that a URL of [`empty_database`] names, or lets them go on: a database that hangs.
+/// Stops every process of the server that a URL of [`database_alone`] names, or lets them go on: a database that hangs.
 #[allow(dead_code)] // Not every test that starts a server hangs it.
 pub fn freeze(url: &str, hang: bool) {
     let folder = url.split_once("host=").unwrap().1;
