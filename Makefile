@@ -73,13 +73,14 @@ faketime:
 	@tools/install '/usr/lib/*/faketime/libfaketimeMT.so.1' faketime
 
 # The tests start a PostgreSQL of their own in a temporary folder; they need its server programs, pgrep to hang
-# it, promtool to read the metrics, and what the README uses.
+# it, promtool to read the metrics, ip for a network that leads nowhere, and what the README uses.
 postgres:
 	@tools/install '/usr/lib/postgresql/*/bin/initdb' postgresql-15
 	@tools/install pgrep procps
 	@tools/install promtool prometheus
 	@tools/install curl curl
 	@tools/install python3 python3
+	@tools/install ip iproute2
 
 # The proxies that docs/guides/operating.md configures, which the tests put in front of the binary.
 proxies:

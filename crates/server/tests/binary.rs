@@ -50,6 +50,8 @@ mod resources;
 mod scenarios;
 #[path = "binary/skills.rs"]
 mod skills;
+#[path = "binary/storage.rs"]
+mod storage;
 #[path = "binary/upkeep.rs"]
 mod upkeep;
 #[path = "binary/walk.rs"]

@@ -4,6 +4,8 @@ import { after, before, describe, it } from 'node:test';
 import { AxeBuilder } from '@axe-core/playwright';
 import { gunzipSync } from 'node:zlib';
 import { readFileSync, readdirSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { PASSWORD, Product, launch, mint, say, until, visit } from './support.ts';
@@ -59,7 +61,7 @@ describe('the dashboard', { concurrency: false }, () => {
     assert.equal((await product.call('/agents', secret)).status, 200);
     await ada.getByText(/Received: listAgents, allowed/).waitFor();
     await ada.getByRole('button', { name: 'I have copied it' }).click();
-    // Nothing keeps the secret: not the page, not storage, not the address.
+    // Nothing keeps the secret: not the page, not storage, not the address. Rows: SX-07.
     const kept = await ada.evaluate(() => document.documentElement.outerHTML + JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + location.href + JSON.stringify(history.state));
     assert.ok(!kept.includes(secret.slice(16)));
     await accessible(ada, 'keys');
@@ -427,6 +429,37 @@ describe('the dashboard', { concurrency: false }, () => {
     await second.getByRole('button', { name: 'Sign in' }).click();
     await second.getByRole('heading', { name: 'Agents' }).waitFor();
     await context.close();
+  });
+
+  // Rows: SE-37. Nothing is exported that a spreadsheet would open.
+  it('shows what people wrote as text, and shows nothing inside a page of somebody else’s', async () => {
+    const markup = '<img src=x onerror="document.title=1">';
+    await ada.goto(`${product.url}/agents`);
+    const made = await ada.evaluate(async (name) => {
+      const answer = await fetch('/api/v1/agents', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ name, greeting: name }) });
+      return answer.status;
+    }, markup);
+    assert.equal(made, 201);
+    for (const page of ['/agents', '/audit']) {
+      await ada.goto(`${product.url}${page}`);
+      await ada.getByText(markup).first().waitFor();
+      assert.equal(await ada.locator('img[src="x"]').count(), 0);
+    }
+    await ada.goto(`${product.url}/agents`);
+    await ada.getByText(markup).first().click();
+    await ada.getByRole('heading', { name: markup }).waitFor();
+    assert.equal(await ada.locator('img[src="x"]').count(), 0);
+    assert.notEqual(await ada.title(), '1');
+
+    const host = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end(`<title>Host</title><iframe src="${product.url}/developer"></iframe>`));
+    await new Promise<void>((done) => host.listen(0, '127.0.0.1', done));
+    const framing = await ada.context().newPage();
+    const refused = framing.waitForEvent('console', (it) => it.text().includes("frame-ancestors 'none'"));
+    await framing.goto(`http://localhost:${(host.address() as AddressInfo).port}`);
+    await refused;
+    assert.deepEqual(framing.frames().map((it) => new URL(it.url()).protocol), ['http:', 'chrome-error:']);
+    await framing.close();
+    host.close();
   });
 
   it('runs nothing but its own files, and little of it', async () => {

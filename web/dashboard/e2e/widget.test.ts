@@ -357,6 +357,22 @@ describe('the widget', { concurrency: false }, () => {
     await context.close();
   });
 
+  // Rows: PK-31. The widget is no frame and listens to no messages, so there is no origin of one to be mistaken about.
+  it('takes no messages, from whichever page', async () => {
+    const { page, context } = await visit(browser);
+    await page.goto(shop);
+    await until(page, 'Open the chat');
+    await open(page);
+    await until(page, 'Good day!');
+    await page.evaluate(() => window.addEventListener('probe', () => undefined));
+    const client = await page.context().newCDPSession(page);
+    const { result } = await client.send('Runtime.evaluate', { expression: 'window' });
+    const { listeners } = await client.send('DOMDebugger.getEventListeners', { objectId: result.objectId ?? '' });
+    const heard = listeners.map((it) => it.type);
+    assert.ok(heard.includes('probe') && !heard.includes('message'), heard.join(' '));
+    await context.close();
+  });
+
   it('works in a frame by the frame’s own origin, and not in a sandbox without one', async () => {
     const host = await serve(() => `<!doctype html><html lang="en"><title>Host</title><iframe title="shop" src="${shop}"></iframe><iframe title="boxed" sandbox="allow-scripts" src="${shop}"></iframe>`);
     const { page, wrong, context } = await visit(browser);

@@ -192,7 +192,7 @@ const WRONG: &str = "not-the-password-of-anybody";
 
 /// Strangers who guess lock nobody out of the devices they use: those are counted apart, and each by itself.
 ///
-/// Rows: SE-29.
+/// Rows: SE-29 SE-31. A known device is to a password what a passkey would be in the second row.
 #[test]
 fn guesses_of_strangers_lock_no_known_device_out() {
     for world in worlds(&[]) {
@@ -237,6 +237,9 @@ fn guesses_of_strangers_lock_no_known_device_out() {
                     "{got:?}"
                 );
             }
+        }
+        for n in 10..100 {
+            assert_eq!(answer(&log_in("", ada, WRONG)), limited, "{n}");
         }
         // The laptop goes on; its own failures are its own, and end at ten, where it is a stranger like others.
         assert_eq!(log_in(&laptop, ada, PASSWORD).status, 200);

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// The forms in which a secret might be found. Base64 has three, by where in the text it begins.
 fn forms(secret: &str) -> Vec<(String, Vec<u8>)> {
@@ -147,4 +148,48 @@ fn no_secret_is_left_anywhere() {
     // The search finds what is there.
     let haystack = format!("x{}", STANDARD.encode(format!("ab{}", world.key)));
     assert!(forms(&world.key).iter().any(|(_, needle)| holds(haystack.as_bytes(), needle)));
+}
+
+/// The tests that use most of the server, where there is no way out: the kernel counts whatever was sent to somewhere without a
+/// route, look-ups of names included.
+///
+/// Rows: SX-12.
+#[test]
+fn nothing_is_sent_anywhere() {
+    let alone = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]);
+        command
+    };
+    if !alone("true").stderr(Stdio::null()).status().is_ok_and(|it| it.success()) {
+        println!("no network can be taken away here, so nothing is said of what is sent");
+        return;
+    }
+    // Counted before it is relied upon: something that is sent somewhere.
+    let counted = |script: &str| {
+        let script = format!(
+            "ip link set lo up && {script}; status=$?; grep -h -A1 OutNoRoutes /proc/net/snmp; cat /proc/net/snmp6; exit $status"
+        );
+        let output = alone(&script).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), without_a_route(&said), said)
+    };
+    let probe = "{ python3 -c 'import socket; socket.socket().connect_ex((\"192.0.2.1\", 80))'; }";
+    assert_eq!(counted(probe).1, 1, "the kernel does not count");
+    let tests = ["canary::no_secret_is_left_anywhere", "attacks::hostile_requests_get_their_one_answer"];
+    let binary = std::env::current_exe().unwrap();
+    let (passed, sent, said) = counted(&format!("{} --exact {}", binary.display(), tests.join(" ")));
+    assert!(passed && said.contains("2 passed"), "{said}");
+    assert_eq!(sent, 0, "{said}");
+}
+
+/// What the kernel counted of both families.
+fn without_a_route(said: &str) -> u64 {
+    let lines: Vec<&str> = said.lines().collect();
+    let v4 = lines.windows(2).find_map(|pair| {
+        let at = pair[0].split(' ').position(|it| it == "OutNoRoutes")?;
+        pair[1].split(' ').nth(at)?.parse::<u64>().ok()
+    });
+    let v6 = lines.iter().find_map(|line| line.strip_prefix("Ip6OutNoRoutes")?.trim().parse::<u64>().ok());
+    v4.expect("no counter") + v6.unwrap_or(0)
 }

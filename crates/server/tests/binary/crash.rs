@@ -46,7 +46,7 @@ pub fn ask_with(port: u16, fields: &str, method: &str, path: &str, body: &str) -
     Some(Got { status, headers: Vec::new(), body: body.to_owned() })
 }
 
-/// Rows: AU-07.
+/// Rows: AU-07 ST-01.
 #[test]
 fn a_kill_loses_nothing_that_was_acknowledged_and_leaves_nothing_half_done() {
     const CHANGES: usize = 1_000;
@@ -159,6 +159,7 @@ fn failure(folder: &std::path::Path, settings: &[(&str, &str)]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// Rows: ST-26.
 #[test]
 fn a_second_process_on_the_folder_says_so() {
     let server = Server::start(&[]);
@@ -210,6 +211,7 @@ fn a_folder_that_can_not_be_written_is_named() {
     assert!(said.contains("data folder") && said.contains("choose another with --data"), "{said}");
 }
 
+/// Rows: ST-28.
 #[test]
 fn a_pepper_file_that_is_lost_or_another_one_stops_the_start() {
     let mut server = Server::start(&[]);
@@ -267,6 +269,7 @@ impl Drop for Mount {
     }
 }
 
+/// Rows: ST-04.
 #[test]
 fn a_full_disk_acknowledges_nothing_verifies_on_and_recovers() {
     let Some(mount) = Mount::tmpfs("size=3m") else { return };
@@ -301,6 +304,8 @@ fn a_full_disk_acknowledges_nothing_verifies_on_and_recovers() {
 }
 
 /// The same where nothing may be mounted: the running server's files may grow no further.
+///
+/// Rows: ST-04.
 #[test]
 fn a_file_that_may_not_grow_acknowledges_nothing_verifies_on_and_recovers() {
     let server = Server::start(&[("LOG_LEVEL", "error")]);

@@ -157,6 +157,8 @@ fn rows_that_say_nothing_sensible_grant_nothing() {
 }
 
 /// A row that was damaged on the disk opens nothing, says so in the log, and takes nobody else along.
+///
+/// Rows: ST-24.
 #[test]
 fn a_damaged_row_is_refused_and_the_others_are_not() {
     let mut world = World::new(&[]);
@@ -190,6 +192,8 @@ fn a_damaged_row_is_refused_and_the_others_are_not() {
 }
 
 /// Whoever may not sign in any more gets in nowhere: no session goes on, and nothing makes another one.
+///
+/// Rows: LC-18.
 #[test]
 fn no_way_in_forgets_that_somebody_is_disabled() {
     let mut world = World::new(&[]);

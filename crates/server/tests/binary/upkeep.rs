@@ -279,6 +279,7 @@ fn accept_at(server: &Server, invite: &Value) -> crate::support::Got {
     server.send("POST", "/api/v1/auth/invites/accept", &[], Some(&body))
 }
 
+/// Rows: ST-28.
 #[test]
 fn peppers_are_rotated_and_retired_when_nothing_depends_on_them() {
     let mut server = Server::start(&[]);
@@ -310,7 +311,9 @@ fn peppers_are_rotated_and_retired_when_nothing_depends_on_them() {
 }
 
 /// The same server on the other database: what was revoked stays so, one process serves, and while the database is away
-/// credentials are verified until the lease ends and not a moment longer.
+/// credentials are verified until the lease ends and not a moment longer, and no revocation is said to be done.
+///
+/// Rows: ST-06 ST-07 ST-26.
 #[test]
 fn the_server_on_postgresql() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -344,17 +347,27 @@ fn the_server_on_postgresql() {
     assert_eq!(ask(&server, &newer).code(), "credential_revoked");
 
     let (_, key) = server.mint(&owner, json!({"name": "y", "scopes": ["agents:read"]}));
+    let (id, asked) = server.mint(&owner, json!({"name": "z", "scopes": ["agents:read"]}));
     crate::postgres::freeze(&url, true);
-    assert_eq!(ask(&server, &key).status, 200, "within the lease");
-    std::thread::sleep(std::time::Duration::from_millis(2_600));
-    let unsure = ask(&server, &key);
-    assert_eq!((unsure.status, unsure.code().as_str()), (503, "verification_unavailable"));
-    assert!(unsure.header("retry-after").is_some());
-    assert_eq!(server.ops("/health/ready").status, 503);
-    crate::postgres::freeze(&url, false);
+    std::thread::scope(|scope| {
+        let revoke =
+            scope.spawn(|| server.as_member(&owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None));
+        assert_eq!(ask(&server, &key).status, 200, "within the lease");
+        std::thread::sleep(std::time::Duration::from_millis(2_600));
+        let unsure = ask(&server, &key);
+        assert_eq!((unsure.status, unsure.code().as_str()), (503, "verification_unavailable"));
+        assert!(unsure.header("retry-after").is_some());
+        assert_eq!(server.ops("/health/ready").status, 503);
+        let unsure = revoke.join().unwrap();
+        assert_eq!((unsure.status, unsure.code().as_str()), (503, "dependency_unavailable"));
+        assert!(unsure.header("retry-after").is_some());
+        crate::postgres::freeze(&url, false);
+    });
     let begun = std::time::Instant::now();
     while ask(&server, &key).status != 200 {
         assert!(begun.elapsed() < std::time::Duration::from_secs(8), "it does not recover");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    server.as_member(&owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
+    assert_eq!(ask(&server, &asked).code(), "credential_revoked");
 }
