@@ -4,7 +4,7 @@
 //! it as being written, changes it, and marks it as whole again, and a reader who saw a change in between reads again (a
 //! sequence lock: Boehm, "Can seqlocks get along with programming language memory models?", 2012).
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use flowyte_core::{
     CredentialKind, Digest, Environment, Fence, Lookup, Organization, Record, ScopeSet, Timestamp,
 };
@@ -156,6 +156,16 @@ impl Line {
     }
 }
 
+/// What a reader found in an array.
+enum Read {
+    /// The tag is not there.
+    Nothing,
+    /// It was written to meanwhile.
+    Again,
+    /// A line as it was at one moment, with what restricts it.
+    Line([u64; 6], Facts, Option<Guard<Option<Arc<Fence>>>>),
+}
+
 fn lines(count: usize) -> Box<[Line]> {
     (0..count).map(|_| Line::default()).collect()
 }
@@ -192,30 +202,12 @@ impl Default for Table {
 impl Table {
     /// Answers with what is known of a digest. The record is borrowed for the call only.
     pub fn with<T>(&self, digest: &Digest, decide: impl FnOnce(Lookup<'_>) -> T) -> T {
-        let lines = self.lines.load();
         let tag = Tag::of(digest);
-        let Ok(at) = search(&lines, tag) else { return decide(Lookup::Unknown) };
-        let line = &lines[at];
         let (words, facts, guard) = loop {
-            let (found, version) = line.tag_and_version();
-            if found != tag {
-                return decide(Lookup::Unknown); // Emptied and given to another since.
-            }
-            let Some(words) = line.read(version) else {
-                std::hint::spin_loop();
-                continue;
-            };
-            let facts = Facts::unpack(words[3]);
-            if facts.vacant {
-                return decide(Lookup::Unknown);
-            }
-            if facts.fence == 0 {
-                break (words, facts, None);
-            }
-            let guard = self.fences.get(facts.fence).map(ArcSwapOption::load);
-            // A place on the shelf is given to another only after the line has left it, which shows in its version.
-            if line.tag_and_version() == (tag, version) {
-                break (words, facts, guard);
+            match self.read(&self.lines.load(), tag) {
+                Read::Again => std::hint::spin_loop(),
+                Read::Nothing => return decide(Lookup::Unknown),
+                Read::Line(words, facts, guard) => break (words, facts, guard),
             }
         };
         let restrictions = guard.as_ref().and_then(|it| it.as_deref());
@@ -237,6 +229,31 @@ impl Table {
             superseded: facts.superseded,
             fence: restrictions,
         }))
+    }
+
+    /// What one of the arrays has of a tag.
+    fn read(&self, lines: &Arc<Box<[Line]>>, tag: Tag) -> Read {
+        let Ok(at) = search(lines, tag) else { return Read::Nothing };
+        let line = &lines[at];
+        let (found, version) = line.tag_and_version();
+        if found != tag {
+            return Read::Nothing; // Emptied and given to another since.
+        }
+        let Some(words) = line.read(version) else { return Read::Again };
+        let facts = Facts::unpack(words[3]);
+        if facts.vacant {
+            return Read::Nothing;
+        }
+        if facts.fence == 0 {
+            return Read::Line(words, facts, None);
+        }
+        let guard = self.fences.get(facts.fence).map(ArcSwapOption::load);
+        // A place on the shelf is given to another only after the line has left it. That shows in the line's version; or in the
+        // array, where another has taken its place: nothing is written to the old one any more.
+        match line.tag_and_version() == (tag, version) && Arc::ptr_eq(lines, &self.lines.load()) {
+            true => Read::Line(words, facts, guard),
+            false => Read::Again,
+        }
     }
 
     /// How many secrets it knows.
@@ -488,7 +505,7 @@ mod tests {
         assert_eq!(record.revoked, value.is_multiple_of(3));
         assert_eq!(record.superseded, value.is_multiple_of(5));
         if let Some(fence) = record.fence {
-            assert!(fence.signed_in_at.is_some());
+            assert_eq!(fence.signed_in_at, Some(record.expires_at));
         }
         Some(value)
     }
@@ -517,6 +534,25 @@ mod tests {
                 prop_assert_eq!(found, (known.map(|it| it.0), known.is_some_and(|it| it.1)));
             }
         }
+    }
+
+    /// A reader may be slow enough to find an array in its hands that has been replaced, and a place on the shelf that another
+    /// secret has been given since.
+    #[test]
+    fn whoever_reads_an_old_array_meets_nobody_elses_restrictions() {
+        let (table, organization) = table();
+        table.insert(&digest(0), entry(organization, 0, true));
+        let (old, tag) = (table.lines.load_full(), Tag::of(&digest(0)));
+        assert!(matches!(table.read(&old, tag), Read::Line(..)));
+        for key in 1..100 {
+            table.insert(&digest(key), entry(organization, key, false));
+        }
+        assert!(!Arc::ptr_eq(&old, &table.lines.load()), "it has grown");
+        table.insert(&digest(0), entry(organization, 1_000, true));
+        assert!(matches!(table.read(&old, tag), Read::Again), "its place is empty");
+        table.insert(&digest(1), entry(organization, 2_000, true));
+        assert!(matches!(table.read(&old, tag), Read::Again), "its place is another's");
+        assert_eq!(table.with(&digest(0), value), Some(1_000));
     }
 
     #[test]
