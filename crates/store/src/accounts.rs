@@ -51,6 +51,15 @@ pub struct NewSession {
     pub user_agent: String,
 }
 
+/// What a session of somebody who is known is opened on.
+#[derive(Clone, Copy)]
+pub enum Proof<'p> {
+    /// Their password; this is its hash, which must still be theirs.
+    Password(&'p str),
+    /// A session of theirs that the new one takes the place of.
+    Session(SessionId),
+}
+
 /// A person, as sign-in needs them.
 #[derive(Clone, Debug)]
 pub struct UserRow {
@@ -193,7 +202,12 @@ pub struct OrganizationChange {
 #[derive(Clone)]
 pub enum Joining {
     /// Somebody who signs in already and has proved it.
-    Known(UserId),
+    Known {
+        /// The person.
+        user: UserId,
+        /// The hash of the password that they gave, which must still be theirs.
+        password_hash: String,
+    },
     /// Somebody new.
     New {
         /// The person.
@@ -296,7 +310,10 @@ impl Tx {
         Ok(withdrawn)
     }
 
-    async fn organization(&mut self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
+    pub(crate) async fn organization(
+        &mut self,
+        organization: OrganizationId,
+    ) -> Result<OrganizationRow, StoreError> {
         let row = self.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
         Ok(OrganizationRow {
             id: row.id("id")?,
@@ -329,6 +346,17 @@ impl Tx {
         )
         .await?;
         Ok(())
+    }
+
+    /// Hashing takes a while, and the password may have been changed since, which ended every session that it had opened.
+    async fn still_has(&mut self, who: UserId, password_hash: &str) -> Result<(), StoreError> {
+        let sql = "SELECT id FROM users WHERE id = $1 AND password_hash = $2 AND disabled = 0";
+        match self.opt(sql, vec![id(who), password_hash.into()]).await? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Conflict(
+                "The password of this account was changed while you signed in; sign in again with the new one.",
+            )),
+        }
     }
 
     async fn insert_organization(
@@ -560,17 +588,23 @@ impl dyn Store + '_ {
     }
 
     /// Makes another organization of somebody who is known already, with them as its owner. `most`: how many a person may
-    /// found, whether or not they are still a member: each begins with a free allowance.
+    /// found, whether or not they are still a member: each begins with a free allowance. `password_hash`: of the password that
+    /// they gave, where they have no session.
+    #[allow(clippy::too_many_arguments)]
     pub async fn create_organization(
         &self,
         organization: OrganizationId,
         name: &str,
         owner: UserId,
         member: MemberId,
+        password_hash: Option<&str>,
         most: u32,
         by: &By,
     ) -> Result<OrganizationRow, StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
+        if let Some(hash) = password_hash {
+            tx.still_has(owner, hash).await?;
+        }
         let row =
             tx.one("SELECT COUNT(*) AS n FROM organizations WHERE founded_by = $1", vec![id(owner)]).await?;
         if row.get::<i64>("n")? >= i64::from(most) {
@@ -740,14 +774,15 @@ impl dyn Store + '_ {
             return Err(StoreError::Conflict("This person is a member already; sign in instead."));
         }
         let (who, name) = match joining {
-            Joining::Known(who) => {
+            Joining::Known { user, password_hash } => {
                 let row = tx
                     .one(
                         "SELECT name FROM users WHERE id = $1 AND email = $2 AND disabled = 0",
-                        vec![id(*who), invite.email.clone().into()],
+                        vec![id(*user), invite.email.clone().into()],
                     )
                     .await?;
-                (*who, row.get("name")?)
+                tx.still_has(*user, password_hash).await?;
+                (*user, row.get("name")?)
             }
             Joining::New { user, name, password_hash } => {
                 tx.insert_user(*user, &invite.email, name, password_hash, by.now).await?;
@@ -791,13 +826,14 @@ impl dyn Store + '_ {
         tx.commit().await
     }
 
-    /// Opens a session of a member; `replacing` ends in the same transaction. Not a member: not found.
+    /// Opens a session of a member, on what they have proved; a session that it replaces ends in the same transaction. Not a
+    /// member: not found.
     pub async fn open_session(
         &self,
         organization: OrganizationId,
         who: UserId,
         new: &NewSession,
-        replacing: Option<SessionId>,
+        proof: Proof<'_>,
         by: &By,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin(Mode::Write).await?;
@@ -807,14 +843,17 @@ impl dyn Store + '_ {
             vec![id(organization), id(who)],
         )
         .await?;
-        if let Some(old) = replacing {
-            let row = tx
-                .one(
-                    "SELECT organization_id FROM sessions WHERE id = $1 AND user_id = $2",
-                    vec![id(old), id(who)],
-                )
-                .await?;
-            tx.end(row.id("organization_id")?, old, by.now).await?;
+        match proof {
+            Proof::Password(hash) => tx.still_has(who, hash).await?,
+            Proof::Session(old) => {
+                let row = tx
+                    .one(
+                        "SELECT organization_id FROM sessions WHERE id = $1 AND user_id = $2",
+                        vec![id(old), id(who)],
+                    )
+                    .await?;
+                tx.end(row.id("organization_id")?, old, by.now).await?;
+            }
         }
         tx.insert_session(organization, who, new, by).await?;
         tx.commit().await

@@ -6,6 +6,7 @@ use crate::idempotency::{Claim, Once, Seal};
 use crate::walk::{Found, Position, Window, containing};
 use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId, UserId};
+use flowyte_core::time::DAY;
 use flowyte_core::{Digest, Environment, Timestamp};
 use serde_json::json;
 
@@ -128,6 +129,25 @@ const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k J
      WHERE k.organization_id = $1 AND k.id = $2";
 
 impl Tx {
+    /// An expiry that the organization's key policy allows. Whoever asks looked at the policy before, to say what is wrong; it
+    /// may have been changed since.
+    async fn within_policy(
+        &mut self,
+        organization: OrganizationId,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let policy = self.organization(organization).await?;
+        let latest = policy.max_ttl_days.map(|days| now.plus(i64::from(days) * DAY));
+        let never = policy.require_expiry && expires_at == Timestamp::NEVER;
+        match never || latest.is_some_and(|latest| expires_at > latest) {
+            true => Err(StoreError::Conflict(
+                "The organization's key policy was changed while this request ran, so nothing was done. Send it again.",
+            )),
+            false => Ok(()),
+        }
+    }
+
     async fn secret_key(
         &mut self,
         organization: OrganizationId,
@@ -442,6 +462,7 @@ impl dyn Store + '_ {
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
+        tx.within_policy(organization, new.expires_at, by.now).await?;
         tx.one_key_more(organization, most, by.now).await?;
         tx.exec(
             "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
@@ -532,6 +553,9 @@ impl dyn Store + '_ {
         let old = tx.secret_key(organization, key, by.now).await?;
         live(&old, by.now)?;
         unchanged(change.expected.as_deref(), &old.tag())?;
+        if let Some(expires_at) = change.expires_at {
+            tx.within_policy(organization, expires_at, by.now).await?;
+        }
         tx.exec(
             "UPDATE secret_keys SET name = $3, scopes = $4, expires_at = $5, rate_limit_rpm = $6, allowed_addresses = $7 \
              WHERE organization_id = $1 AND id = $2",

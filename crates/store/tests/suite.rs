@@ -9,7 +9,7 @@ use flowyte_core::id::{
 };
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Digest, Environment, Role, Timestamp};
-use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange};
+use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange, Proof};
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
@@ -572,10 +572,11 @@ async fn sessions_open_switch_and_end() {
         let (organization, user, _) = found(&store, "a@example.com").await;
         let (elsewhere, _, _) = found(&store, "b@example.com").await;
         let first: SessionId = store.sessions(user, NOW).await.unwrap()[0].id;
-        let refused = store.open_session(elsewhere, user, &session(), Some(first), &by_at(NOW)).await;
+        let replacing = Proof::Session(first);
+        let refused = store.open_session(elsewhere, user, &session(), replacing, &by_at(NOW)).await;
         assert!(matches!(refused, Err(StoreError::NotFound)));
         let second = session();
-        store.open_session(organization, user, &second, Some(first), &by_at(NOW)).await.unwrap();
+        store.open_session(organization, user, &second, replacing, &by_at(NOW)).await.unwrap();
         let open: Vec<_> = store.sessions(user, NOW).await.unwrap().iter().map(|it| it.id).collect();
         assert_eq!(open, [second.id]);
         store.end_session(user, second.id, &by_at(NOW)).await.unwrap();
@@ -592,6 +593,90 @@ async fn sessions_open_switch_and_end() {
             )
             .await
             .unwrap();
+    })
+    .await;
+}
+
+/// Hashing takes a while: a password that was changed meanwhile opens nothing any more, and lets nobody in.
+#[tokio::test]
+async fn a_password_opens_something_only_while_it_is_the_persons() {
+    on_both(|store| async move {
+        let by = by_at(NOW);
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let (elsewhere, inviter, _) = found(&store, "b@example.com").await;
+        let invited = secret();
+        let maker = (inviter, Role::Owner);
+        store.invite(elsewhere, fresh(), "a@example.com", Role::Viewer, &invited, maker, &by).await.unwrap();
+        let old = "$argon2id$";
+        let open = async |hash| {
+            let (new, proof) = (session(), Proof::Password(hash));
+            store.open_session(organization, user, &new, proof, &by).await
+        };
+        let another = async |hash| {
+            store.create_organization(fresh(), "More", user, fresh(), Some(hash), 10, &by).await.map(drop)
+        };
+        let join = async |hash: &str| {
+            let joining = Joining::Known { user, password_hash: hash.to_owned() };
+            let digests = [invited.digest];
+            store.accept_invite(&digests, &inviters(), &joining, fresh(), &session(), &by).await
+        };
+        open(old).await.unwrap();
+        another(old).await.unwrap();
+        let new = "$argon2id$new";
+        let kept = session();
+        store.change_password(organization, user, new, &kept, &by).await.unwrap();
+        assert!(matches!(open(old).await, Err(StoreError::Conflict(_))));
+        assert!(matches!(another(old).await, Err(StoreError::Conflict(_))));
+        assert!(matches!(join(old).await, Err(StoreError::Conflict(_))));
+        let sessions: Vec<_> = store.sessions(user, NOW).await.unwrap().iter().map(|it| it.id).collect();
+        assert_eq!(sessions, [kept.id]);
+        assert_eq!(store.memberships(user).await.unwrap().len(), 2);
+        open(new).await.unwrap();
+        join(new).await.unwrap();
+    })
+    .await;
+}
+
+/// What an organization's key policy allowed when a request was looked at is asked again when the key is written.
+#[tokio::test]
+async fn a_key_keeps_to_the_policy_that_is_in_force_when_it_is_written() {
+    on_both(|store| async move {
+        let by = by_at(NOW);
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let mint = async |expires_at| {
+            let new = NewSecretKey { expires_at, ..new_key(user) };
+            store.mint_secret_key(organization, &new, 1_000, None, &by, &|_| vec![]).await.map(|done| {
+                match done {
+                    Once::Fresh(key) => key.id,
+                    Once::Replay(_) => panic!("it has no Idempotency-Key"),
+                }
+            })
+        };
+        let change = async |key, expires_at| {
+            let change = SecretKeyChange { expires_at, ..SecretKeyChange::default() };
+            store.change_secret_key(organization, key, &change, &ANYTHING, &by).await.map(drop)
+        };
+        let policy = async |max_ttl_days, require_expiry| {
+            let change = OrganizationChange {
+                max_ttl_days: Some(max_ttl_days),
+                require_expiry: Some(require_expiry),
+                ..OrganizationChange::default()
+            };
+            store.change_organization(organization, &change, &by).await.unwrap();
+        };
+        let key = mint(Timestamp::NEVER).await.unwrap();
+        policy(None, true).await;
+        assert!(matches!(mint(Timestamp::NEVER).await, Err(StoreError::Conflict(_))));
+        assert!(matches!(change(key, Some(Timestamp::NEVER)).await, Err(StoreError::Conflict(_))));
+        mint(NOW.plus(300 * DAY)).await.unwrap();
+        policy(Some(30), false).await;
+        assert!(matches!(mint(NOW.plus(31 * DAY)).await, Err(StoreError::Conflict(_))));
+        assert!(matches!(change(key, Some(NOW.plus(31 * DAY))).await, Err(StoreError::Conflict(_))));
+        mint(NOW.plus(30 * DAY)).await.unwrap();
+        change(key, Some(NOW.plus(30 * DAY))).await.unwrap();
+        // What nobody asks to change stays as it is.
+        policy(Some(1), true).await;
+        change(key, None).await.unwrap();
     })
     .await;
 }

@@ -91,7 +91,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let (id, owner) = (call.app.id(call.now)?, call.app.id(call.now)?);
     let row = call
         .store()
-        .create_organization(id, &body.name, user, owner, call.app.config.organizations_per_person, &by)
+        .create_organization(id, &body.name, user, owner, None, call.app.config.organizations_per_person, &by)
         .await?;
     Ok(Answer::data(organization(&row)))
 }

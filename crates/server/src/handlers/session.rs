@@ -12,7 +12,7 @@ use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
 use flowyte_core::limit::Limited;
 use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
-use flowyte_store::accounts::{InviteRow, Joining, NewOwner, NewSession, SESSION_LIFE, UserRow};
+use flowyte_store::accounts::{InviteRow, Joining, NewOwner, NewSession, Proof, SESSION_LIFE, UserRow};
 use flowyte_store::audit::Deed;
 use flowyte_store::{By, InLane, Lane, Store, StoreError};
 use http::HeaderValue;
@@ -81,7 +81,7 @@ async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Ans
     };
     drop(turn);
     if let Some(user) = user {
-        return found_another(call, &user, &new.organization_name).await;
+        return found_another(call, &user, &password_hash, &new.organization_name).await;
     }
     let (secret, session) = new_session(call, call.now)?;
     let owner = NewOwner {
@@ -99,12 +99,12 @@ async fn found(call: &Call, new: Founding, setup: Option<Digest>) -> Outcome<Ans
 }
 
 /// Somebody signs up who has an account with this address and this password already.
-async fn found_another(call: &Call, user: &UserRow, name: &str) -> Outcome<Answer> {
+async fn found_another(call: &Call, user: &UserRow, password_hash: &str, name: &str) -> Outcome<Answer> {
     let (id, member) = (call.app.id(call.now)?, call.app.id(call.now)?);
     let (most, by) = (call.app.config.organizations_per_person, call.by_user(user.id, &user.name));
-    call.store().create_organization(id, name, user.id, member, most, &by).await?;
+    call.store().create_organization(id, name, user.id, member, Some(password_hash), most, &by).await?;
     let (secret, session) = new_session(call, call.now)?;
-    call.store().open_session(id, user.id, &session, None, &by).await?;
+    call.store().open_session(id, user.id, &session, Proof::Password(password_hash), &by).await?;
     signed_in(call, id, user.id, &secret, call.now.plus(SESSION_LIFE)).await
 }
 
@@ -121,9 +121,9 @@ pub async fn login(call: Call) -> Outcome<Answer> {
     let body: LogIn = call.read()?;
     let email = normal(&body.email);
     let turn = call.app.passwords.turn(call.address).await?;
-    let tried = try_password(&call, &turn, &email, Zeroizing::new(body.password)).await?;
+    let Tried { user, hash } = try_password(&call, &turn, &email, Zeroizing::new(body.password)).await?;
     drop(turn);
-    let user = tried.user.ok_or_else(|| login_failed(&call, email))?;
+    let user = user.ok_or_else(|| login_failed(&call, email))?;
     call.app.logins_by_account.take(user.id, call.app.pulse()).map_err(Problem::limited)?;
     call.app
         .logins_by_address
@@ -145,7 +145,7 @@ pub async fn login(call: Call) -> Outcome<Answer> {
     .organization;
     let (secret, session) = new_session(&call, call.now)?;
     let by = call.by_user(user.id, &user.name);
-    call.store().open_session(organization, user.id, &session, None, &by).await?;
+    call.store().open_session(organization, user.id, &session, Proof::Password(&hash), &by).await?;
     signed_in(&call, organization, user.id, &secret, call.now.plus(SESSION_LIFE)).await
 }
 
@@ -321,7 +321,7 @@ pub async fn switch(call: Call) -> Outcome<Answer> {
     let signed_in_at = member.expires_at.plus(-SESSION_LIFE);
     let (secret, session) = new_session(&call, signed_in_at)?;
     call.store()
-        .open_session(organization, member.user, &session, Some(member.session), &call.by().await?)
+        .open_session(organization, member.user, &session, Proof::Session(member.session), &call.by().await?)
         .await?;
     signed_in(&call, organization, member.user, &secret, member.expires_at).await
 }
@@ -469,7 +469,9 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
     let tried = try_password(&call, &turn, &invite.email, password).await?;
     drop(turn);
     let (joining, user, name) = match (tried.user, body.name) {
-        (Some(known), _) => (Joining::Known(known.id), known.id, known.name),
+        (Some(known), _) => {
+            (Joining::Known { user: known.id, password_hash: tried.hash }, known.id, known.name)
+        }
         // Whether or not the address is known: a password of its own makes an account of its own.
         (None, Some(name)) => {
             let user: UserId = call.app.id(call.now)?;

@@ -20,7 +20,7 @@ use flowyte_platform::agents::{Agent, Agents, Version};
 use flowyte_platform::answerer::{Answerer, Answerers, Embedded, Piece, Question};
 use flowyte_platform::carrier::{self, Carriers};
 use flowyte_platform::payment::{Payments, Sandbox};
-use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession};
+use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, Proof};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyRow};
 use flowyte_store::publishable::{
     IdentitySecret, NewPublishableKey, PublishableKeyChange, PublishableKeyRow,
@@ -140,7 +140,7 @@ async fn callers(store: &dyn Store, scopes: Vec<String>) -> BTreeMap<&'static st
     callers.insert("viewer", shown);
     for (name, signed_in_at) in [("old", NOW.plus(-13 * HOUR)), ("idle", NOW.plus(-HOUR))] {
         let (shown, new) = session(signed_in_at);
-        store.open_session(organization, user, &new, None, &by()).await.unwrap();
+        store.open_session(organization, user, &new, Proof::Password(""), &by()).await.unwrap();
         callers.insert(name, shown);
         if name == "idle" {
             let mut tx = store.begin(Mode::Batch).await.unwrap();
