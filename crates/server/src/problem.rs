@@ -407,7 +407,7 @@ impl From<StoreError> for Problem {
             StoreError::Denied(denial) => Self::ended(denial),
             StoreError::Busy => Self::new(
                 Code::DependencyUnavailable,
-                "Too many changes of this organization are waiting for the database; nothing was done. Try again shortly.",
+                "Too many requests of this organization are waiting for the database; nothing was done. Try again shortly.",
             ),
             StoreError::Inconsistent(what) => {
                 tracing::error!(what, "a stored row can't be read");

@@ -1,6 +1,6 @@
 //! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
 
-use crate::lanes::{Class, Lane, NoTurn, Queue, Turn};
+use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn, WRITES};
 use crate::measure::{Pool, waited};
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
@@ -28,7 +28,7 @@ pub trait Store: Send + Sync {
         self.begin_in(Lane::HOUSE, mode).await
     }
 
-    /// Opens a transaction of whoever `lane` says. One that writes waits for its turn there.
+    /// Opens a transaction of whoever `lane` says, which waits for its turn there.
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError>;
 
     /// Whoever must have seen a change before the call that made it returns.
@@ -360,31 +360,42 @@ pub struct Sqlite {
     follower: OnceLock<Arc<dyn Follower>>,
 }
 
-/// Connections that read. Reports and chats can't take those that credentials and replicas need.
+/// Connections that read. Reports and chats can't take those that credentials and replicas need, and lanes take turns at them
+/// as they do at writing: one organization's searches can't keep another's keys waiting.
 struct Readers<D: sqlx::Database> {
     feed: sqlx::Pool<D>,
-    credentials: sqlx::Pool<D>,
-    product: sqlx::Pool<D>,
+    credentials: (sqlx::Pool<D>, Arc<Queue>),
+    product: (sqlx::Pool<D>, Arc<Queue>),
 }
 
 impl<D: sqlx::Database> Readers<D> {
-    fn of(&self, lane: Lane, mode: Mode) -> &sqlx::Pool<D> {
-        match (mode, lane.class) {
-            (Mode::Feed, _) => &self.feed,
+    fn new(feed: sqlx::Pool<D>, credentials: sqlx::Pool<D>, product: sqlx::Pool<D>) -> Self {
+        let in_turns = |pool: sqlx::Pool<D>| {
+            let turns = Queue::new(pool.options().get_max_connections() as usize, READS);
+            (pool, turns)
+        };
+        Self { feed, credentials: in_turns(credentials), product: in_turns(product) }
+    }
+
+    /// The connections for a read of this lane, and leave to take one.
+    async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&sqlx::Pool<D>, Option<Turn>), NoTurn> {
+        let (pool, turns) = match (mode, lane.class) {
+            (Mode::Feed, _) => return Ok((&self.feed, None)),
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
             (_, Class::Product) => &self.product,
-        }
+        };
+        Ok((pool, Some(turns.enter(lane).await?)))
     }
 
     fn pools(&self) -> [Pool; 3] {
-        [("feed", &self.feed), ("credentials", &self.credentials), ("product", &self.product)]
+        [("feed", &self.feed), ("credentials", &self.credentials.0), ("product", &self.product.0)]
             .map(|(name, pool)| Pool::of(name, pool))
     }
 
     async fn close(&self) {
         self.feed.close().await;
-        self.credentials.close().await;
-        self.product.close().await;
+        self.credentials.0.close().await;
+        self.product.0.close().await;
     }
 }
 
@@ -403,8 +414,8 @@ impl Sqlite {
                 "the database was written by an earlier release; start the server once to bring it up to date".into(),
             ));
         }
-        let readers = Readers { feed: pool.clone(), credentials: pool.clone(), product: pool.clone() };
-        Ok(Arc::new(Self { writer: pool, readers, queue: Queue::new(1), follower: OnceLock::new() }))
+        let readers = Readers::new(pool.clone(), pool.clone(), pool.clone());
+        Ok(Arc::new(Self { writer: pool, readers, queue: Queue::new(1, WRITES), follower: OnceLock::new() }))
     }
 
     /// Opens or makes the file and brings its tables up to date.
@@ -455,12 +466,12 @@ impl Sqlite {
         }
         tx.commit().await?;
         let options = options.read_only(true);
-        let readers = Readers {
-            feed: pool(1).connect_with(options.clone()).await?,
-            credentials: pool(2).connect_with(options.clone()).await?,
-            product: pool(4).connect_with(options).await?,
-        };
-        Ok(Arc::new(Self { writer, readers, queue: Queue::new(1), follower: OnceLock::new() }))
+        let readers = Readers::new(
+            pool(1).connect_with(options.clone()).await?,
+            pool(2).connect_with(options.clone()).await?,
+            pool(4).connect_with(options).await?,
+        );
+        Ok(Arc::new(Self { writer, readers, queue: Queue::new(1, WRITES), follower: OnceLock::new() }))
     }
 }
 
@@ -486,7 +497,10 @@ impl Store for Sqlite {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
         let begin = async {
             Ok::<_, StoreError>(match mode {
-                Mode::Read | Mode::Feed => (self.readers.of(lane, mode).begin().await?, None),
+                Mode::Read | Mode::Feed => {
+                    let (pool, turn) = self.readers.enter(lane, mode).await?;
+                    (pool.begin().await?, turn)
+                }
                 Mode::Write | Mode::Batch => {
                     let turn = self.queue.enter(lane).await?;
                     (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
@@ -568,16 +582,16 @@ impl Postgres {
                 .await?;
         }
         tx.commit().await?;
-        let readers = Readers {
-            feed: pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
-            credentials: pool(2).connect_lazy_with(options.clone()),
-            product: pool(5).connect_lazy_with(options.clone()),
-        };
+        let readers = Readers::new(
+            pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
+            pool(2).connect_lazy_with(options.clone()),
+            pool(5).connect_lazy_with(options.clone()),
+        );
         Ok(Arc::new(Self {
             writers,
             readers,
-            changes: Queue::new(1),
-            batches: Queue::new(BATCHES),
+            changes: Queue::new(1, WRITES),
+            batches: Queue::new(BATCHES, WRITES),
             options,
             follower: OnceLock::new(),
             sole: tokio::sync::Mutex::new(None),
@@ -590,16 +604,19 @@ impl Postgres {
 impl Store for Postgres {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
         let begin = async {
-            let turn = match mode {
-                Mode::Read | Mode::Feed => None,
-                Mode::Write => Some(self.changes.enter(lane).await?),
-                Mode::Batch => Some(self.batches.enter(lane).await?),
-            };
-            let inner = match turn {
-                Some(_) => self.writers.begin().await?,
-                None => {
+            let (inner, turn) = match mode {
+                Mode::Read | Mode::Feed => {
                     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                    self.readers.of(lane, mode).begin_with(begin).await?
+                    let (pool, turn) = self.readers.enter(lane, mode).await?;
+                    (pool.begin_with(begin).await?, turn)
+                }
+                Mode::Write => {
+                    let turn = self.changes.enter(lane).await?;
+                    (self.writers.begin().await?, Some(turn))
+                }
+                Mode::Batch => {
+                    let turn = self.batches.enter(lane).await?;
+                    (self.writers.begin().await?, Some(turn))
                 }
             };
             let follower = self.follower.get().cloned();

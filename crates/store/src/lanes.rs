@@ -1,4 +1,5 @@
-//! Who writes next. What narrows rights goes first; then everybody gets a fair share: one turn for each lane in a round.
+//! Whose turn at the database is next. What narrows rights goes first; then everybody gets a fair share: one turn for each
+//! lane in a round.
 
 use flowyte_core::id::OrganizationId;
 use std::collections::{HashMap, VecDeque};
@@ -7,12 +8,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Transactions of one lane that may wait. Whoever comes on top of these is told so at once, and nobody else notices.
-const MOST_WAITING: usize = 256;
+/// Transactions of one lane that may wait to write. Whoever comes on top of these is told so at once, and nobody else notices.
+pub(crate) const WRITES: usize = 256;
+/// The same for those that read, which is done sooner.
+pub(crate) const READS: usize = 4_096;
 /// How long one waits for a turn at most.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Turns that narrow rights in a row, while others wait. Without a bound a flood of them would keep everybody else out.
-const MOST_AHEAD: u32 = 8;
+/// Turns that narrow rights in a row at most, while others wait, and one for each lane of them: a flood of one organization's
+/// delays the others by one turn, too.
+const MOST_AHEAD: usize = 8;
 
 /// What a transaction is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +57,12 @@ pub enum NoTurn {
     TooLong,
 }
 
-/// Hands out turns to write, so many at once.
-pub struct Queue(Mutex<State>);
+/// Hands out turns to write or to read, so many at once.
+pub struct Queue {
+    /// Those of one lane that may wait.
+    most: usize,
+    state: Mutex<State>,
+}
 
 struct State {
     /// Turns that nobody has. Above zero only while nobody waits.
@@ -62,7 +70,7 @@ struct State {
     ahead: Ring,
     others: Ring,
     /// Turns that [`State::ahead`] got in a row while others waited.
-    run: u32,
+    run: usize,
 }
 
 /// Lanes that take turns.
@@ -89,7 +97,7 @@ impl State {
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         if self.others.order.is_empty() {
             self.run = 0;
-        } else if self.run >= MOST_AHEAD || self.ahead.order.is_empty() {
+        } else if self.run >= MOST_AHEAD.min(self.ahead.order.len()) {
             self.run = 0;
             return self.others.next();
         } else {
@@ -99,14 +107,14 @@ impl State {
     }
 }
 
-/// Leave to write. Given to the next one when it is dropped.
+/// Leave to write or to read. Given to the next one when it is dropped.
 pub struct Turn(Option<Arc<Queue>>);
 
 impl Queue {
-    /// A queue that gives `turns` at once.
-    pub fn new(turns: usize) -> Arc<Self> {
+    /// A queue that gives `turns` at once, and lets `most` of one lane wait.
+    pub fn new(turns: usize, most: usize) -> Arc<Self> {
         let (ahead, others) = Default::default();
-        Arc::new(Self(Mutex::new(State { free: turns, ahead, others, run: 0 })))
+        Arc::new(Self { most, state: Mutex::new(State { free: turns, ahead, others, run: 0 }) })
     }
 
     /// Waits for a turn. Whoever stops waiting leaves the queue.
@@ -144,10 +152,10 @@ impl Queue {
         let line = ring.waiting.entry(lane).or_default();
         if line.is_empty() {
             ring.order.push_back(lane);
-        } else if line.len() >= MOST_WAITING {
+        } else if line.len() >= self.most {
             line.retain(|it| !it.is_closed());
             // The line of the server's own work has no bound of its own: it is as long as what the server does at once.
-            if line.len() >= MOST_WAITING && lane != Lane::HOUSE {
+            if line.len() >= self.most && lane != Lane::HOUSE {
                 return Err(NoTurn::Full);
             }
         }
@@ -158,7 +166,7 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_delays_another_organization_by_one_turn() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, WRITES);
         let (flood, other) = (lane(Class::Product, 1), lane(Class::Credentials, 2));
         let mut lanes = vec![flood; 100];
         lanes.extend([other, other]);
@@ -225,23 +233,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_narrows_goes_first_and_keeps_nobody_out() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, WRITES);
         let mut lanes = vec![lane(Class::Product, 1)];
         lanes.extend([lane(Class::Narrowing, 2); 30]);
         lanes.push(lane(Class::Narrowing, 3));
         let order = served(&queue, &lanes).await;
-        let place = |who: usize| order.iter().position(|it| *it == who).unwrap() as u32;
+        let place = |who: usize| order.iter().position(|it| *it == who).unwrap();
         assert!(place(31) <= 1, "{order:?}");
-        assert_eq!(place(0), MOST_AHEAD, "{order:?}");
+        assert_eq!(place(0), 2, "{order:?}");
+        // Of many organizations at once, so many.
+        let mut lanes = vec![lane(Class::Product, 1)];
+        lanes.extend((2..40).map(|organization| lane(Class::Narrowing, organization)));
+        let order = served(&queue, &lanes).await;
+        assert_eq!(order.iter().position(|it| *it == 0), Some(MOST_AHEAD), "{order:?}");
     }
 
     #[tokio::test]
     async fn a_full_lane_refuses_its_own_and_whoever_leaves_makes_room() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, WRITES);
         let held = queue.enter(Lane::HOUSE).await.unwrap();
         let (flood, other) = (lane(Class::Product, 1), lane(Class::Product, 2));
-        let mut waiting: Vec<_> =
-            (0..MOST_WAITING).map(|_| queue.stand(flood).unwrap().err().unwrap()).collect();
+        let mut waiting: Vec<_> = (0..WRITES).map(|_| queue.stand(flood).unwrap().err().unwrap()).collect();
         assert_eq!(queue.stand(flood).err(), Some(NoTurn::Full));
         assert!(queue.stand(other).is_ok() && queue.stand(Lane::HOUSE).is_ok());
         waiting.truncate(10);

@@ -15,9 +15,13 @@ use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
 use flowyte_store::walk::{Search, Window};
-use flowyte_store::{Actor, By, Claim, Follower, Mode, Once, Revision, Sqlite, State, Store, StoreError};
+use flowyte_store::{
+    Actor, By, Claim, Class, Follower, Lane, Mode, Once, Revision, Sqlite, State, Store, StoreError,
+};
+use futures_util::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -677,6 +681,34 @@ async fn a_key_keeps_to_the_policy_that_is_in_force_when_it_is_written() {
         // What nobody asks to change stays as it is.
         policy(Some(1), true).await;
         change(key, None).await.unwrap();
+    })
+    .await;
+}
+
+/// Whoever reads waits for those of their own organization, and for one turn of every other.
+#[tokio::test]
+async fn one_organizations_reads_leave_the_next_turn_to_another() {
+    on_both(|store| async move {
+        let lane = |organization: u8| Lane {
+            class: Class::Credentials,
+            organization: Some(OrganizationId::from_bytes([organization; 16])),
+        };
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(store.begin_in(lane(1), Mode::Read).await.unwrap());
+        }
+        // Asked for once each, so that they stand in line in this order.
+        let mut crowd: Vec<_> = (0..50).map(|_| store.begin_in(lane(1), Mode::Read)).collect();
+        for it in &mut crowd {
+            assert!(it.now_or_never().is_none());
+        }
+        let mut other = store.begin_in(lane(2), Mode::Read);
+        assert!((&mut other).now_or_never().is_none());
+        // Two turns become free. The first of the crowd has one, and does not take it yet; the other one is not the crowd's.
+        held.clear();
+        let other = tokio::time::timeout(Duration::from_secs(5), other).await;
+        assert!(other.expect("its turn is the second").is_ok());
+        crowd.clear();
     })
     .await;
 }

@@ -5,7 +5,7 @@ use crate::knowledge::{Knowledge, Passage, Retriever};
 use async_trait::async_trait;
 use flowyte_core::id::{AgentId, KnowledgeSourceId, OrganizationId};
 use flowyte_store::labour::{Bounds, Crowded, Turns, cores, labour};
-use flowyte_store::{Store, StoreError};
+use flowyte_store::{InLane, Lane, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,7 +58,8 @@ impl Library {
 
     /// The index of an agent, as new as the database.
     async fn index(&self, organization: OrganizationId, agent: AgentId) -> Result<Arc<Index>, StoreError> {
-        let knowledge = Knowledge(&*self.store);
+        let store = InLane(&*self.store, Lane::product(organization));
+        let knowledge = Knowledge(&store);
         let generation = knowledge.generation(organization, agent).await?;
         let shelf = self.shelf(organization, agent);
         let mut slot = shelf.index.lock().await;
