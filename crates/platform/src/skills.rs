@@ -20,8 +20,9 @@ pub const TIMEOUT_MS: u32 = 10_000;
 const LONGEST_SCHEMA: usize = 16_384;
 /// How deep a schema of parameters may nest.
 const DEEPEST_SCHEMA: usize = 16;
-/// Most bytes that a pattern in a schema may compile to.
+/// Most bytes that a pattern in a schema may compile to, and how many of them there may be: compiling takes time.
 const PATTERN_BYTES: usize = 1 << 20;
+const MOST_PATTERNS: usize = 20;
 /// Longest name that the model and visitors call a skill by.
 const LONGEST_TOOL: usize = 64;
 
@@ -236,6 +237,9 @@ impl Parameters {
             let name: String = name.chars().filter(|it| !it.is_control()).take(60).collect();
             return invalid(FIELD, format!("`{name}` is not supported: the schema must stand alone"));
         }
+        if patterns(&schema) > MOST_PATTERNS {
+            return invalid(FIELD, format!("must not have more than {MOST_PATTERNS} patterns"));
+        }
         let members = match &schema {
             Value::Object(members) => members,
             _ => return invalid(FIELD, "must be an object"),
@@ -426,6 +430,22 @@ fn dollar(value: &Value, depth: usize) -> Result<Option<&str>, Invalid> {
     Ok(None)
 }
 
+/// How many patterns a schema has, at least.
+fn patterns(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, under)| match (name.as_str(), under) {
+                ("pattern", Value::String(_)) => 1,
+                ("patternProperties", Value::Object(all)) => all.len() + patterns(under),
+                _ => patterns(under),
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        _ => 0,
+    }
+}
+
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// Header fields under a seal: bytes that only the server opens, and the pepper that it does so with.
@@ -438,7 +458,7 @@ pub struct Sealed {
 }
 
 /// A skill.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Skill {
     /// Its id.
     pub id: SkillId,
@@ -479,27 +499,6 @@ pub fn tool(name: &str) -> String {
     let spelt: String = name.chars().map(plain).collect();
     let words: Vec<&str> = spelt.split('_').filter(|it| !it.is_empty()).collect();
     words.join("_").chars().take(LONGEST_TOOL).collect()
-}
-
-/// Why a skill was not changed.
-#[derive(Debug)]
-pub enum NotChanged {
-    /// What was asked for makes no skill.
-    Invalid(Invalid),
-    /// Anything else.
-    Store(StoreError),
-}
-
-impl From<StoreError> for NotChanged {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Invalid> for NotChanged {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid(invalid)
-    }
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(row: &Row, column: &str) -> Result<T, StoreError> {
@@ -687,19 +686,27 @@ impl Skills<'_> {
         Ok(Once::Fresh(row))
     }
 
-    /// Changes a skill: `edit` makes the new one of the present one.
-    pub async fn change(
+    /// One skill.
+    pub async fn find(
         &self,
         organization: OrganizationId,
         agent: AgentId,
         which: SkillId,
-        by: &By,
-        edit: impl FnOnce(Skill) -> Result<Skill, Invalid> + Send,
-    ) -> Result<Skill, NotChanged> {
+    ) -> Result<Skill, StoreError> {
+        load(&mut self.0.begin(Mode::Read).await?, organization, agent, which).await
+    }
+
+    /// Changes a skill that is as it was `before` into the new one, which was made and checked before: that takes time.
+    pub async fn change(&self, before: &Skill, new: &Skill, by: &By) -> Result<Skill, StoreError> {
+        let (organization, agent, which) = (before.organization, before.agent, before.id);
         let mut tx = self.0.begin(Mode::Write).await?;
-        let new = edit(load(&mut tx, organization, agent, which).await?)?;
-        name_is_free(&mut tx, &new).await?;
-        let (sealed, pepper) = headers(&new);
+        if load(&mut tx, organization, agent, which).await? != *before {
+            return Err(StoreError::Conflict(
+                "Somebody else changed the skill at the same moment, so nothing was done. Send it again.",
+            ));
+        }
+        name_is_free(&mut tx, new).await?;
+        let (sealed, pepper) = headers(new);
         tx.exec(
             "UPDATE skills SET name = $4, tool = $5, description = $6, parameters_schema = $7, required_params = $8, \
              execution_config = $9, sealed_headers = $10, headers_pepper_id = $11, requires_confirmation = $12, \
@@ -775,6 +782,9 @@ mod tests {
         for _ in 0..20 {
             deep = json!({"properties": {"x": deep}});
         }
+        let many = |keyword: &str| -> Map<String, Value> {
+            (0..=MOST_PATTERNS).map(|n| (format!("x{n}"), json!({keyword: format!("^x{n}$")}))).collect()
+        };
         for (schema, says) in [
             (json!([]), "an object"),
             (json!({"type": "string"}), "type object"),
@@ -789,6 +799,8 @@ mod tests {
             (json!({"properties": {"x": {"pattern": "(a{1000}){1000}"}}}), ""),
             (json!({"description": "x".repeat(20_000)}), "longer"),
             (deep, "deep"),
+            (json!({"properties": many("pattern")}), "patterns"),
+            (json!({"properties": {"x": {"patternProperties": many("description")}}}), "patterns"),
         ] {
             let (field, message) = wrong(schema.clone(), &[]);
             assert!(field == "parametersSchema" && message.contains(says), "{schema}: {message}");

@@ -11,6 +11,7 @@ use crate::outbound::{Limits, Outbound, Outgoing};
 use crate::skills::{Action, Config, Method, Skill, is_in_query, tool};
 use crate::words::words;
 use flowyte_core::id::{AgentId, OrganizationId, SkillId};
+use flowyte_store::labour::labour;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -300,7 +301,7 @@ impl Toolbox {
         let skill = self.find(&request.tool);
         let outcome = match skill {
             None => Outcome::bad(Status::Refused, "There is no such skill.", "I can't do that."),
-            Some(skill) => match fits(skill, &request.arguments) {
+            Some(skill) => match fits(skill, &request.arguments).await {
                 Err(why) => {
                     let why = format!("The arguments do not fit: {why}.");
                     Outcome::bad(Status::Refused, why.clone(), why)
@@ -461,11 +462,16 @@ fn with_query(url: &str, arguments: &Value) -> Option<String> {
     Some(url.into())
 }
 
-fn fits(skill: &Skill, arguments: &Value) -> Result<(), String> {
-    match arguments.to_string().len() > LONGEST_ARGUMENTS {
-        true => Err(format!("they are longer than {LONGEST_ARGUMENTS} bytes")),
-        false => skill.parameters.check(arguments),
+/// Beside the requests: what the customer's schema costs is the customer's choice.
+async fn fits(skill: &Skill, arguments: &Value) -> Result<(), String> {
+    if arguments.to_string().len() > LONGEST_ARGUMENTS {
+        return Err(format!("they are longer than {LONGEST_ARGUMENTS} bytes"));
     }
+    let (parameters, arguments) = (skill.parameters.clone(), arguments.clone());
+    labour(move || parameters.check(&arguments)).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "arguments could not be checked");
+        Err("they could not be checked".into())
+    })
 }
 
 fn question(tool: &str, arguments: &Value) -> String {

@@ -3,14 +3,12 @@
 use crate::answer::Answer;
 use crate::app::App;
 use crate::call::{Call, instant};
-use crate::problem::{Outcome, Problem};
+use crate::problem::{Code, Outcome, Problem};
 use crate::seal::{NONCE_BYTES, Seal};
 use flowyte_core::id::{AgentId, Id, OrganizationId, SkillId};
-use flowyte_platform::outbound::Outbound;
 use flowyte_platform::skills::toolbox::Reach;
-use flowyte_platform::skills::{
-    Config, Invalid, NotChanged, Parameters, Sealed, Skill, SkillType, Skills, tool,
-};
+use flowyte_platform::skills::{Config, Invalid, Parameters, Sealed, Skill, SkillType, Skills, tool};
+use flowyte_store::labour::labour;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -66,15 +64,6 @@ impl From<Invalid> for Problem {
     }
 }
 
-impl From<NotChanged> for Problem {
-    fn from(why: NotChanged) -> Self {
-        match why {
-            NotChanged::Invalid(invalid) => invalid.into(),
-            NotChanged::Store(error) => error.into(),
-        }
-    }
-}
-
 /// The header fields of a webhook, for sending.
 fn open_headers(app: &App, skill: &Skill) -> Option<HeaderMap> {
     let Some(sealed) = &skill.headers else { return Some(HeaderMap::new()) };
@@ -122,13 +111,21 @@ fn fields(given: &Value) -> Result<BTreeMap<String, String>, Invalid> {
 }
 
 /// What making a skill of a request needs besides the request.
-struct Maker<'a> {
-    app: &'a App,
-    outbound: &'a Outbound,
+struct Maker {
+    app: Arc<App>,
     nonce: [u8; NONCE_BYTES],
 }
 
-impl Maker<'_> {
+/// Makes a skill beside the requests: a schema takes a core for a while, above all its patterns.
+async fn made(make: impl FnOnce() -> Result<Skill, Invalid> + Send + 'static) -> Outcome<Skill> {
+    let done = labour(make).await.map_err(|error| {
+        tracing::error!(%error, "making a skill failed");
+        Problem::new(Code::InternalError, "The skill could not be checked.")
+    })?;
+    Ok(done?)
+}
+
+impl Maker {
     /// Sets what a skill does. `headers` stay where none are given, unless they would go to another host than before:
     /// whoever changes the URL need not know them, and is not to have them sent to a place of their own.
     fn configure(&self, skill: &mut Skill, of: SkillType, given: &Map<String, Value>) -> Result<(), Invalid> {
@@ -139,7 +136,7 @@ impl Maker<'_> {
         let mut config = Config::read(of, given)?;
         if let Config::Webhook { url, header_names, .. } = &mut config {
             let refuse = |field, message: String| Invalid { field, message };
-            let checked = self.outbound.check(url);
+            let checked = self.app.outbound.check(url);
             let target = checked.map_err(|why| refuse("executionConfig.url", why.to_string()))?;
             *url = target.to_string();
             let fields = given.get("headers").map(fields).transpose()?;
@@ -153,7 +150,7 @@ impl Maker<'_> {
                     skill.headers = (!fields.is_empty()).then(|| self.seal(skill.id, &fields));
                 }
                 (None, Some((before, names))) if skill.headers.is_some() => {
-                    let same = self.outbound.check(before).is_ok_and(|it| it.origin() == target.origin());
+                    let same = self.app.outbound.check(before).is_ok_and(|it| it.origin() == target.origin());
                     if !same {
                         let message = "must be given again: they would go to another host than before";
                         return Err(refuse("executionConfig.headers", message.into()));
@@ -248,7 +245,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     let body: Create = call.read()?;
     let of = SkillType::parse(&body.skill_type)
         .ok_or_else(|| Problem::body("/skillType", "must be an available type; see GET /skill-types"))?;
-    let mut new = Skill {
+    let new = Skill {
         id: call.app.id(call.now)?,
         organization,
         agent,
@@ -262,9 +259,14 @@ pub async fn create(call: Call) -> Outcome<Answer> {
         created_at: call.now,
         updated_at: call.now,
     };
-    let maker = Maker { app: &call.app, outbound: &call.app.outbound, nonce: call.app.random()? };
-    maker.configure(&mut new, of, &body.execution_config)?;
-    new.parameters = parameters(&new.config, body.parameters_schema, body.required_params, None)?;
+    let maker = Maker { app: call.app.clone(), nonce: call.app.random()? };
+    let new = made(move || {
+        let mut new = new;
+        maker.configure(&mut new, of, &body.execution_config)?;
+        new.parameters = parameters(&new.config, body.parameters_schema, body.required_params, None)?;
+        Ok(new)
+    })
+    .await?;
     let by = call.by().await?;
     let seal = |skill: &Skill| call.seal(&render(skill));
     let done = Skills(call.store()).create(&new, call.claim(), &by, &seal).await?;
@@ -287,8 +289,11 @@ struct Update {
 pub async fn update(call: Call) -> Outcome<Answer> {
     let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
     let (body, by): (Update, _) = (call.read()?, call.by().await?);
-    let maker = Maker { app: &call.app, outbound: &call.app.outbound, nonce: call.app.random()? };
-    let edit = |mut skill: Skill| {
+    let maker = Maker { app: call.app.clone(), nonce: call.app.random()? };
+    let skills = Skills(call.store());
+    let before = skills.find(organization, agent, id).await?;
+    let mut skill = before.clone();
+    let new = made(move || {
         if let Some(name) = body.name {
             skill.name = named(name)?;
         }
@@ -297,13 +302,14 @@ pub async fn update(call: Call) -> Outcome<Answer> {
             let of = skill.config.skill_type();
             maker.configure(&mut skill, of, given)?;
         }
-        let before = Some(&skill.parameters);
-        skill.parameters = parameters(&skill.config, body.parameters_schema, body.required_params, before)?;
+        let known = Some(&skill.parameters);
+        skill.parameters = parameters(&skill.config, body.parameters_schema, body.required_params, known)?;
         skill.requires_confirmation = body.requires_confirmation.unwrap_or(skill.requires_confirmation);
         skill.is_enabled = body.is_enabled.unwrap_or(skill.is_enabled);
         Ok(skill)
-    };
-    let skill = Skills(call.store()).change(organization, agent, id, &by, edit).await?;
+    })
+    .await?;
+    let skill = skills.change(&before, &new, &by).await?;
     Ok(Answer::data(render(&skill)))
 }
 
