@@ -151,10 +151,24 @@ const DEAR: &[(&str, Option<&str>)] = &[
     ("verifyAuditEvents", None),
     ("listAuditEvents", Some("actor")),
     ("listAuditEvents", Some("action")),
+    ("listAuditEvents", Some("from")),
+    ("listAuditEvents", Some("to")),
+    ("listApiKeys", Some("search")),
+    ("listApiKeys", Some("status")),
+    ("listApiKeys", Some("env")),
+    ("listApiKeys", Some("createdBy")),
+    ("listApiKeys", Some("scope")),
+    ("listApiKeys", Some("unusedSince")),
+    ("listApiKeys", Some("expiringBefore")),
+    ("getApiKeyUsage", None),
+    ("getApiKeyScopeAdvice", None),
+    ("getBillingUsage", None),
+    ("createSkill", None),
+    ("updateSkill", None),
     ("previewKnowledge", None),
     ("getPrepublishReport", None),
-    ("listConversations", Some("q")),
-    ("listConversations", Some("page")),
+    // Those in which nobody said anything are passed over, and anybody may open as many of them as they like.
+    ("listConversations", None),
     ("getAgentAnalytics", None),
     ("getAgentAnalyticsTimeseries", None),
     ("getAnalyticsOverview", None),
@@ -218,6 +232,30 @@ pub(crate) fn effective(begun: std::time::Instant) -> serde_json::Value {
 mod tests {
     use super::*;
     use flowyte_core::{Operation, Requirement, ScopeTable};
+
+    #[test]
+    fn what_looks_through_history_is_dear() {
+        let api = crate::serve::contract().unwrap();
+        for (id, query, dear) in [
+            ("listAuditEvents", "", false),
+            ("listAuditEvents", "limit=100", false),
+            // Events stand in the order of their sequence, so those of a time are looked for.
+            ("listAuditEvents", "to=2020-01-01T00:00:00Z", true),
+            ("listAuditEvents", "from=2090-01-01T00:00:00Z", true),
+            ("listAuditEvents", "actor=x", true),
+            ("listConversations", "", true),
+            ("listApiKeys", "sort=expiresAt", false),
+            ("listApiKeys", "search=x", true),
+            ("getBillingUsage", "", true),
+            ("getApiKeyUsage", "", true),
+            ("updateSkill", "", true),
+            ("listAgents", "", false),
+        ] {
+            let index = api.contract().operations().iter().position(|it| it.id == id).unwrap();
+            let query = api.checks[index].check_query(Some(query)).unwrap();
+            assert_eq!(is_dear(id, &query), dear, "{id}");
+        }
+    }
 
     #[test]
     fn a_handler_too_many_or_too_few_is_named() {
