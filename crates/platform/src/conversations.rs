@@ -394,7 +394,7 @@ pub(crate) async fn open_in(
 /// What the outcome is when nobody goes on: the last turn decides.
 const IDLE_OUTCOME: &str = "UPDATE conversations SET ended_at = $1, outcome = CASE standing WHEN 'answered' THEN 'completed' \
      WHEN 'transferred' THEN 'transferred' WHEN 'asked' THEN 'error' WHEN 'failed' THEN 'error' ELSE 'abandoned' END \
-     WHERE ended_at IS NULL AND last_at < $2";
+     WHERE id IN (SELECT id FROM conversations WHERE ended_at IS NULL AND last_at < $2 LIMIT $3)";
 
 /// The conversations of a store.
 pub struct Conversations<'s>(pub &'s dyn Store);
@@ -701,10 +701,10 @@ impl Conversations<'_> {
         Ok(row)
     }
 
-    /// Says what came of conversations that nobody went on with.
-    pub async fn close_idle(&self, now: Timestamp) -> Result<u64, StoreError> {
+    /// Says what came of some conversations that nobody went on with; of how many.
+    pub async fn close_idle(&self, now: Timestamp, most: u32) -> Result<u64, StoreError> {
         let mut tx = self.0.begin(Mode::Batch).await?;
-        let closed = tx.exec(IDLE_OUTCOME, vec![now.into(), now.plus(-IDLE).into()]).await?;
+        let closed = tx.exec(IDLE_OUTCOME, vec![now.into(), now.plus(-IDLE).into(), most.into()]).await?;
         tx.commit().await?;
         Ok(closed)
     }

@@ -221,6 +221,18 @@ impl Gaps<'_> {
             vec![id(organization), id(agent), id(which), status.as_str().into()],
         )
         .await?;
+        let details = json!({"status": status.as_str()});
+        let deed = Deed {
+            action: "knowledge_gap.changed",
+            kind: "knowledge_gap",
+            id: which.to_string(),
+            name: "",
+            details,
+        };
+        tx.audit(organization, by, deed).await?;
+        tx.commit().await?;
+        // Counting all that was ever asked is nothing that other writes should wait for.
+        let mut tx = self.0.begin(Mode::Read).await?;
         let row = tx
             .one(
                 "SELECT g.id, g.query_text, g.status, g.top_score, g.last_at, CAST(SUM(h.hits) AS BIGINT) AS hits, \
@@ -232,16 +244,6 @@ impl Gaps<'_> {
             .await?;
         let row = gap(&row)?;
         let total = asked(&mut tx, organization, agent, None).await?;
-        let details = json!({"status": status.as_str()});
-        let deed = Deed {
-            action: "knowledge_gap.changed",
-            kind: "knowledge_gap",
-            id: which.to_string(),
-            name: "",
-            details,
-        };
-        tx.audit(organization, by, deed).await?;
-        tx.commit().await?;
         Ok((row, total))
     }
 }

@@ -81,8 +81,9 @@ async fn what_nobody_goes_on_with_comes_to_something() {
         all.fail(organization, failed, broken.id, &[], NOW).await.unwrap();
         all.hear(organization, recent, &heard("What is it?", NOW.plus(IDLE))).await.unwrap();
         let later = NOW.plus(IDLE + SECOND);
-        assert_eq!(all.close_idle(later).await.unwrap(), 5);
-        assert_eq!(all.close_idle(later).await.unwrap(), 0);
+        assert_eq!(all.close_idle(later, 3).await.unwrap(), 3, "some at a time");
+        assert_eq!(all.close_idle(later, 3).await.unwrap(), 2);
+        assert_eq!(all.close_idle(later, 3).await.unwrap(), 0);
         for (id, wanted) in [
             (silent, Some(Outcome::Abandoned)),
             (asked, Some(Outcome::Error)),

@@ -198,7 +198,7 @@ async fn nobody_fills_the_disk_with_uploads() {
         }
         assert!(matches!(keep(one, 1, NOW).await, Err(StoreError::Conflict(_))));
         keep(other, 1, NOW).await.unwrap();
-        Uploads(&*store).sweep(NOW.plus(KEPT)).await.unwrap();
+        Uploads(&*store).sweep(NOW.plus(KEPT), 200).await.unwrap();
         keep(one, 1, NOW.plus(KEPT)).await.unwrap();
         assert!(matches!(keep(other, (1 << 30) + 1, NOW.plus(KEPT)).await, Err(StoreError::Conflict(_))));
     })
@@ -362,9 +362,18 @@ async fn an_upload_is_kept_a_day_and_is_its_organization_s() {
         let twice = add(&store, ours, agent, Content::File(taken), NOW.plus(HOUR)).await;
         assert!(matches!(twice, Err(StoreError::Conflict(_))));
         not_found(add(&store, ours, agent, Content::File(left), NOW.plus(KEPT)).await);
-        assert_eq!(uploads.sweep(NOW.plus(KEPT - SECOND)).await.unwrap(), 0);
-        assert_eq!(uploads.sweep(NOW.plus(KEPT)).await.unwrap(), 1, "the one that nobody took");
+        assert_eq!(uploads.sweep(NOW.plus(KEPT - SECOND), 1).await.unwrap(), 0);
+        assert_eq!(uploads.sweep(NOW.plus(KEPT), 1).await.unwrap(), 1, "the one that nobody took");
         assert!(uploads.read(ours, left).await.is_err());
+        // Its parts follow, a few at a time; those of files that are there stay.
+        assert_eq!(uploads.sweep_parts(NOW.plus(MINUTE), 10).await.unwrap(), 0, "it might be under way");
+        assert_eq!(uploads.sweep_parts(NOW.plus(KEPT), 10).await.unwrap(), 1);
+        let long: Vec<u8> = (0..600_000_u32).flat_map(u32::to_le_bytes).take(600_000).collect();
+        let (filename, content_type) = ("b.txt".to_owned(), "text/plain".to_owned());
+        let (third, content) = (fresh(), long.clone());
+        uploads.keep(ours, third, Upload { filename, content_type, content }, NOW.plus(KEPT)).await.unwrap();
+        assert_eq!(uploads.sweep_parts(NOW.plus(2 * KEPT), 10).await.unwrap(), 0);
+        assert!(uploads.read(ours, third).await.unwrap().content == long, "in parts, and the same");
         // The other one waits for its source, however long that takes.
         assert_eq!(work(&store, &nowhere(), NOW.plus(2 * KEPT)).await, 1);
         assert_eq!(at(&store, ours, agent, source).await.status, Status::Indexed);

@@ -21,7 +21,7 @@ use flowyte_platform::model::{self, Model};
 use flowyte_platform::numbers::Numbers;
 use flowyte_platform::payment::{self, Payments, Stripe, StripeSettings};
 use flowyte_platform::uploads::Uploads;
-use flowyte_store::{Postgres, Sqlite, Store};
+use flowyte_store::{Postgres, Sqlite, Store, StoreError};
 use hyper::service::service_fn;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -51,8 +51,10 @@ const LOOK: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(600);
 /// The same for sessions, visitors' above all.
 const VISITS: Duration = Duration::from_secs(30);
-/// Visitors' sessions that one transaction forgets, how many such transactions one sweep makes, and how long it leaves others alone.
+/// Rows that one transaction of a sweep writes, how many such transactions one sweep makes, and how long it leaves others alone.
 const CHUNK: u32 = 500;
+/// The same for parts of files, which are long.
+const FILE_PARTS: u32 = 20;
 const MOST_CHUNKS: u32 = 100;
 const CHUNK_PAUSE: Duration = Duration::from_millis(20);
 /// Descriptors that are not connections: database, files, listeners.
@@ -580,15 +582,23 @@ async fn keep_house(app: Arc<App>, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Some at a time, so that nobody waits long to write.
 async fn sweep_visitors(app: &App) {
     app.replica.sweep(app.now()).await;
+    let what = "ended sessions of visitors could not be deleted";
+    in_parts(what, CHUNK, || app.store.sweep_visitors(app.now(), CHUNK)).await;
+}
+
+/// Some at a time, so that nobody waits long to write. `part` does `size` of them, or those that are left.
+async fn in_parts<F>(what: &str, size: u32, part: impl Fn() -> F)
+where
+    F: Future<Output = Result<u64, StoreError>>,
+{
     for _ in 0..MOST_CHUNKS {
-        match app.store.sweep_visitors(app.now(), CHUNK).await {
-            Ok(gone) if gone == u64::from(CHUNK) => tokio::time::sleep(CHUNK_PAUSE).await,
+        match part().await {
+            Ok(done) if done == u64::from(size) => tokio::time::sleep(CHUNK_PAUSE).await,
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(%error, "ended sessions of visitors could not be deleted; the next sweep tries again");
+                tracing::warn!(%error, "{what}; the next sweep tries again");
                 return;
             }
         }
@@ -602,10 +612,11 @@ async fn sweep(app: &App) {
     if let Err(error) = app.store.forget_recoveries(app.now()).await {
         tracing::warn!(%error, "old recovery links could not be deleted; the next sweep tries again");
     }
-    if let Err(error) = Conversations(&*app.store).close_idle(app.now()).await {
-        tracing::warn!(%error, "idle conversations could not be closed; the next sweep tries again");
-    }
-    if let Err(error) = Uploads(&*app.store).sweep(app.now()).await {
-        tracing::warn!(%error, "old uploads could not be deleted; the next sweep tries again");
-    }
+    let conversations = Conversations(&*app.store);
+    let what = "idle conversations could not be closed";
+    in_parts(what, CHUNK, || conversations.close_idle(app.now(), CHUNK)).await;
+    let uploads = Uploads(&*app.store);
+    let what = "old uploads could not be deleted";
+    in_parts(what, CHUNK, || uploads.sweep(app.now(), CHUNK)).await;
+    in_parts(what, FILE_PARTS, || uploads.sweep_parts(app.now(), FILE_PARTS)).await;
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 const SHARDS: usize = 16;
+/// Counters that one transaction writes: others wait for it to end.
+const AT_ONCE: usize = 500;
 /// Different counters that one shard holds between two writes. Half as many wake the writer; calls that come above it are counted
 /// together, without whose they were.
 const MOST: usize = 20_000;
@@ -104,10 +106,8 @@ impl Usage {
             );
         }
         for shard in &self.shards {
-            let taken = std::mem::take(&mut *shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-            if taken.is_empty() {
-                continue;
-            }
+            let taken: Vec<_> =
+                shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain().collect();
             let rows: Vec<UsageRow> = taken
                 .iter()
                 .map(|((whose, index, outcome, ..), count)| UsageRow {
@@ -124,13 +124,17 @@ impl Usage {
                     address: count.address.to_string(),
                 })
                 .collect();
-            if let Err(error) = store.add_usage(&rows).await {
-                let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                for (key, count) in taken {
-                    let newer = shard.entry(key).or_insert(Count { calls: 0, ..count });
-                    newer.calls += count.calls;
+            let mut written = 0;
+            for part in rows.chunks(AT_ONCE) {
+                if let Err(error) = store.add_usage(part).await {
+                    let mut shard = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    for (key, count) in taken.into_iter().skip(written) {
+                        let newer = shard.entry(key).or_insert(Count { calls: 0, ..count });
+                        newer.calls += count.calls;
+                    }
+                    return Err(error);
                 }
-                return Err(error);
+                written += part.len();
             }
         }
         Ok(())

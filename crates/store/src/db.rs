@@ -350,6 +350,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0018_verified_visitors.sql"),
     include_str!("../migrations/0019_accounts.sql"),
     include_str!("../migrations/0020_audit_targets.sql"),
+    include_str!("../migrations/0021_upload_parts.sql"),
 ];
 
 /// The embedded database: one file, one process.
