@@ -92,6 +92,22 @@ impl Talks<'_> {
         tx.commit().await
     }
 
+    /// Whose token it is, if there is one that may be used now. It writes nothing: anybody may ask, with any text.
+    pub async fn whose(
+        &self,
+        digests: &[Digest],
+        now: Timestamp,
+    ) -> Result<Option<OrganizationId>, StoreError> {
+        let mut tx = self.0.begin(Mode::Read).await?;
+        for digest in digests {
+            let sql = "SELECT organization_id FROM talk_tokens WHERE digest = $1 AND expires_at > $2";
+            if let Some(row) = tx.opt(sql, vec![(*digest).into(), now.into()]).await? {
+                return row.id("organization_id").map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Uses a token up: of many who try, one gets what it opens. `digests`: of its text, under each pepper. `origin`: the
     /// page that it comes from, unless it is our own; it must be one that a key of the agent lists.
     pub async fn take(

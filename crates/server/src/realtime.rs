@@ -19,6 +19,7 @@ use flowyte_platform::agents::Agents;
 use flowyte_platform::conversations::{Line, Speaker};
 use flowyte_platform::talks::{NotTaken, Talk, Talks};
 use flowyte_platform::turn::{Begun, Event, Keep, Turn};
+use flowyte_store::{Class, InLane, Lane};
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
@@ -165,7 +166,10 @@ pub async fn open(
         return Err(Problem::denied(&Denial::VerificationUnavailable, app.api.contract(), None));
     }
     let digests: Vec<Digest> = app.peppers.digests(presented.body()).collect();
-    let talk = match Talks(&*app.store).take(&digests, origin, app.now()).await {
+    let strangers = InLane(&*app.store, Lane { class: Class::Product, organization: None });
+    let Some(whose) = Talks(&strangers).whose(&digests, app.now()).await? else { return Err(unknown()) };
+    let own = InLane(&*app.store, Lane::product(whose));
+    let talk = match Talks(&own).take(&digests, origin, app.now()).await {
         Ok(talk) => talk,
         Err(NotTaken::Unknown) => return Err(unknown()),
         Err(NotTaken::Origin) => return Err(not_from_there()),

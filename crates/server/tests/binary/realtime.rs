@@ -221,6 +221,29 @@ fn a_token_is_good_once_and_from_where_it_may_be_used() {
     }
 }
 
+/// Anybody may send what looks like a token, as often as they like; none of that waits for a turn to write, or takes one.
+#[test]
+fn a_token_that_is_unknown_costs_no_turn_to_write() {
+    let world = World::new(&[]);
+    let server = &world.server;
+    let batches = || -> u64 {
+        let metrics = server.ops("/metrics").body;
+        let name = "flowyte_database_wait_seconds_count{mode=\"batch\"} ";
+        metrics.lines().find_map(|it| it.strip_prefix(name)).map_or(0, |it| it.parse().unwrap())
+    };
+    let used = mint(server, &world.all, &world.agent, false);
+    let offer = format!("flowyte.talk.v1, {}", text(&used["token"]));
+    let mut first = connect(server, "/realtime", &offer, None).unwrap();
+    let before = batches();
+    for _ in 0..300 {
+        let refused = connect(server, "/realtime", &offer, None).unwrap_err();
+        assert_eq!(refused, (401, "invalid_credential".into()));
+    }
+    assert!(batches() < before + 150, "from {before} to {}", batches());
+    say(&mut first, "Still there?");
+    until(&mut first, "done");
+}
+
 /// Takes something away and says how: each is a way in which the one who asked for a token may no longer talk.
 type Narrowing = (&'static str, Narrow);
 type Narrow = Box<dyn Fn(&World, &str)>;
