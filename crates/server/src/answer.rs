@@ -24,6 +24,9 @@ pub struct Answer {
 
 enum Payload {
     Nothing,
+    /// JSON that was made for this answer alone.
+    Json(Bytes),
+    /// A document that others get too.
     Bytes(&'static str, Bytes),
     /// Server-sent events, already framed.
     Events(BoxStream<'static, Bytes>),
@@ -57,7 +60,7 @@ impl Answer {
 
     /// JSON that is rendered already.
     pub fn json(bytes: Bytes) -> Self {
-        Self { status: None, payload: Payload::Bytes(JSON, bytes), headers: Vec::new() }
+        Self { status: None, payload: Payload::Json(bytes), headers: Vec::new() }
     }
 
     /// Any other document.
@@ -101,10 +104,19 @@ impl Answer {
         self.header(SET_COOKIE, value)
     }
 
+    /// What is in memory for this answer alone until it is sent.
+    pub fn own(&mut self) -> Option<&mut Bytes> {
+        match &mut self.payload {
+            Payload::Json(bytes) => Some(bytes),
+            Payload::Nothing | Payload::Bytes(..) | Payload::Events(_) => None,
+        }
+    }
+
     /// As HTTP. `status`: the contract's.
     pub fn response(self, status: StatusCode) -> Response<Body> {
         let (content_type, body) = match self.payload {
             Payload::Nothing => ("", full(Bytes::new())),
+            Payload::Json(bytes) => (JSON, full(bytes)),
             Payload::Bytes(content_type, bytes) => (content_type, full(bytes)),
             Payload::Events(events) => {
                 let frames = events.map(|event| Ok(Frame::data(event)));

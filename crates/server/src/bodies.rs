@@ -1,4 +1,4 @@
-//! The memory that bodies of requests take, and places for long ones: bounded in all, and shared fairly.
+//! The memory that bodies of requests and of answers take, and places for long ones: bounded in all, and shared fairly.
 
 use crate::meter::neighbourhood;
 use crate::problem::{Code, Outcome, Problem};
@@ -25,13 +25,18 @@ const STALL: Duration = Duration::from_secs(30);
 /// What a request takes besides its head and its body while it waits for the rest of it, about.
 const OVERHEAD: usize = 4 << 10;
 
+/// An answer up to so many bytes is not counted.
+const SHORT_ANSWER: usize = 1 << 10;
+/// Up to so many, the answer to something that was done is given in any case: it may say what is never said again.
+const DONE: usize = 16 << 10;
+
 /// Long bodies at once: each is in memory while it is read and kept, some of the time twice.
 const LONG_ONES: Bounds =
     Bounds { at_once: 8, each: 2, waiting: 64, waiting_each: 8, patience: Duration::from_secs(20) };
 /// The same of one address, which may have several organizations.
 const LONG_ONES_OF_AN_ADDRESS: Bounds = Bounds { at_once: 8, each: 4, ..LONG_ONES };
 
-/// The memory for bodies.
+/// The memory for bodies of requests and answers.
 pub struct Bodies {
     /// A quarter, for whoever nothing but an address tells from others.
     strangers: Arc<Shares>,
@@ -39,6 +44,18 @@ pub struct Bodies {
     known: Arc<Shares>,
     by_organization: Turns<OrganizationId>,
     by_address: Turns<IpAddr>,
+}
+
+/// Bytes with the share that they are a part of.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// What a body holds until its request is done.
@@ -64,14 +81,42 @@ impl Bodies {
         self.strangers.held() + self.known.held()
     }
 
-    /// Room for the body of a request with such a head. A visitor's key is public, so a visitor is a stranger here.
+    /// A part of what a caller may hold. A visitor's key is public, so a visitor is a stranger here.
+    fn open(&self, caller: Option<(CredentialKind, OrganizationId)>, address: IpAddr) -> Share {
+        match caller {
+            Some((CredentialKind::SecretKey | CredentialKind::Session, organization)) => {
+                self.known.open(Holder::Organization(organization))
+            }
+            _ => self.strangers.open(Holder::address(address)),
+        }
+    }
+
+    /// Counts an answer until the last of it is sent: a peer that reads slowly, or not at all, keeps it in memory. `done`:
+    /// something was done for it that can't be done again.
+    pub fn hold(
+        &self,
+        answer: &mut Bytes,
+        caller: Option<(CredentialKind, OrganizationId)>,
+        address: IpAddr,
+        done: bool,
+    ) -> Outcome<()> {
+        if answer.len() <= SHORT_ANSWER {
+            return Ok(());
+        }
+        let mut share = self.open(caller, address);
+        if done && answer.len() <= DONE {
+            share.grow_beyond(answer.len());
+        } else if share.grow(answer.len()).is_err() {
+            let detail = "Your share of the memory for answers is used up; read those that are on their way, and try again.";
+            return Err(Problem::new(Code::DependencyUnavailable, detail).retry_after(2));
+        }
+        *answer = Bytes::from_owner(Held { bytes: std::mem::take(answer), _share: share });
+        Ok(())
+    }
+
+    /// Room for the body of a request with such a head.
     pub fn room(&self, caller: Option<&Principal>, address: IpAddr, head: &HeaderMap) -> Outcome<Room> {
-        let answers =
-            |it: &&Principal| matches!(it.kind(), CredentialKind::SecretKey | CredentialKind::Session);
-        let mut share = match caller.filter(answers) {
-            Some(caller) => self.known.open(Holder::Organization(caller.organization())),
-            None => self.strangers.open(Holder::address(address)),
-        };
+        let mut share = self.open(caller.map(|it| (it.kind(), it.organization())), address);
         let head: usize = head.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         share.grow(OVERHEAD + head).map_err(|_| full())?;
         Ok(Room { share, _turns: None })

@@ -49,7 +49,7 @@ settings! {
     max_body_bytes "NUMBER" "longest request body [default: 1048576]";
     max_connections "NUMBER" "connections open at once [default: 10000]";
     max_connections_per_address "NUMBER" "connections open at once from one address; trusted proxies are not limited [default: a quarter of max_connections]";
-    body_memory "BYTES" "memory for request bodies, shared fairly; at least 134217728 [default: 268435456]";
+    body_memory "BYTES" "memory for the bodies of requests and answers, shared fairly; at least 134217728 [default: 268435456]";
     outbound_allow "HOST,…" "hosts without a public address from which pages may be fetched and to which webhooks may be sent; HOST:PORT allows one port [default: none]";
     payment "sandbox|stripe" "who takes payments into wallets; in the sandbox no money moves [default: sandbox]";
     payment_url "URL" "where the payment service is [default: https://api.stripe.com]";
@@ -169,7 +169,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Of them, from one address; `None` for a quarter of them.
     pub max_connections_per_address: Option<usize>,
-    /// Bytes of memory for request bodies.
+    /// Bytes of memory for bodies of requests and answers.
     pub body_memory: usize,
     /// Hosts that outbound requests may reach although they are not public.
     pub outbound_allow: Vec<Allowed>,

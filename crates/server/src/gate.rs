@@ -109,6 +109,11 @@ async fn respond(
         None => answer(app, &parts, body, address, &mut trace).await,
     };
 
+    let outcome = outcome.and_then(|mut answer| {
+        let (caller, done) = (trace.whose.map(|it| (it.kind, it.organization)), !parts.method.is_safe());
+        answer.own().map_or(Ok(()), |bytes| app.bodies.hold(bytes, caller, address, done))?;
+        Ok(answer)
+    });
     let operation = trace.operation.map_or("-", |index| app.api.contract().operations()[index].id.as_str());
     let code = outcome.as_ref().err().map(Problem::code);
     if let (Some(whose), Some(index)) = (trace.whose, trace.operation) {

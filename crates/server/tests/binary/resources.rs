@@ -124,6 +124,68 @@ fn bodies_that_never_end_take_the_memory_of_their_address_alone() {
     assert_eq!(login(&server).status, 401);
 }
 
+/// Ninety requests of a connection whose answers are never read; their statuses, as far as they come within two seconds.
+async fn unread_answers(port: u16, path: &str, key: &str) -> (Vec<u16>, impl Sized) {
+    let stream = connect_from(address(2), port).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) = builder.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let (mut answers, mut statuses, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..90 {
+        let request = Request::get(format!("http://localhost:{port}{path}"))
+            .header("authorization", format!("Bearer {key}"))
+            .body(())
+            .unwrap();
+        let Ok((answer, _)) = client.send_request(request, true) else { break };
+        answers.push(tokio::spawn(timeout(Duration::from_secs(2), answer)));
+        let Ok(ready) = client.ready().await else { panic!("the connection ended") };
+        client = ready;
+    }
+    for answer in answers {
+        if let Ok(Ok(Ok(response))) = answer.await {
+            statuses.push(response.status().as_u16());
+            unread.push(response);
+        }
+    }
+    (statuses, (client, unread, connection))
+}
+
+/// What a peer does not read stays in memory: its share of it, and no more.
+#[test]
+fn answers_that_nobody_reads_take_the_memory_of_their_caller_alone() {
+    let world = World::new(&[("BODY_MEMORY", "134217728"), ("LOG_LEVEL", "warn")]);
+    let server = &world.server;
+    let path = format!("/api/v1/agents/{}", world.other_agent);
+    let sentences = vec!["x".repeat(500); 50];
+    let long = json!({"persona": "x".repeat(8_000), "goals": sentences, "neverDo": sentences});
+    let changed = server.as_key(&world.other_all, "PATCH", &path, Some(&long));
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let before = resident(server.id());
+    let runtime = runtime();
+    let (mut held, mut refused, mut answered) = (Vec::new(), 0, 0);
+    for _ in 0..40 {
+        let (statuses, open) = runtime.block_on(unread_answers(server.port, &path, &world.other_all));
+        refused += statuses.iter().filter(|it| **it == 503).count();
+        answered += statuses.iter().filter(|it| **it == 200).count();
+        held.push(open);
+        if refused > 90 {
+            break;
+        }
+    }
+    // A half of three quarters of the memory for bodies.
+    let share = answered * changed.body.len();
+    assert!(refused > 90 && share <= 48 << 20, "{answered} answers of {} bytes", changed.body.len());
+    let during = resident(server.id());
+    assert!(during < before + (128 << 20), "from {before} to {during}");
+    let other = server.as_key(&world.all, "GET", &format!("/api/v1/agents/{}", world.agent), None);
+    assert_eq!(other.status, 200, "another organization is answered");
+    drop((held, runtime));
+    let after = settled(server.id(), before * 3 / 2);
+    assert!(after <= before * 3 / 2, "from {before} to {after}");
+    assert_eq!(server.as_key(&world.other_all, "GET", &path, None).status, 200);
+}
+
 #[test]
 fn one_address_has_a_share_of_the_connections() {
     let server = Server::start(&[("MAX_CONNECTIONS", "40")]);
@@ -280,6 +342,30 @@ fn flood(
     }
 }
 
+/// Lets Beta's agent know much, in forty thousand different words: what makes questions in words that it does not know dear.
+fn learn(world: &World) {
+    let word = |n: usize| {
+        let letters =
+            [n % 26, n / 26 % 26, n / 676 % 26, n / 17_576 % 26].map(|it| char::from(b'a' + it as u8));
+        format!("zq{}word", letters.iter().collect::<String>())
+    };
+    let words: Vec<String> = (0..40_000).map(word).collect();
+    let text: Vec<String> = words.chunks(12).map(|it| format!("{}.", it.join(" "))).collect();
+    let path = format!("/api/v1/agents/{}/knowledge/sources", world.other_agent);
+    let body = json!({"kind": "text", "label": "Words", "text": text.join("\n\n")});
+    let made = world.server.as_key(&world.other_all, "POST", &path, Some(&body)).data();
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    for _ in 0..600 {
+        let source = world.server.as_key(&world.other_all, "GET", &one, None).data();
+        match source["status"].as_str().unwrap() {
+            "indexed" => return,
+            "failed" => panic!("{source}"),
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    panic!("the source is not read within a minute");
+}
+
 /// The hostile ones: strangers from six addresses, and the tenant Beta with its agents' visitors.
 fn attack(runtime: &tokio::runtime::Runtime, world: &World) {
     let port = world.server.port;
@@ -417,6 +503,7 @@ fn a_tenant_goes_on_under_everything_at_once() {
         ("LOGIN_FAILURES_PER_ADDRESS", "100"),
         ("LOG_LEVEL", "warn"),
     ]);
+    learn(&world);
     let before = resident(world.server.id());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     attack(&runtime, &world);
