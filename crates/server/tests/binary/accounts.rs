@@ -267,10 +267,10 @@ fn guesses_of_strangers_lock_no_known_device_out() {
 #[test]
 fn sign_ins_that_succeed_are_bounded_too() {
     let world = crate::support::World::new(&[]);
-    let statuses: Vec<u16> =
-        (0..102).map(|_| world.server.log_in("ada@alpha.example", PASSWORD).status).collect();
-    assert!(statuses[..100].iter().all(|it| *it == 200), "{statuses:?}");
-    assert_eq!(statuses[101], 429, "{statuses:?}");
+    // One more may come every nine seconds, and a slow machine takes that long for some of them.
+    let statuses = (0..400).map(|_| world.server.log_in("ada@alpha.example", PASSWORD).status);
+    let refused = statuses.inspect(|it| assert!([200, 429].contains(it), "{it}")).position(|it| it == 429);
+    assert!(refused.is_some_and(|it| it >= 100), "{refused:?}");
     assert_eq!(world.server.log_in("admin@alpha.example", PASSWORD).status, 200);
 }
 
