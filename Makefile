@@ -14,13 +14,13 @@ test: compiler postgres faketime proxies browser web lint
 # minutes; the other generators are part of `make test`.
 generators: compiler web
 	@tools/install java default-jre-headless
-	cargo build --locked -p flowyte-server
+	cargo build --locked -p flowyte
 	cd tests/generators && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/generators/requirements-java.txt tests/generators/run.py --java
 
 # One minute of everything that hostile callers do at once, with figures: on a machine that does nothing else.
 torture: compiler
-	FLOWYTE_TORTURE_SECONDS=$(or $(SECONDS_LONG),60) cargo test --release --locked -p flowyte-server --test binary \
+	FLOWYTE_TORTURE_SECONDS=$(or $(SECONDS_LONG),60) cargo test --release --locked -p flowyte --test binary \
 		a_tenant_goes_on_under_everything_at_once -- --nocapture
 
 lint: web
@@ -30,7 +30,7 @@ lint: web
 
 # Settings are variables: FLOWYTE_LISTEN=127.0.0.1:9000 make run
 run: compiler web
-	cargo run --release --locked -p flowyte-server -- serve
+	cargo run --release --locked -p flowyte -- serve
 
 # The dashboard and the widget, which the binary embeds. Node is brought into .tools where it is missing.
 DASHBOARD := $(shell find web/dashboard \( -name node_modules -o -name dist \) -prune -o -type f ! -name contract.d.ts -print)
@@ -38,10 +38,10 @@ WIDGET := $(shell find web/widget \( -name node_modules -o -name dist \) -prune 
 web: web/dashboard/dist/index.html web/widget/dist/loader.js
 web/widget/dist/loader.js: $(WIDGET) tools/node
 	cd web/widget && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
-	touch crates/server/build.rs
+	touch crates/flowyte/build.rs
 web/dashboard/dist/index.html: $(DASHBOARD) contracts/flowyte.yaml tools/node
 	cd web/dashboard && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
-	touch crates/server/build.rs
+	touch crates/flowyte/build.rs
 
 # A shop with the widget, on another port than the API: make demo KEY=flowyte_pk_test_… (a key that lists http://localhost:8090)
 demo:
@@ -49,7 +49,7 @@ demo:
 
 # Every page of the dashboard in light, dark and on a phone, as pictures to look at.
 screenshots: compiler browser web
-	cargo build --locked -p flowyte-server
+	cargo build --locked -p flowyte
 	cd web/dashboard && ../../tools/node npm run screenshots -- ../../target/screenshots
 
 browser:
@@ -57,7 +57,7 @@ browser:
 
 # One decision beside one SHA-256 in the same run. Sizes may be given: make bench SIZES="1000 1000000"
 bench: compiler
-	cargo bench --locked -p flowyte-server --bench decision -- $(SIZES)
+	cargo bench --locked -p flowyte-verifier --bench decision -- $(SIZES)
 
 # Each target for a minute, or SECONDS_EACH.
 fuzz: compiler

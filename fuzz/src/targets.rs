@@ -1,24 +1,28 @@
 //! What holds for any input: no panic, and what is accepted means one thing.
 
-use flowyte::cursor;
-use flowyte::identity_token;
-use flowyte::wire::{Framing, Step};
 use flowyte_contract::Api;
 use flowyte_core::address::AddressBlock;
 use flowyte_core::credential::present;
 use flowyte_core::facts::Field;
-use flowyte_core::id::{AgentId, Id, OrganizationId};
+use flowyte_core::id::{Id, OrganizationId, ResourceId};
 use flowyte_core::{
     Brand, CredentialKind, Environment, Operation, Origin, Pepper, RequestFacts, Requirement, Timestamp, path,
 };
+use flowyte_http::cursor;
+use flowyte_http::wire::{Framing, Step};
+use flowyte_product::identity_token;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 
-static API: LazyLock<Api> =
-    LazyLock::new(|| match flowyte_contract::compile(include_str!("../../contracts/flowyte.yaml")) {
+static API: LazyLock<Api> = LazyLock::new(|| {
+    match flowyte_contract::compile_all(&[
+        include_str!("../../contracts/plane.yaml"),
+        include_str!("../../contracts/product.yaml"),
+    ]) {
         Ok(api) => api,
         Err(wrong) => panic!("{wrong:?}"),
-    });
+    }
+});
 
 fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
@@ -144,7 +148,7 @@ pub fn texts(data: &[u8]) {
     if let Ok(at) = text.parse::<Timestamp>() {
         assert_eq!(at.to_string().parse(), Ok(at));
     }
-    if let Some(id) = AgentId::parse(text) {
+    if let Some(id) = ResourceId::parse(text) {
         assert_eq!(id.to_string(), text);
     }
     let pepper = Pepper::new([1; 32]);

@@ -7,6 +7,7 @@ use flowyte_core::{Operation, Requirement, ScopeSet, ScopeTable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Levels of a body that are compared; below them, only callers with very deep bodies notice.
 const DEEPEST: usize = 12;
@@ -61,7 +62,7 @@ pub fn diff(old: &str, new: &str) -> Result<Vec<Change>, Vec<Diagnostic>> {
 }
 
 struct Side {
-    contract: flowyte_core::Contract,
+    contract: Arc<flowyte_core::Contract>,
     checks: Vec<Checks>,
     document: Document,
 }
@@ -158,10 +159,10 @@ fn compare(old: &Side, old_index: usize, new: &Side, new_index: usize, changes: 
             "the query parameter that carries the credential has changed",
         );
     }
-    if was.agent_parameter != is.agent_parameter {
+    if was.pinned_parameter != is.pinned_parameter {
         changes.add(
-            is.agent_parameter.is_some(),
-            "the parameter that names the agent which the key must belong to has changed",
+            is.pinned_parameter.is_some(),
+            "the parameter that names the resource which the key must be pinned to has changed",
         );
     }
     let (before, after) = (&old.checks[old_index], &new.checks[new_index]);

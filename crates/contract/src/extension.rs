@@ -18,7 +18,7 @@ const OURS: [(&str, Home); 10] = [
     ("x-public", Home::Operation),
     ("x-reserved", Home::Operation),
     ("x-fresh-session", Home::Operation),
-    ("x-agent-parameter", Home::Operation),
+    ("x-pinned-parameter", Home::Operation),
     ("x-query-credential", Home::Operation),
     ("x-cors", Home::Operation),
     ("x-max-body-bytes", Home::Operation),

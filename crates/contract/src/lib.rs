@@ -16,6 +16,7 @@ mod diff;
 mod document;
 mod extension;
 mod field;
+mod merge;
 mod name;
 mod operation;
 mod pattern;
@@ -33,11 +34,12 @@ use document::{Document, Node};
 use flowyte_core::contract::{Contract, ContractError};
 use operation::Shared;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A compiled document.
 pub struct Api {
     /// The operations and who may call them.
-    pub contract: Contract,
+    pub contract: Arc<Contract>,
     /// The checks of each operation, by [`flowyte_core::OperationIndex`].
     pub checks: Vec<Checks>,
     /// The document itself, in JSON.
@@ -55,6 +57,25 @@ impl Api {
 pub fn compile(text: &str) -> Result<Api, Vec<Diagnostic>> {
     let (api, findings) = read(text);
     api.ok_or_else(|| findings.into_iter().filter(|it| it.severity == Severity::Error).collect())
+}
+
+/// Compiles several documents as one: see [`merge`].
+pub fn compile_all(texts: &[&str]) -> Result<Api, Vec<Diagnostic>> {
+    compile(&merge(texts)?.to_string())
+}
+
+/// Documents beside one another, as one. Each adds its paths, components, scopes and tags, and may refer to those of the ones before it; what
+/// stands in two of them is an error. `info` is that of the last.
+pub fn merge(texts: &[&str]) -> Result<Value, Vec<Diagnostic>> {
+    let mut findings = Findings::default();
+    let mut whole = Value::Null;
+    for source in texts {
+        match text::document(source) {
+            Ok(document) => merge::add(&mut whole, document, &mut findings),
+            Err(message) => findings.error("#", message),
+        }
+    }
+    if findings.has_errors() { Err(findings.into_vec()) } else { Ok(whole) }
 }
 
 /// Everything that is wrong or doubtful in a document.
@@ -105,7 +126,7 @@ fn build(document: Document, findings: &mut Findings) -> Option<Api> {
     };
     drop(shared);
     // Last of all: whatever was reported on the way, a document with an error is no contract.
-    (!findings.has_errors()).then_some(Api { contract, checks, document: document.root })
+    (!findings.has_errors()).then_some(Api { contract: Arc::new(contract), checks, document: document.root })
 }
 
 /// The path of the first server, without a slash at its end.

@@ -162,8 +162,8 @@ impl<'d> Reader<'_, 'd> {
         operation.reserved = self.switch("x-reserved");
         operation.fresh_session = self.switch("x-fresh-session");
         operation.cors = self.switch("x-cors");
-        operation.agent_parameter =
-            self.named(&id, "x-agent-parameter", &["path", "query"], &parameters, findings);
+        operation.pinned_parameter =
+            self.named(&id, "x-pinned-parameter", &["path", "query"], &parameters, findings);
         operation.query_credential = self.named(&id, "x-query-credential", &["query"], &parameters, findings);
         if operation.fresh_session && !operation.takes(CredentialKind::Session) {
             findings.error(&id, "`x-fresh-session` asks for a session, and the operation takes none");

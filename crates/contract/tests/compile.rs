@@ -1,14 +1,15 @@
 //! Documents and what the compiler says of them; the product's own document among them.
 #![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
 
-use flowyte_contract::{Api, BodyError, compile};
+use flowyte_contract::{Api, BodyError, compile, compile_all};
 use flowyte_core::{CredentialKind, Denial, Role};
 use proptest::prelude::*;
 
-const OWN: &str = include_str!("../../../contracts/flowyte.yaml");
+const OWN: &[&str] =
+    &[include_str!("../../../contracts/plane.yaml"), include_str!("../../../contracts/product.yaml")];
 
 fn own() -> Api {
-    compile(OWN)
+    compile_all(OWN)
         .unwrap_or_else(|all| panic!("{}", all.iter().map(|it| format!("{it}\n")).collect::<String>()))
 }
 

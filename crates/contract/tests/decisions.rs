@@ -5,24 +5,25 @@
 mod case;
 
 use case::{Case, NOW, cases};
-use flowyte_contract::compile;
+use flowyte_contract::compile_all;
 use flowyte_core::credential::{Secret, present};
 use flowyte_core::facts::Field;
-use flowyte_core::id::{AgentId, Id, OrganizationId, UserId};
+use flowyte_core::id::{Id, OrganizationId, ResourceId, UserId};
 use flowyte_core::limit::RateLimit;
 use flowyte_core::record::Idle;
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{
-    Brand, Contract, CredentialKind, Environment, Fence, Lookup, Operation, Organization, Origin, Record,
-    RequestFacts, Role, ScopeSet, Timestamp, decide,
+    Brand, Contract, CredentialKind, Environment, Lookup, Operation, Organization, Origin, Record,
+    RequestFacts, Restrictions, Role, ScopeSet, Timestamp, decide,
 };
 
-const CONTRACT: &str = include_str!("../../../contracts/flowyte.yaml");
+const CONTRACT: &[&str] =
+    &[include_str!("../../../contracts/plane.yaml"), include_str!("../../../contracts/product.yaml")];
 
 /// A record with what it refers to.
 struct Kept {
     organization: Organization,
-    fence: Option<Fence>,
+    restrictions: Option<Restrictions>,
     scopes: ScopeSet,
     expires_at: Timestamp,
     kind: CredentialKind,
@@ -40,7 +41,7 @@ impl Kept {
             environment: Environment::Live,
             revoked: self.revoked,
             superseded: false,
-            fence: self.fence.as_ref(),
+            restrictions: self.restrictions.as_ref(),
         }
     }
 }
@@ -59,20 +60,20 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Kept>)> {
     let scopes = contract.scopes();
     let role = Role::parse(name).unwrap_or(Role::Owner);
     let signed_in_at = NOW.plus(if name == "old" { -13 * HOUR } else { -HOUR });
-    let fence = match kind {
-        CredentialKind::Session => Some(Fence {
+    let restrictions = match kind {
+        CredentialKind::Session => Some(Restrictions {
             user: Some((UserId::from_bytes([1; 16]), role)),
             idle: Some(Idle::new(NOW.plus(if name == "idle" { -DAY } else { 1 - DAY }), DAY)),
             signed_in_at: Some(signed_in_at),
             ..Default::default()
         }),
-        CredentialKind::PublishableKey => Some(Fence {
+        CredentialKind::PublishableKey => Some(Restrictions {
             origins: vec![Origin::parse("https://shop.example", Environment::Live).unwrap()],
-            agent: Some(AgentId::from_bytes([0xaa; 16])),
+            pinned: Some(ResourceId::from_bytes([0xaa; 16])),
             ..Default::default()
         }),
         _ if name == "fenced" => {
-            Some(Fence { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() })
+            Some(Restrictions { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() })
         }
         _ => None,
     };
@@ -96,7 +97,7 @@ fn caller(name: &str, contract: &Contract) -> Option<(Secret, Option<Kept>)> {
         }),
         kind,
         revoked: name == "revoked",
-        fence,
+        restrictions,
     };
     Some((secret, Some(record)))
 }
@@ -152,7 +153,7 @@ fn run(case: &Case, contract: &Contract) -> &'static str {
 
 #[test]
 fn every_case_is_decided_as_written() {
-    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    let api = compile_all(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
     let cases = cases();
     let wrong: Vec<String> = cases
         .iter()
@@ -190,7 +191,7 @@ fn ask(
 /// The policy as a table that a person reads: a change of it is a change of this file. `UPDATE=1 cargo test` writes it.
 #[test]
 fn the_access_matrix_is_current() {
-    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    let api = compile_all(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
     let callers = [
         ("nobody", "none", None, None),
         ("key without scopes", "bare", None, None),
@@ -224,7 +225,7 @@ fn the_access_matrix_is_current() {
 /// Every operation of the contract, for the callers that differ most: no operation escapes the rules.
 #[test]
 fn no_operation_escapes() {
-    let api = compile(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
+    let api = compile_all(CONTRACT).unwrap_or_else(|all| panic!("{all:?}"));
     for operation in api.contract().operations() {
         let answer = |who: &str, site: Option<&str>, origin: Option<&str>| {
             ask(api.contract(), operation, who, site, origin)

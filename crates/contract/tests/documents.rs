@@ -1,10 +1,11 @@
 //! Documents and what is said of them.
 
-use flowyte_contract::{Severity, check, compile};
+use flowyte_contract::{Severity, check, compile, compile_all};
 use flowyte_core::CredentialKind;
 use proptest::prelude::*;
 
-const OURS: &str = include_str!("../../../contracts/flowyte.yaml");
+const OURS: &[&str] =
+    &[include_str!("../../../contracts/plane.yaml"), include_str!("../../../contracts/product.yaml")];
 
 /// A document with one scheme and one operation; `operation` is YAML at its level.
 fn document(operation: &str) -> String {
@@ -43,8 +44,8 @@ fn lines(text: &str) -> Vec<String> {
 
 #[test]
 fn our_own_document_is_without_fault() {
-    assert_eq!(lines(OURS), Vec::<String>::new());
-    let api = compile(OURS).ok().unwrap();
+    assert_eq!(lines(&flowyte_contract::merge(OURS).unwrap().to_string()), Vec::<String>::new());
+    let api = compile_all(OURS).ok().unwrap();
     assert_eq!(api.checks.len(), api.contract.operations().len());
     let found = api.contract.find("GET", "/api/v1/members").ok().unwrap();
     assert!(found.operation.takes(CredentialKind::Session));
@@ -94,8 +95,8 @@ fn each_fault_is_told_once_with_its_place() {
         ),
         (
             "responses:",
-            "x-agent-parameter: agent\n      responses:",
-            "`x-agent-parameter` must name a declared",
+            "x-pinned-parameter: agent\n      responses:",
+            "`x-pinned-parameter` must name a declared",
         ),
         (
             "responses:",

@@ -40,8 +40,8 @@ pub struct Operation {
     pub reserved: bool,
     /// Asks for a session that signed in recently.
     pub fresh_session: bool,
-    /// The path or query parameter that names the agent the caller means.
-    pub agent_parameter: Option<String>,
+    /// The path or query parameter that names the resource the caller means.
+    pub pinned_parameter: Option<String>,
     /// The query parameter that may carry a publishable key.
     pub query_credential: Option<String>,
     /// Called by browsers on other sites.
@@ -58,7 +58,7 @@ impl Operation {
             requirement,
             reserved: false,
             fresh_session: false,
-            agent_parameter: None,
+            pinned_parameter: None,
             query_credential: None,
             cors: false,
         }
@@ -242,9 +242,9 @@ impl Contract {
 fn rules_differ(operations: &[Operation], a: &PathItem, b: &PathItem) -> bool {
     let rule = |index: OperationIndex| {
         let Operation {
-            requirement, reserved, fresh_session, agent_parameter, query_credential, cors, ..
+            requirement, reserved, fresh_session, pinned_parameter, query_credential, cors, ..
         } = &operations[index];
-        (requirement, reserved, fresh_session, agent_parameter, query_credential, cors)
+        (requirement, reserved, fresh_session, pinned_parameter, query_credential, cors)
     };
     a.methods
         .iter()

@@ -3,10 +3,13 @@
 use crate::authorize::{covers_scopes, takes_kind};
 use crate::contract::Matched;
 use crate::facts::Field;
-use crate::id::{AgentId, Id};
+use crate::id::{Id, ResourceId};
 use crate::time::HOUR;
-use crate::verify::{stands, verify};
-use crate::{CredentialKind, Denial, Fence, Presented, Principal, Record, RequestFacts, Timestamp};
+use crate::verify::{is_active, verify};
+use crate::{
+    CredentialKind, Denial, OperationIndex, Presented, Principal, Record, RequestFacts, Restrictions,
+    Timestamp,
+};
 use std::sync::atomic::Ordering;
 
 /// How long after sign-in a session may do what asks for a fresh one.
@@ -26,22 +29,36 @@ pub enum Lookup<'r> {
 /// Leave to run one operation. Handlers can't run without one, and nothing but [`decide`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
+    operation: OperationIndex,
     caller: Option<Principal>,
+    decided_at: Timestamp,
 }
 
 impl Permit {
+    /// What may run.
+    pub const fn operation(&self) -> OperationIndex {
+        self.operation
+    }
+
+    /// When that was decided.
+    pub const fn decided_at(&self) -> Timestamp {
+        self.decided_at
+    }
+
     /// Who is calling; `None` on a public operation.
     pub const fn caller(&self) -> Option<&Principal> {
         self.caller.as_ref()
     }
 
-    /// Whether it lets its caller do all that `earlier` let them do: the same caller in the same role, with no scope less.
+    /// Whether it lets its caller do all that `earlier` let them do: the same operation for the same caller in the same role, with no
+    /// scope less.
     pub fn covers(&self, earlier: &Self) -> bool {
-        match (&self.caller, &earlier.caller) {
-            (None, None) => true,
-            (Some(now), Some(then)) => now.covers(then),
-            _ => false,
-        }
+        self.operation == earlier.operation
+            && match (&self.caller, &earlier.caller) {
+                (None, None) => true,
+                (Some(now), Some(then)) => now.covers(then),
+                _ => false,
+            }
     }
 }
 
@@ -49,7 +66,7 @@ impl Permit {
 /// presented. Allocates nothing.
 ///
 /// Order: missing → unavailable → unknown, wrong prefix → revoked → expired → suspended → address → kind → reserved →
-/// other site, origin, agent → old session → scope.
+/// other site, origin, resource → old session → scope.
 pub fn decide(
     matched: &Matched<'_, '_>,
     presented: Option<&Presented<'_>>,
@@ -66,7 +83,7 @@ pub fn decide(
             return Err(Denial::OperationReserved);
         }
         same_site_if_it_says(facts)?;
-        return Ok(Permit { caller: None });
+        return Ok(Permit { operation: matched.index, caller: None, decided_at: now });
     };
     let record = found(record)?;
     permit(matched, verify(presented, record, now)?, record, facts, now)
@@ -81,7 +98,7 @@ pub fn decide_again(
     now: Timestamp,
 ) -> Result<Permit, Denial> {
     let record = found(record)?;
-    permit(matched, stands(record, now)?, record, facts, now)
+    permit(matched, is_active(record, now)?, record, facts, now)
 }
 
 fn found<'r>(record: Lookup<'r>) -> Result<&'r Record<'r>, Denial> {
@@ -106,13 +123,13 @@ fn permit(
             return Err(Denial::OperationReserved);
         }
         same_site_if_it_says(facts)?;
-        return Ok(Permit { caller: None });
+        return Ok(Permit { operation: matched.index, caller: None, decided_at: now });
     }
     if record.organization.suspended.load(Ordering::Relaxed) {
         return Err(Denial::OrganizationSuspended);
     }
-    let fence = record.fence;
-    if let Some(Fence { addresses, .. }) = fence
+    let restrictions = record.restrictions;
+    if let Some(Restrictions { addresses, .. }) = restrictions
         && !addresses.is_empty()
         && !addresses.iter().any(|block| block.contains(facts.address))
     {
@@ -125,23 +142,24 @@ fn permit(
     match principal.kind() {
         CredentialKind::Session => {
             same_site(facts)?;
-            let signed_in = fence.and_then(|fence| fence.signed_in_at);
+            let signed_in = restrictions.and_then(|restrictions| restrictions.signed_in_at);
             if operation.fresh_session && signed_in.is_none_or(|at| now.since(at) >= FRESH_SESSION) {
                 return Err(Denial::ReauthenticationRequired);
             }
         }
         CredentialKind::PublishableKey | CredentialKind::Visitor => {
-            let listed =
-                |origin: &str| fence.is_some_and(|it| it.origins.iter().any(|listed| listed.matches(origin)));
+            let listed = |origin: &str| {
+                restrictions.is_some_and(|it| it.origins.iter().any(|listed| listed.matches(origin)))
+            };
             if !facts.origin.one().is_some_and(listed) {
                 return Err(Denial::OriginNotAllowed);
             }
-            own_agent(matched, &principal, facts)?;
+            own_resource(matched, &principal, facts)?;
         }
         CredentialKind::SecretKey | CredentialKind::OneTime => {}
     }
     covers_scopes(operation, &principal)?;
-    Ok(Permit { caller: Some(principal) })
+    Ok(Permit { operation: matched.index, caller: Some(principal), decided_at: now })
 }
 
 /// A session cookie is sent by the browser whoever asks, so an unsafe request must prove that our own page made it.
@@ -172,18 +190,18 @@ fn foreign_origin(facts: &RequestFacts<'_>) -> bool {
     !matches!(facts.origin, Field::None) && facts.origin != Field::One(facts.public_origin)
 }
 
-/// The agent named in the request must be the credential's own. One answer for every other agent, existing or not.
-fn own_agent(
+/// The resource named in the request must be the credential's own. One answer for every other one, existing or not.
+fn own_resource(
     matched: &Matched<'_, '_>,
     principal: &Principal,
     facts: &RequestFacts<'_>,
 ) -> Result<(), Denial> {
-    let Some(parameter) = matched.operation.agent_parameter.as_deref() else { return Ok(()) };
-    let is_own = |text: &str| AgentId::parse(text).is_some_and(|named| principal.agent() == Some(named));
+    let Some(parameter) = matched.operation.pinned_parameter.as_deref() else { return Ok(()) };
+    let is_own = |text: &str| ResourceId::parse(text).is_some_and(|named| principal.pinned() == Some(named));
     let in_path = matched.param(parameter);
     let in_query = facts.query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (name == parameter).then_some(value)
     });
-    if in_path.into_iter().chain(in_query).all(is_own) { Ok(()) } else { Err(Denial::AgentNotAllowed) }
+    if in_path.into_iter().chain(in_query).all(is_own) { Ok(()) } else { Err(Denial::ResourceNotAllowed) }
 }

@@ -1,7 +1,8 @@
 //! Every way a decision can say no.
 
+use crate::limit::Limited;
 use crate::path::Ambiguity;
-use crate::{CredentialKind, ScopeSet};
+use crate::{Contract, CredentialKind, Operation, Requirement, ScopeSet};
 
 /// A refusal. Holds what the caller needs to do better, and nothing secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +43,19 @@ pub enum Denial {
     CrossSiteRequest,
     /// No origin, or one that is not listed.
     OriginNotAllowed,
-    /// The publishable key is another agent's.
-    AgentNotAllowed,
+    /// The publishable key is pinned to another resource.
+    ResourceNotAllowed,
     /// The session signed in too long ago for this operation.
     ReauthenticationRequired,
     /// No alternative is covered.
     InsufficientScope {
         /// What the caller has.
         held: ScopeSet,
-        /// Whose alternatives count.
+        /// The kind whose alternatives count.
         kind: CredentialKind,
     },
+    /// Too many requests: of the key, of its organization, or of a caller without a valid credential.
+    RateLimited(Limited),
 }
 
 impl Denial {
@@ -73,9 +76,46 @@ impl Denial {
             Self::OperationReserved => "operation_reserved",
             Self::CrossSiteRequest => "cross_site_request",
             Self::OriginNotAllowed => "origin_not_allowed",
-            Self::AgentNotAllowed => "agent_not_allowed",
+            Self::ResourceNotAllowed => "agent_not_allowed",
             Self::ReauthenticationRequired => "reauthentication_required",
             Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::RateLimited(_) => "rate_limited",
+        }
+    }
+}
+
+/// The sets of scopes of which a credential of this kind needs one, and the one of them that `held` lacks least of.
+pub fn needed(
+    operation: Option<&Operation>,
+    held: ScopeSet,
+    kind: CredentialKind,
+) -> (Vec<ScopeSet>, ScopeSet) {
+    let sets: Vec<ScopeSet> = match operation.map(Operation::requirement) {
+        Some(Requirement::Credential(all)) => {
+            all.iter().filter(|it| it.kind == kind).map(|it| it.scopes).collect()
+        }
+        _ => Vec::new(),
+    };
+    let nearest = sets.iter().copied().min_by_key(|set| set.minus(held).len()).unwrap_or(ScopeSet::EMPTY);
+    (sets, nearest)
+}
+
+/// What `WWW-Authenticate` begins with (RFC 6750 §3).
+pub const CHALLENGE: &str = "Bearer realm=\"flowyte\"";
+
+impl Denial {
+    /// What `WWW-Authenticate` says, where another credential would have helped.
+    pub fn challenge(&self, contract: &Contract, operation: Option<&Operation>) -> Option<String> {
+        match *self {
+            Self::MissingCredential => Some(CHALLENGE.to_owned()),
+            Self::InvalidCredential | Self::CredentialExpired | Self::CredentialRevoked => {
+                Some(format!("{CHALLENGE}, error=\"invalid_token\""))
+            }
+            Self::InsufficientScope { held, kind } => {
+                let scopes = contract.scopes().names(needed(operation, held, kind).1).join(" ");
+                Some(format!("{CHALLENGE}, error=\"insufficient_scope\", scope=\"{scopes}\""))
+            }
+            _ => None,
         }
     }
 }

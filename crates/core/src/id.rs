@@ -55,13 +55,15 @@ fn hex_digit(digit: u8) -> Option<u8> {
     }
 }
 
+/// Declares types of ids: `/// What it names.` and `Name = "prefix";` for each.
+#[macro_export]
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 16]);
 
-        impl Id for $name {
+        impl $crate::id::Id for $name {
             const PREFIX: &'static str = $prefix;
             fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
@@ -71,16 +73,16 @@ macro_rules! ids {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(concat!($prefix, "_"))?;
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
             }
         }
     )*};
@@ -105,32 +107,8 @@ ids! {
     VisitorId = "visit";
     /// An audit event.
     AuditEventId = "evt";
-    /// An agent.
-    AgentId = "agent";
-    /// A published version of an agent.
-    AgentVersionId = "ver";
-    /// A knowledge source of an agent.
-    KnowledgeSourceId = "source";
-    /// One passage of a knowledge source.
-    PassageId = "chunk";
-    /// An uploaded file.
-    UploadId = "file";
-    /// A skill of an agent.
-    SkillId = "skill";
-    /// A conversation.
-    ConversationId = "conv";
-    /// One message of a conversation.
-    MessageId = "msg";
-    /// One transaction of the ledger.
-    LedgerTransactionId = "txn";
-    /// A payment into the wallet.
-    TopUpId = "topup";
-    /// A telephone number.
-    NumberId = "num";
-    /// A hold on a number that is for sale.
-    NumberHoldId = "hold";
-    /// A question that an agent could not answer.
-    KnowledgeGapId = "gap";
+    /// The resource that a publishable key is pinned to. In this API that is an agent, which the prefix says.
+    ResourceId = "agent";
     /// What a replica keeps of any credential, whatever its kind.
     CredentialId = "cred";
 }
@@ -143,8 +121,8 @@ mod tests {
 
     #[test]
     fn ids_order_by_creation_and_are_version_7() {
-        let first = AgentId::generate(Timestamp::from_micros(1_000_000), [0xff; 10]);
-        let second = AgentId::generate(Timestamp::from_micros(1_001_000), [0; 10]);
+        let first = SecretKeyId::generate(Timestamp::from_micros(1_000_000), [0xff; 10]);
+        let second = SecretKeyId::generate(Timestamp::from_micros(1_001_000), [0; 10]);
         assert!(first < second);
         assert_eq!(first.as_bytes()[6] >> 4, 7);
         assert_eq!(first.as_bytes()[8] >> 6, 2);
@@ -167,15 +145,15 @@ mod tests {
 
     #[test]
     fn other_spellings_name_nothing() {
-        let id = AgentId::from_bytes([0xab; 16]).to_string();
+        let id = SecretKeyId::from_bytes([0xab; 16]).to_string();
         for other in [
             id.to_uppercase(),
             format!(" {id}"),
             format!("{id} "),
-            id.replace("agent", "key"),
+            id.replace("key", "agent"),
             id.replacen("ab", "AB", 1),
         ] {
-            assert_eq!(AgentId::parse(&other), None, "{other}");
+            assert_eq!(SecretKeyId::parse(&other), None, "{other}");
         }
     }
 }

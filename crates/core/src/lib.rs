@@ -40,7 +40,7 @@ pub use digest::{Digest, Pepper};
 pub use facts::RequestFacts;
 pub use origin::Origin;
 pub use principal::{Principal, credential_id};
-pub use record::{Fence, Organization, Record};
+pub use record::{Organization, Record, Restrictions};
 pub use restraint::Restraints;
 pub use role::Role;
 pub use scope::{Scope, ScopeSet, ScopeTable};

@@ -1,6 +1,8 @@
 //! The caller, once proven. Made by `verify` alone.
 
-use crate::id::{AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId};
+use crate::id::{
+    Id, OrganizationId, PublishableKeyId, ResourceId, SecretKeyId, SessionId, UserId, VisitorId,
+};
 use crate::{CredentialKind, Environment, Record, Role, ScopeSet, Timestamp};
 
 /// Who is calling: one credential of one organization. Copied out of the replica; holds no borrow and no secret.
@@ -12,29 +14,29 @@ pub struct Principal {
     credential: [u8; 16],
     scopes: ScopeSet,
     user: Option<(UserId, Role)>,
-    agent: Option<AgentId>,
+    pinned: Option<ResourceId>,
     expires_at: Timestamp,
 }
 
 impl Principal {
     /// The only constructor; `verify` has checked the record against the credential and the clock.
     pub(crate) fn of(record: &Record<'_>) -> Self {
-        let fence = record.fence;
+        let restrictions = record.restrictions;
         Self {
             kind: record.kind,
             environment: record.environment,
             organization: record.organization.id,
             credential: record.id,
             scopes: record.scopes,
-            user: fence.and_then(|fence| fence.user),
-            agent: fence.and_then(|fence| fence.agent),
+            user: restrictions.and_then(|restrictions| restrictions.user),
+            pinned: restrictions.and_then(|restrictions| restrictions.pinned),
             expires_at: record.expires_at,
         }
     }
 
     /// Whether this is who `earlier` was, in the same role and with no scope less.
     pub fn covers(&self, earlier: &Self) -> bool {
-        let who = |it: &Self| (it.kind, it.environment, it.organization, it.credential, it.user, it.agent);
+        let who = |it: &Self| (it.kind, it.environment, it.organization, it.credential, it.user, it.pinned);
         who(self) == who(earlier) && self.scopes.covers(earlier.scopes)
     }
 
@@ -63,9 +65,9 @@ impl Principal {
         self.user
     }
 
-    /// The agent that a publishable key or visitor session is pinned to.
-    pub const fn agent(&self) -> Option<AgentId> {
-        self.agent
+    /// The resource that a publishable key or visitor session is pinned to.
+    pub const fn pinned(&self) -> Option<ResourceId> {
+        self.pinned
     }
 
     /// First instant at which the credential no longer works.

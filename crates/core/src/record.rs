@@ -1,7 +1,7 @@
 //! What a replica keeps for one secret: everything a decision needs, found by one look-up.
 
 use crate::address::AddressBlock;
-use crate::id::{AgentId, OrganizationId, UserId};
+use crate::id::{OrganizationId, ResourceId, UserId};
 use crate::limit::RateLimit;
 use crate::{CredentialKind, Environment, Origin, Role, ScopeSet, Timestamp};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Organization {
 /// One secret's record, as a look-up shows it. A key in rotation has two.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'r> {
-    /// Whose it is.
+    /// The organization it belongs to.
     pub organization: &'r Organization,
     /// What it grants: of a key, its own; of a session, its member's role.
     pub scopes: ScopeSet,
@@ -38,19 +38,19 @@ pub struct Record<'r> {
     /// An older secret of a rotated key, which works until its grace ends.
     pub superseded: bool,
     /// What only some credentials have.
-    pub fence: Option<&'r Fence>,
+    pub restrictions: Option<&'r Restrictions>,
 }
 
 /// Restrictions and ties that plain secret keys do not have; kept apart so that those stay small.
 #[derive(Debug, Default)]
-pub struct Fence {
+pub struct Restrictions {
     /// Where a secret key may be used from; empty: anywhere.
     pub addresses: Vec<AddressBlock>,
     /// Where a publishable key or visitor session may be used from; empty: nowhere.
     pub origins: Vec<Origin>,
-    /// The agent a publishable key or visitor session is pinned to.
-    pub agent: Option<AgentId>,
-    /// Whose session it is, and in which role.
+    /// The resource a publishable key or visitor session is pinned to.
+    pub pinned: Option<ResourceId>,
+    /// The person behind a session, and in which role.
     pub user: Option<(UserId, Role)>,
     /// The key's own limit.
     pub limit: Option<Arc<RateLimit>>,

@@ -11,20 +11,21 @@ pub fn verify(presented: &Presented<'_>, record: &Record<'_>, now: Timestamp) ->
     if presented.kind() != record.kind || other_environment {
         return Err(Denial::InvalidCredential);
     }
-    stands(record, now)
+    is_active(record, now)
 }
 
 /// The same for a credential that was found by what was presented before.
 ///
 /// Revoked is said before expired. Expiry is half-open: at `expires_at` it no longer works.
-pub fn stands(record: &Record<'_>, now: Timestamp) -> Result<Principal, Denial> {
+pub fn is_active(record: &Record<'_>, now: Timestamp) -> Result<Principal, Denial> {
     if matches!(record.kind, CredentialKind::OneTime) {
         return Err(Denial::InvalidCredential);
     }
     if record.revoked {
         return Err(Denial::CredentialRevoked);
     }
-    let idle_end = record.fence.and_then(|fence| fence.idle.as_ref()).map(|idle| idle.ends_at());
+    let idle_end =
+        record.restrictions.and_then(|restrictions| restrictions.idle.as_ref()).map(|idle| idle.ends_at());
     if now >= record.expires_at || idle_end.is_some_and(|end| now >= end) {
         return Err(Denial::CredentialExpired);
     }

@@ -1,4 +1,2 @@
 -- Whether a visitor had proved who they are when the session was opened: a key that asks for that ends the others.
 ALTER TABLE visitors ADD COLUMN verified BIGINT NOT NULL DEFAULT 0;
-UPDATE visitors SET verified = 1
-WHERE conversation_id IN (SELECT id FROM conversations WHERE visitor_subject IS NOT NULL);

@@ -1,7 +1,7 @@
 //! Organizations, people, members, invites and sessions.
 
-use crate::audit::{By, Deed};
-use crate::db::{Mode, Row, Store, Tx, id};
+use crate::audit::{AuditAction, AuditContext};
+use crate::db::{BatchTx, ReadTx, Row, SecurityTx, Store, id};
 use crate::keys::NewSecret;
 use crate::walk::{Found, Position, Search, Window};
 use crate::{Entity, Page, Revision, StoreError, args, tag, unchanged};
@@ -258,7 +258,7 @@ fn invite_row(row: &Row) -> Result<InviteRow, StoreError> {
     })
 }
 
-impl Tx {
+impl ReadTx {
     /// The open invite with one of these digests, if whoever made it could make it now: a maker who was removed, lowered or
     /// disabled invites nobody any more.
     async fn standing_invite(
@@ -286,6 +286,38 @@ impl Tx {
         Err(StoreError::NotFound)
     }
 
+    pub(crate) async fn organization(
+        &mut self,
+        organization: OrganizationId,
+    ) -> Result<OrganizationRow, StoreError> {
+        let row = self.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
+        Ok(OrganizationRow {
+            id: row.id("id")?,
+            name: row.get("name")?,
+            max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
+            require_expiry: row.flag("require_expiry")?,
+            created_at: row.time("created_at")?,
+        })
+    }
+
+    /// The organizations of a person, oldest membership first.
+    pub(crate) async fn memberships(&mut self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
+        let rows = self
+            .all(
+                "SELECT o.id, o.name, m.role FROM members m JOIN organizations o ON o.id = m.organization_id \
+                 WHERE m.user_id = $1 ORDER BY m.joined_at, m.id",
+                vec![id(who)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(MembershipRow { organization: row.id("id")?, name: row.get("name")?, role: role(row)? })
+            })
+            .collect()
+    }
+}
+
+impl BatchTx {
     /// Withdraws the open invites of a member that they can't make any more; `role`: their new one, if they stay. How many.
     async fn withdraw_invites_of(
         &mut self,
@@ -309,21 +341,9 @@ impl Tx {
         }
         Ok(withdrawn)
     }
+}
 
-    pub(crate) async fn organization(
-        &mut self,
-        organization: OrganizationId,
-    ) -> Result<OrganizationRow, StoreError> {
-        let row = self.one("SELECT * FROM organizations WHERE id = $1", vec![id(organization)]).await?;
-        Ok(OrganizationRow {
-            id: row.id("id")?,
-            name: row.get("name")?,
-            max_ttl_days: row.get::<Option<i64>>("max_ttl_days")?.map(|days| days as u32),
-            require_expiry: row.flag("require_expiry")?,
-            created_at: row.time("created_at")?,
-        })
-    }
-
+impl SecurityTx {
     async fn insert_user(
         &mut self,
         user: UserId,
@@ -375,22 +395,6 @@ impl Tx {
         Ok(())
     }
 
-    /// The organizations of a person, oldest membership first.
-    pub(crate) async fn memberships(&mut self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
-        let rows = self
-            .all(
-                "SELECT o.id, o.name, m.role FROM members m JOIN organizations o ON o.id = m.organization_id \
-                 WHERE m.user_id = $1 ORDER BY m.joined_at, m.id",
-                vec![id(who)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(MembershipRow { organization: row.id("id")?, name: row.get("name")?, role: role(row)? })
-            })
-            .collect()
-    }
-
     async fn insert_member(
         &mut self,
         organization: OrganizationId,
@@ -413,7 +417,7 @@ impl Tx {
         organization: OrganizationId,
         user: UserId,
         new: &NewSession,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
         let oldest = self
             .all(
@@ -442,7 +446,7 @@ impl Tx {
             ],
         )
         .await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "session.started",
             kind: "session",
             id: new.id.to_string(),
@@ -472,13 +476,13 @@ impl Tx {
 impl dyn Store + '_ {
     /// Whether nobody has set this installation up yet.
     pub async fn is_empty(&self) -> Result<bool, StoreError> {
-        let row = self.begin(Mode::Read).await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
+        let row = self.read().await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
         Ok(row.get::<i64>("n")? == 0)
     }
 
     /// Keeps the digest of the set-up token; a later one replaces it.
     pub async fn offer_setup(&self, digest: Digest) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         tx.exec(
             "INSERT INTO settings (name, value) VALUES ('setup_token', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             args![hex::encode(digest.as_bytes())],
@@ -489,7 +493,7 @@ impl dyn Store + '_ {
 
     /// Whether this is the digest of the set-up token, and nobody has used it.
     pub async fn setup_stands(&self, digest: Digest) -> Result<bool, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let sql = "SELECT value FROM settings WHERE name = 'setup_token' AND value = $1";
         Ok(tx.opt(sql, args![hex::encode(digest.as_bytes())]).await?.is_some())
     }
@@ -501,9 +505,9 @@ impl dyn Store + '_ {
         new: &NewOwner,
         session: &NewSession,
         setup: Option<Digest>,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(digest) = setup {
             let used = tx
                 .exec(
@@ -520,7 +524,7 @@ impl dyn Store + '_ {
         tx.insert_organization(new.organization, &new.organization_name, new.user, by.now).await?;
         tx.insert_member(new.organization, new.member, new.user, Role::Owner, by.now).await?;
         let action = if setup.is_some() { "setup.completed" } else { "organization.created" };
-        let deed = Deed {
+        let deed = AuditAction {
             action,
             kind: "organization",
             id: new.organization.to_string(),
@@ -534,19 +538,18 @@ impl dyn Store + '_ {
 
     /// A person.
     pub async fn user(&self, who: UserId) -> Result<UserRow, StoreError> {
-        let row =
-            self.begin(Mode::Read).await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
+        let row = self.read().await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
         user(&row)
     }
 
     /// The organizations of a person, oldest membership first.
     pub async fn memberships(&self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
-        self.begin(Mode::Read).await?.memberships(who).await
+        self.read().await?.memberships(who).await
     }
 
     /// One organization.
     pub async fn organization(&self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
-        self.begin(Mode::Read).await?.organization(organization).await
+        self.read().await?.organization(organization).await
     }
 
     /// Renames an organization or sets its key policy. Keys that are there stay as they are.
@@ -554,9 +557,9 @@ impl dyn Store + '_ {
         &self,
         organization: OrganizationId,
         change: &OrganizationChange,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<OrganizationRow, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let old = tx.organization(organization).await?;
         unchanged(change.expected.as_deref(), &old.tag())?;
         tx.exec(
@@ -575,7 +578,7 @@ impl dyn Store + '_ {
             "maxTtlDays": new.max_ttl_days,
             "requireExpiry": new.require_expiry,
         });
-        let deed = Deed {
+        let deed = AuditAction {
             action: "organization.changed",
             kind: "organization",
             id: organization.to_string(),
@@ -599,9 +602,9 @@ impl dyn Store + '_ {
         member: MemberId,
         password_hash: Option<&str>,
         most: u32,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<OrganizationRow, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(hash) = password_hash {
             tx.still_has(owner, hash).await?;
         }
@@ -614,7 +617,7 @@ impl dyn Store + '_ {
         }
         tx.insert_organization(organization, name, owner, by.now).await?;
         tx.insert_member(organization, member, owner, Role::Owner, by.now).await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "organization.created",
             kind: "organization",
             id: organization.to_string(),
@@ -635,7 +638,7 @@ impl dyn Store + '_ {
         as_role: Option<Role>,
         window: Window,
     ) -> Result<Found<MemberRow>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let floor = tx
             .floor(
                 organization,
@@ -674,7 +677,7 @@ impl dyn Store + '_ {
         organization: OrganizationId,
         member: MemberId,
     ) -> Result<MemberRow, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let row = tx
             .one(
                 "SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email, (SELECT MAX(s.last_seen_at) FROM sessions s \
@@ -694,7 +697,7 @@ impl dyn Store + '_ {
         now: Timestamp,
     ) -> Result<Vec<InviteRow>, StoreError> {
         let rows = self
-            .begin(Mode::Read)
+            .read()
             .await?
             .all(
                 "SELECT i.*, u.name AS invited_by_name FROM invites i JOIN users u ON u.id = i.invited_by \
@@ -711,9 +714,9 @@ impl dyn Store + '_ {
         &self,
         organization: OrganizationId,
         invite: InviteId,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let row = tx
             .one(
                 "SELECT email FROM invites WHERE organization_id = $1 AND id = $2 AND closed_at IS NULL",
@@ -726,7 +729,7 @@ impl dyn Store + '_ {
         )
         .await?;
         let email: String = row.get("email")?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "member.invite_withdrawn",
             kind: "invite",
             id: invite.to_string(),
@@ -744,7 +747,7 @@ impl dyn Store + '_ {
         inviters: &Inviters,
         now: Timestamp,
     ) -> Result<InviteRow, StoreError> {
-        self.begin(Mode::Read).await?.standing_invite(digests, inviters, now).await
+        self.read().await?.standing_invite(digests, inviters, now).await
     }
 
     /// Uses an invite up: the person becomes a member, and a session opens.
@@ -755,9 +758,9 @@ impl dyn Store + '_ {
         joining: &Joining,
         member: MemberId,
         session: &NewSession,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let invite = tx.standing_invite(digests, inviters, by.now).await?;
         tx.exec(
             "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2",
@@ -790,7 +793,7 @@ impl dyn Store + '_ {
             }
         };
         tx.insert_member(invite.organization, member, who, invite.role, by.now).await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "member.joined",
             kind: "member",
             id: member.to_string(),
@@ -809,12 +812,12 @@ impl dyn Store + '_ {
         who: UserId,
         password_hash: &str,
         session: &NewSession,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let row = tx.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
         tx.set_password(&user(&row)?, password_hash, by.now).await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "user.password_changed",
             kind: "user",
             id: who.to_string(),
@@ -834,9 +837,9 @@ impl dyn Store + '_ {
         who: UserId,
         new: &NewSession,
         proof: Proof<'_>,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         tx.one(
             "SELECT m.id FROM members m JOIN users u ON u.id = m.user_id \
              WHERE m.organization_id = $1 AND m.user_id = $2 AND u.disabled = 0",
@@ -862,7 +865,7 @@ impl dyn Store + '_ {
     /// The open sessions of a person, newest first.
     pub async fn sessions(&self, who: UserId, now: Timestamp) -> Result<Vec<SessionRow>, StoreError> {
         let rows = self
-            .begin(Mode::Read)
+            .read()
             .await?
             .all(
                 "SELECT * FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3 \
@@ -889,9 +892,9 @@ impl dyn Store + '_ {
         &self,
         who: UserId,
         session: SessionId,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Revision, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let row = tx
             .one(
                 "SELECT organization_id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL",
@@ -899,7 +902,7 @@ impl dyn Store + '_ {
             )
             .await?;
         let organization = row.id("organization_id")?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "session.ended",
             kind: "session",
             id: session.to_string(),
@@ -923,9 +926,9 @@ impl dyn Store + '_ {
         from: Role,
         expected: Option<&str>,
         inviters: &Inviters,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Revision, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let (who, old, name) = tx.member(organization, member).await?;
         unchanged(expected, &member_tag(member, old))?;
         owners_make_owners(from, [old, new])?;
@@ -942,7 +945,7 @@ impl dyn Store + '_ {
         tx.audit(
             organization,
             by,
-            Deed {
+            AuditAction {
                 action: "member.role_changed",
                 kind: "member",
                 id: member.to_string(),
@@ -964,9 +967,9 @@ impl dyn Store + '_ {
         member: MemberId,
         from: Role,
         inviters: &Inviters,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Revision, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let (who, old, name) = tx.member(organization, member).await?;
         owners_make_owners(from, [old, old])?;
         if old == Role::Owner {
@@ -987,7 +990,7 @@ impl dyn Store + '_ {
         )
         .await?;
         let withdrawn = tx.withdraw_invites_of(organization, who, None, inviters, by.now).await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "member.removed",
             kind: "member",
             id: member.to_string(),
@@ -1010,10 +1013,10 @@ impl dyn Store + '_ {
         new: Role,
         secret: &NewSecret,
         (maker, from): (UserId, Role),
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Timestamp, StoreError> {
         owners_make_owners(from, [new, new])?;
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let there = tx
             .opt(
                 "SELECT m.id FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND u.email = $2",
@@ -1044,7 +1047,13 @@ impl dyn Store + '_ {
         tx.audit(
             organization,
             by,
-            Deed { action: "member.invited", kind: "invite", id: invite.to_string(), name: email, details },
+            AuditAction {
+                action: "member.invited",
+                kind: "invite",
+                id: invite.to_string(),
+                name: email,
+                details,
+            },
         )
         .await?;
         tx.commit().await?;
@@ -1052,7 +1061,7 @@ impl dyn Store + '_ {
     }
 }
 
-impl Tx {
+impl ReadTx {
     pub(crate) async fn member(
         &mut self,
         organization: OrganizationId,

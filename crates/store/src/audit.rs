@@ -1,6 +1,6 @@
 //! The audit trail: one hash chain per organization, appended in the transaction of the change it tells of.
 
-use crate::db::{Mode, Row, Store, Tx, id};
+use crate::db::{ProductTx, Row, Store, id};
 use crate::labour::labour;
 use crate::{Page, StoreError, args};
 use flowyte_core::Timestamp;
@@ -20,7 +20,7 @@ pub struct Actor {
 
 /// Who, from where and when: what every change carries.
 #[derive(Clone, Debug)]
-pub struct By {
+pub struct AuditContext {
     /// Who did it.
     pub actor: Actor,
     /// From which address; empty for the system.
@@ -31,7 +31,7 @@ pub struct By {
 
 /// What happened to what.
 #[derive(Clone, Debug)]
-pub struct Deed<'a> {
+pub struct AuditAction<'a> {
     /// `api_key.minted` and the like.
     pub action: &'a str,
     /// The target's kind.
@@ -163,13 +163,13 @@ impl AuditEvent {
     }
 }
 
-impl Tx {
+impl ProductTx {
     /// Appends an event. The caller's transaction is the only writer, so the chain can't fork.
     pub async fn audit(
         &mut self,
         organization: OrganizationId,
-        by: &By,
-        deed: Deed<'_>,
+        by: &AuditContext,
+        deed: AuditAction<'_>,
     ) -> Result<(), StoreError> {
         let last = self
             .opt(
@@ -280,7 +280,7 @@ impl dyn Store + '_ {
             }
             None => events!(""),
         };
-        let rows = self.begin(Mode::Read).await?.all(sql, args).await?;
+        let rows = self.read().await?.all(sql, args).await?;
         rows.iter().map(AuditEvent::read).collect()
     }
 
@@ -289,7 +289,7 @@ impl dyn Store + '_ {
         let mut walk = Walk::new(organization);
         loop {
             let rows = self
-                .begin(Mode::Read)
+                .read()
                 .await?
                 .all(
                     "SELECT * FROM audit_events WHERE organization_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT 1000",
@@ -307,7 +307,7 @@ impl dyn Store + '_ {
 
     /// The organizations there are, oldest first.
     pub async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let rows = tx.all("SELECT id FROM organizations ORDER BY id", vec![]).await?;
         rows.iter().map(|row| row.id("id")).collect()
     }
@@ -318,7 +318,7 @@ impl dyn Store + '_ {
         organization: OrganizationId,
         sequence: i64,
     ) -> Result<Option<[u8; 32]>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let sql = "SELECT hash FROM audit_events WHERE organization_id = $1 AND sequence = $2";
         let row = tx.opt(sql, args![*organization.as_bytes(), sequence]).await?;
         row.map(|row| row.bytes("hash")).transpose()
@@ -328,10 +328,10 @@ impl dyn Store + '_ {
     pub async fn audit_only(
         &self,
         organization: OrganizationId,
-        by: &By,
-        deed: Deed<'_>,
+        by: &AuditContext,
+        deed: AuditAction<'_>,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         tx.audit(organization, by, deed).await?;
         tx.commit().await
     }

@@ -1,20 +1,18 @@
 //! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
 
-use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn, WRITES};
-use crate::measure::{Pool, waited};
+use crate::guest::Guest;
+use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
+use crate::measure::Pool;
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Connection, Executor, Postgres as Pg, Row as _, Sqlite as Lite, Transaction};
-use std::path::Path;
-use std::str::FromStr;
+use sqlx::sqlite::SqliteRow;
+#[cfg(feature = "postgres")]
+use sqlx::{Postgres as Pg, postgres::PgRow};
+use sqlx::{Row as _, Sqlite as Lite, Transaction};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 /// The database that holds the truth. What the product asks of it is written once, as methods of `dyn Store` in this
 /// crate's modules; an implementation only opens transactions.
@@ -23,13 +21,18 @@ use std::time::Duration;
 /// when `commit` returns; a read transaction sees one state throughout.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Opens a transaction of the server's own work.
-    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+    /// Opens a transaction of the server's own work. What it may do is said by its type: see [`ReadTx`].
+    async fn begin(&self, mode: Mode) -> Result<SecurityTx, StoreError> {
         self.begin_in(Lane::HOUSE, mode).await
     }
 
     /// Opens a transaction of whoever `lane` says, which waits for its turn there.
-    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError>;
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError>;
+
+    /// Whoever else keeps tables in this database.
+    fn guests(&self) -> &[Guest] {
+        &[]
+    }
 
     /// Whoever must have seen a change before the call that made it returns.
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>>;
@@ -61,12 +64,16 @@ pub struct InLane<'s>(pub &'s dyn Store, pub Lane);
 
 #[async_trait]
 impl Store for InLane<'_> {
-    async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
+    async fn begin(&self, mode: Mode) -> Result<SecurityTx, StoreError> {
         self.0.begin_in(self.1, mode).await
     }
 
-    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
+    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError> {
         self.0.begin_in(lane, mode).await
+    }
+
+    fn guests(&self) -> &[Guest] {
+        self.0.guests()
     }
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
@@ -83,6 +90,33 @@ impl Store for InLane<'_> {
 
     async fn close(&self) {
         self.0.close().await
+    }
+}
+
+impl dyn Store + '_ {
+    /// One consistent state, unchanged.
+    pub async fn read(&self) -> Result<ReadTx, StoreError> {
+        Ok(self.begin(Mode::Read).await?.0.0.0)
+    }
+
+    /// The same for replicas, over a connection that nobody else takes.
+    pub async fn feed(&self) -> Result<ReadTx, StoreError> {
+        Ok(self.begin(Mode::Feed).await?.0.0.0)
+    }
+
+    /// Counters and last-used marks, and whatever nobody has to read in an audit trail.
+    pub async fn batch(&self) -> Result<BatchTx, StoreError> {
+        Ok(self.begin(Mode::Batch).await?.0.0)
+    }
+
+    /// What a guest changes and the audit trail tells of.
+    pub async fn product(&self) -> Result<ProductTx, StoreError> {
+        Ok(self.begin(Mode::Write).await?.0)
+    }
+
+    /// What changes credentials, people or organizations.
+    pub async fn security(&self) -> Result<SecurityTx, StoreError> {
+        self.begin(Mode::Write).await
     }
 }
 
@@ -149,22 +183,39 @@ macro_rules! args {
 }
 
 /// One row of an answer. Reading a column that is not there, or of another type, is a [`StoreError::Inconsistent`].
-pub struct Row(Inner<SqliteRow, PgRow>);
+pub struct Row(RowOf);
 
-enum Inner<L, P> {
-    Lite(L),
-    Pg(P),
+enum RowOf {
+    Lite(SqliteRow),
+    #[cfg(feature = "postgres")]
+    Pg(PgRow),
 }
+
+/// What a column may be read as.
+#[cfg(feature = "postgres")]
+pub trait Column:
+    for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>
+{
+}
+#[cfg(feature = "postgres")]
+impl<T> Column for T where
+    T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>
+{
+}
+
+/// What a column may be read as.
+#[cfg(not(feature = "postgres"))]
+pub trait Column: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> {}
+#[cfg(not(feature = "postgres"))]
+impl<T> Column for T where T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> {}
 
 impl Row {
     /// A column by name.
-    pub fn get<T>(&self, column: &str) -> Result<T, StoreError>
-    where
-        T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>,
-    {
+    pub fn get<T: Column>(&self, column: &str) -> Result<T, StoreError> {
         match &self.0 {
-            Inner::Lite(row) => row.try_get(column),
-            Inner::Pg(row) => row.try_get(column),
+            RowOf::Lite(row) => row.try_get(column),
+            #[cfg(feature = "postgres")]
+            RowOf::Pg(row) => row.try_get(column),
         }
         .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
     }
@@ -217,46 +268,66 @@ impl Row {
     }
 }
 
-/// A transaction. Dropped without [`Tx::commit`], it never was.
-pub struct Tx {
-    inner: Inner<Transaction<'static, Lite>, Transaction<'static, Pg>>,
+/// What a transaction may do is said by its type: a [`ReadTx`] reads, a [`BatchTx`] writes too, a [`ProductTx`] tells the audit trail of
+/// it, and a [`SecurityTx`] alone changes credentials, people and organizations, which goes into the change log. Each can do what the
+/// ones before it can. Dropped without a commit, none of them ever was.
+pub struct ReadTx {
+    inner: Inner,
+    guests: &'static [Guest],
     follower: Option<Arc<dyn Follower>>,
     revision: Option<Revision>,
     /// Given back after the connection, since it is declared after it.
     turn: Option<Turn>,
 }
 
-impl Tx {
-    /// Runs a statement; answers how many rows it touched.
-    pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, StoreError> {
-        match &mut self.inner {
-            Inner::Lite(tx) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
-            Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
+/// A transaction that writes what no audit trail tells of and no replica reads.
+pub struct BatchTx(ReadTx);
+
+/// A transaction that writes what the audit trail tells of. It excludes every other one of its kind, so that no chain can fork.
+pub struct ProductTx(BatchTx);
+
+/// A transaction that changes what decisions read.
+pub struct SecurityTx(ProductTx);
+
+macro_rules! can_what_the_one_before_can {
+    ($($tx:ident: $before:ident;)*) => {$(
+        impl Deref for $tx {
+            type Target = $before;
+
+            fn deref(&self) -> &$before {
+                &self.0
+            }
         }
-    }
 
-    /// All rows of a query.
-    pub async fn all(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        Ok(match &mut self.inner {
-            Inner::Lite(tx) => {
-                let rows = bind_lite(sql, args).fetch_all(&mut **tx).await?;
-                rows.into_iter().map(|row| Row(Inner::Lite(row))).collect()
+        impl DerefMut for $tx {
+            fn deref_mut(&mut self) -> &mut $before {
+                &mut self.0
             }
-            Inner::Pg(tx) => {
-                let rows = bind_pg(sql, args).fetch_all(&mut **tx).await?;
-                rows.into_iter().map(|row| Row(Inner::Pg(row))).collect()
-            }
-        })
-    }
+        }
+    )*};
+}
 
-    /// The first row of a query, if there is one.
-    pub async fn opt(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Option<Row>, StoreError> {
-        Ok(self.all(sql, args).await?.into_iter().next())
-    }
+can_what_the_one_before_can! {
+    BatchTx: ReadTx;
+    ProductTx: BatchTx;
+    SecurityTx: ProductTx;
+}
 
-    /// The row that must be there: in this organization, or it is not found.
-    pub async fn one(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Row, StoreError> {
-        self.opt(sql, args).await?.ok_or(StoreError::NotFound)
+pub(crate) enum Inner {
+    Lite(Transaction<'static, Lite>),
+    #[cfg(feature = "postgres")]
+    Pg(Transaction<'static, Pg>),
+}
+
+impl SecurityTx {
+    /// A transaction that has begun.
+    pub(crate) fn new(
+        inner: Inner,
+        guests: &'static [Guest],
+        follower: Option<Arc<dyn Follower>>,
+        turn: Option<Turn>,
+    ) -> Self {
+        Self(ProductTx(BatchTx(ReadTx { inner, guests, follower, revision: None, turn })))
     }
 
     /// Appends to the change log: the entity has a new state, which replicas read from its own tables.
@@ -285,19 +356,77 @@ impl Tx {
     }
 
     /// Makes it so; returns when it is durable and this process's replica has applied it.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await
+    }
+}
+
+impl ProductTx {
+    /// Makes it so; returns when it is durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await
+    }
+}
+
+impl BatchTx {
+    /// Runs a statement; answers how many rows it touched.
+    pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, StoreError> {
+        match &mut self.inner {
+            Inner::Lite(tx) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
+            #[cfg(feature = "postgres")]
+            Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
+        }
+    }
+
+    /// Makes it so; returns when it is durable.
     pub async fn commit(mut self) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
         if let (Some(revision), Inner::Pg(_)) = (self.revision, &self.inner) {
             self.all("SELECT pg_notify('flowyte_changes', CAST($1 AS TEXT))", args![revision]).await?;
         }
-        match self.inner {
+        let ReadTx { inner, revision, follower, turn, .. } = self.0;
+        match inner {
             Inner::Lite(tx) => tx.commit().await?,
+            #[cfg(feature = "postgres")]
             Inner::Pg(tx) => tx.commit().await?,
         }
-        drop(self.turn);
-        if let (Some(revision), Some(follower)) = (self.revision, self.follower) {
+        drop(turn);
+        if let (Some(revision), Some(follower)) = (revision, follower) {
             follower.reach(revision).await;
         }
         Ok(())
+    }
+}
+
+impl ReadTx {
+    /// All rows of a query.
+    pub async fn all(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(match &mut self.inner {
+            Inner::Lite(tx) => {
+                let rows = bind_lite(sql, args).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(|row| Row(RowOf::Lite(row))).collect()
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Pg(tx) => {
+                let rows = bind_pg(sql, args).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(|row| Row(RowOf::Pg(row))).collect()
+            }
+        })
+    }
+
+    /// The first row of a query, if there is one.
+    pub async fn opt(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// The row that must be there: in this organization, or it is not found.
+    pub async fn one(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Row, StoreError> {
+        self.opt(sql, args).await?.ok_or(StoreError::NotFound)
+    }
+
+    /// Whoever else keeps tables in this database.
+    pub(crate) fn guests(&self) -> &'static [Guest] {
+        self.guests
     }
 }
 
@@ -318,6 +447,7 @@ fn bind_lite(
     })
 }
 
+#[cfg(feature = "postgres")]
 fn bind_pg(
     sql: &'static str,
     args: Vec<Value>,
@@ -329,48 +459,16 @@ fn bind_pg(
     })
 }
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_credentials.sql"),
-    include_str!("../migrations/0002_platform.sql"),
-    include_str!("../migrations/0003_superseded_usage.sql"),
-    include_str!("../migrations/0004_billing.sql"),
-    include_str!("../migrations/0005_knowledge.sql"),
-    include_str!("../migrations/0006_numbers.sql"),
-    include_str!("../migrations/0007_conversations.sql"),
-    include_str!("../migrations/0008_skills.sql"),
-    include_str!("../migrations/0009_bounds.sql"),
-    include_str!("../migrations/0010_last_calls.sql"),
-    include_str!("../migrations/0011_asked.sql"),
-    include_str!("../migrations/0012_unanswered.sql"),
-    include_str!("../migrations/0013_visitors_by_use.sql"),
-    include_str!("../migrations/0014_flat.sql"),
-    include_str!("../migrations/0015_time.sql"),
-    include_str!("../migrations/0016_sorted_keys.sql"),
-    include_str!("../migrations/0017_inviters.sql"),
-    include_str!("../migrations/0018_verified_visitors.sql"),
-    include_str!("../migrations/0019_accounts.sql"),
-    include_str!("../migrations/0020_audit_targets.sql"),
-    include_str!("../migrations/0021_upload_parts.sql"),
-];
-
-/// The embedded database: one file, one process.
-pub struct Sqlite {
-    writer: SqlitePool,
-    readers: Readers<Lite>,
-    queue: Arc<Queue>,
-    follower: OnceLock<Arc<dyn Follower>>,
-}
-
 /// Connections that read. Reports and chats can't take those that credentials and replicas need, and lanes take turns at them
 /// as they do at writing: one organization's searches can't keep another's keys waiting.
-struct Readers<D: sqlx::Database> {
-    feed: sqlx::Pool<D>,
+pub(crate) struct Readers<D: sqlx::Database> {
+    pub(crate) feed: sqlx::Pool<D>,
     credentials: (sqlx::Pool<D>, Arc<Queue>),
     product: (sqlx::Pool<D>, Arc<Queue>),
 }
 
 impl<D: sqlx::Database> Readers<D> {
-    fn new(feed: sqlx::Pool<D>, credentials: sqlx::Pool<D>, product: sqlx::Pool<D>) -> Self {
+    pub(crate) fn new(feed: sqlx::Pool<D>, credentials: sqlx::Pool<D>, product: sqlx::Pool<D>) -> Self {
         let in_turns = |pool: sqlx::Pool<D>| {
             let turns = Queue::new(pool.options().get_max_connections() as usize, READS);
             (pool, turns)
@@ -379,7 +477,11 @@ impl<D: sqlx::Database> Readers<D> {
     }
 
     /// The connections for a read of this lane, and leave to take one.
-    async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&sqlx::Pool<D>, Option<Turn>), NoTurn> {
+    pub(crate) async fn enter(
+        &self,
+        lane: Lane,
+        mode: Mode,
+    ) -> Result<(&sqlx::Pool<D>, Option<Turn>), NoTurn> {
         let (pool, turns) = match (mode, lane.class) {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
@@ -388,302 +490,14 @@ impl<D: sqlx::Database> Readers<D> {
         Ok((pool, Some(turns.enter(lane).await?)))
     }
 
-    fn pools(&self) -> [Pool; 3] {
+    pub(crate) fn pools(&self) -> [Pool; 3] {
         [("feed", &self.feed), ("credentials", &self.credentials.0), ("product", &self.product.0)]
             .map(|(name, pool)| Pool::of(name, pool))
     }
 
-    async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.feed.close().await;
         self.credentials.0.close().await;
         self.product.0.close().await;
-    }
-}
-
-impl Sqlite {
-    /// Opens a file that is there and up to date, beside a server that may be running on it.
-    pub async fn open_beside(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
-        let have: i64 =
-            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations").fetch_one(&pool).await?;
-        if pending(have)?.next().is_some() {
-            return Err(StoreError::Unusable(
-                "the database was written by an earlier release; start the server once to bring it up to date".into(),
-            ));
-        }
-        let readers = Readers::new(pool.clone(), pool.clone(), pool.clone());
-        Ok(Arc::new(Self { writer: pool, readers, queue: Queue::new(1, WRITES), follower: OnceLock::new() }))
-    }
-
-    /// Opens or makes the file and brings its tables up to date.
-    pub async fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .test_before_acquire(false)
-                .acquire_timeout(Duration::from_secs(10))
-        };
-        // When a disk is full SQLite ends the transaction by itself, and the connection would count it as open for ever
-        // after; the pool opens another instead. The ping waits until a rollback that is under way is done.
-        let writer = pool(1)
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .connect_with(options.clone())
-            .await?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer).await?;
-        if !wal_is_safe(&version) {
-            return Err(StoreError::Unusable(format!(
-                "SQLite {version} can lose data in WAL mode; 3.51.3 or later is needed"
-            )));
-        }
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)")
-            .execute(&mut *tx)
-            .await?;
-        let have: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations")
-            .fetch_one(&mut *tx)
-            .await?;
-        for (version, sql) in pending(have)? {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BLOB"))).execute(&mut *tx).await?;
-            sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
-                .bind(version)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        let options = options.read_only(true);
-        let readers = Readers::new(
-            pool(1).connect_with(options.clone()).await?,
-            pool(2).connect_with(options.clone()).await?,
-            pool(4).connect_with(options).await?,
-        );
-        Ok(Arc::new(Self { writer, readers, queue: Queue::new(1, WRITES), follower: OnceLock::new() }))
-    }
-}
-
-fn wal_is_safe(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let mut next = || parts.next().unwrap_or(0);
-    (next(), next(), next()) >= (3, 51, 3)
-}
-
-/// The migrations after `have`; a database from a later release is refused.
-fn pending(have: i64) -> Result<impl Iterator<Item = (i64, &'static str)>, StoreError> {
-    let newest = MIGRATIONS.len() as i64;
-    if have > newest {
-        return Err(StoreError::Unusable(format!(
-            "the database was written by a later release (schema {have}, this one knows {newest}); run that release"
-        )));
-    }
-    Ok((1..).zip(MIGRATIONS.iter().copied()).filter(move |(version, _)| *version > have))
-}
-
-#[async_trait]
-impl Store for Sqlite {
-    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
-        let begin = async {
-            Ok::<_, StoreError>(match mode {
-                Mode::Read | Mode::Feed => {
-                    let (pool, turn) = self.readers.enter(lane, mode).await?;
-                    (pool.begin().await?, turn)
-                }
-                Mode::Write | Mode::Batch => {
-                    let turn = self.queue.enter(lane).await?;
-                    (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
-                }
-            })
-        };
-        let (inner, turn) = waited(mode, begin).await?;
-        Ok(Tx { inner: Inner::Lite(inner), follower: self.follower.get().cloned(), revision: None, turn })
-    }
-
-    fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
-        &self.follower
-    }
-
-    async fn claim(&self) -> Result<(), StoreError> {
-        Ok(()) // The data folder's lock file is the claim.
-    }
-
-    fn pools(&self) -> Vec<Pool> {
-        [Pool::of("writers", &self.writer)].into_iter().chain(self.readers.pools()).collect()
-    }
-
-    async fn woken(&self) {
-        std::future::pending().await
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-}
-
-/// PostgreSQL, or what speaks its protocol.
-pub struct Postgres {
-    writers: PgPool,
-    readers: Readers<Pg>,
-    /// Those that hold the revision counter would only wait for one another over connections.
-    changes: Arc<Queue>,
-    batches: Arc<Queue>,
-    options: PgConnectOptions,
-    follower: OnceLock<Arc<dyn Follower>>,
-    sole: tokio::sync::Mutex<Option<sqlx::PgConnection>>,
-    listener: tokio::sync::Mutex<Option<sqlx::postgres::PgListener>>,
-}
-
-/// Transactions that write without the revision counter at once.
-const BATCHES: usize = 4;
-
-/// One process serves from one database for now; this number is the advisory lock that says so.
-const SOLE_NODE: i64 = 0x0066_6c6f_7779_7465;
-
-impl Postgres {
-    /// Connects and brings the tables up to date.
-    pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| {
-                StoreError::Unusable("the database URL is not postgres://user:password@host/name".into())
-            })?
-            // A stalled writer may not hold up a revocation.
-            .options([
-                ("lock_timeout", "3000"),
-                ("idle_in_transaction_session_timeout", "5000"),
-                ("statement_timeout", "10000"),
-            ]);
-        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(3));
-        let writers = pool(BATCHES as u32 + 1).connect_with(options.clone()).await?;
-        let mut tx = writers.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SOLE_NODE + 1).execute(&mut *tx).await?;
-        tx.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)").await?;
-        let have: i64 =
-            sqlx::query_scalar("SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM migrations")
-                .fetch_one(&mut *tx)
-                .await?;
-        for (version, sql) in pending(have)? {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BYTEA"))).execute(&mut *tx).await?;
-            sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
-                .bind(version)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        let readers = Readers::new(
-            pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
-            pool(2).connect_lazy_with(options.clone()),
-            pool(5).connect_lazy_with(options.clone()),
-        );
-        Ok(Arc::new(Self {
-            writers,
-            readers,
-            changes: Queue::new(1, WRITES),
-            batches: Queue::new(BATCHES, WRITES),
-            options,
-            follower: OnceLock::new(),
-            sole: tokio::sync::Mutex::new(None),
-            listener: tokio::sync::Mutex::new(None),
-        }))
-    }
-}
-
-#[async_trait]
-impl Store for Postgres {
-    async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<Tx, StoreError> {
-        let begin = async {
-            let (inner, turn) = match mode {
-                Mode::Read | Mode::Feed => {
-                    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                    let (pool, turn) = self.readers.enter(lane, mode).await?;
-                    (pool.begin_with(begin).await?, turn)
-                }
-                Mode::Write => {
-                    let turn = self.changes.enter(lane).await?;
-                    (self.writers.begin().await?, Some(turn))
-                }
-                Mode::Batch => {
-                    let turn = self.batches.enter(lane).await?;
-                    (self.writers.begin().await?, Some(turn))
-                }
-            };
-            let follower = self.follower.get().cloned();
-            let mut tx = Tx { inner: Inner::Pg(inner), follower, revision: None, turn };
-            if mode == Mode::Write {
-                tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
-            }
-            Ok::<_, StoreError>(tx)
-        };
-        waited(mode, begin).await
-    }
-
-    fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
-        &self.follower
-    }
-
-    async fn claim(&self) -> Result<(), StoreError> {
-        let mut sole = self.sole.lock().await;
-        if let Some(connection) = sole.as_mut() {
-            if sqlx::query("SELECT 1").execute(connection).await.is_ok() {
-                return Ok(());
-            }
-            *sole = None;
-        }
-        // The database may take a moment to notice that the process before this one was killed.
-        let patient = self.options.clone().options([("lock_timeout", "1500")]);
-        let mut connection = sqlx::ConnectOptions::connect(&patient).await?;
-        let claimed =
-            sqlx::query("SELECT pg_advisory_lock($1)").bind(SOLE_NODE).execute(&mut connection).await;
-        match claimed {
-            // lock_not_available
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
-                return Err(StoreError::Unusable(
-                    "another flowyte serves from this database; stop it first".into(),
-                ));
-            }
-            done => done?,
-        };
-        *sole = Some(connection);
-        Ok(())
-    }
-
-    fn pools(&self) -> Vec<Pool> {
-        [Pool::of("writers", &self.writers)].into_iter().chain(self.readers.pools()).collect()
-    }
-
-    async fn woken(&self) {
-        let mut slot = self.listener.lock().await;
-        if slot.is_none()
-            && let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&self.readers.feed).await
-            && listener.listen("flowyte_changes").await.is_ok()
-        {
-            *slot = Some(listener);
-        }
-        match slot.as_mut() {
-            Some(listener) => {
-                if listener.recv().await.is_err() {
-                    *slot = None;
-                }
-            }
-            None => std::future::pending().await, // The poll is the truth; a notification only shortens it.
-        }
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writers.close().await;
     }
 }

@@ -4,8 +4,8 @@
 //! which of them a password belongs to, and an address without an account costs as much as one with many.
 
 use crate::accounts::{MembershipRow, NewSession, UserRow, user};
-use crate::audit::{By, Deed};
-use crate::db::{Mode, Store, Tx, id};
+use crate::audit::{AuditAction, AuditContext};
+use crate::db::{ProductTx, ReadTx, SecurityTx, Store, id};
 use crate::keys::NewSecret;
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, MemberId, OrganizationId, UserId};
@@ -26,7 +26,7 @@ pub(crate) fn salted(password_hash: &str) -> &str {
 impl dyn Store + '_ {
     /// A password's hash of some account with this address, for its salt.
     pub async fn hash_under(&self, email: &str) -> Result<Option<String>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let row = tx.opt("SELECT password_hash FROM users WHERE email = $1 LIMIT 1", args![email]).await?;
         row.map(|row| row.get("password_hash")).transpose()
     }
@@ -37,7 +37,7 @@ impl dyn Store + '_ {
         email: &str,
         password_hash: &str,
     ) -> Result<Option<UserRow>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let row = tx
             .opt(
                 "SELECT * FROM users WHERE email = $1 AND password_hash = $2 AND disabled = 0 ORDER BY id LIMIT 1",
@@ -49,14 +49,14 @@ impl dyn Store + '_ {
 
     /// Whether another account has this one's address.
     pub async fn has_namesake(&self, who: &UserRow) -> Result<bool, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let sql = "SELECT id FROM users WHERE email = $1 AND id <> $2 LIMIT 1";
         Ok(tx.opt(sql, vec![who.email.as_str().into(), id(who.id)]).await?.is_some())
     }
 
     /// The accounts with this address, oldest first, each with its organizations.
     pub async fn accounts_of(&self, email: &str) -> Result<Vec<(UserRow, Vec<MembershipRow>)>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let rows =
             tx.all("SELECT * FROM users WHERE email = $1 ORDER BY id LIMIT $2", args![email, SHOWN]).await?;
         let mut accounts = Vec::with_capacity(rows.len());
@@ -73,9 +73,9 @@ impl dyn Store + '_ {
         &self,
         who: UserId,
         secret: &NewSecret,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Timestamp, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let row = tx.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
         let expires_at = tx.put_recovery(who, secret, None, by.now).await?;
         tx.tell_everywhere(&user(&row)?, "user.recovery_link_made", by).await?;
@@ -91,9 +91,9 @@ impl dyn Store + '_ {
         member: MemberId,
         secret: &NewSecret,
         maker: (UserId, Role),
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Timestamp, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let (who, _, name) = tx.member(organization, member).await?;
         if maker.1 != Role::Owner {
             return Err(StoreError::NotHeld(
@@ -110,7 +110,7 @@ impl dyn Store + '_ {
             ));
         }
         let expires_at = tx.put_recovery(who, secret, Some((organization, maker.0)), by.now).await?;
-        let deed = Deed {
+        let deed = AuditAction {
             action: "member.recovery_link_made",
             kind: "member",
             id: member.to_string(),
@@ -122,9 +122,9 @@ impl dyn Store + '_ {
         Ok(expires_at)
     }
 
-    /// Whose the recovery link with one of these digests is, if it works now.
+    /// The account that the recovery link with one of these digests belongs to, if it works now.
     pub async fn find_recovery(&self, digests: &[Digest], now: Timestamp) -> Result<UserRow, StoreError> {
-        self.begin(Mode::Read).await?.standing_recovery(digests, now).await
+        self.read().await?.standing_recovery(digests, now).await
     }
 
     /// Uses a recovery link up: a new password, every session of the person ends, and one opens. Where.
@@ -133,9 +133,9 @@ impl dyn Store + '_ {
         digests: &[Digest],
         password_hash: &str,
         session: &NewSession,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<OrganizationId, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let who = tx.standing_recovery(digests, by.now).await?;
         tx.exec("DELETE FROM recoveries WHERE user_id = $1", vec![id(who.id)]).await?;
         let organization = tx.memberships(who.id).await?.first().map(|it| it.organization);
@@ -151,38 +151,13 @@ impl dyn Store + '_ {
 
     /// Forgets recovery links that are over.
     pub async fn forget_recoveries(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         tx.exec("DELETE FROM recoveries WHERE expires_at <= $1", args![now]).await?;
         tx.commit().await
     }
 }
 
-impl Tx {
-    async fn put_recovery(
-        &mut self,
-        who: UserId,
-        secret: &NewSecret,
-        made: Option<(OrganizationId, UserId)>,
-        now: Timestamp,
-    ) -> Result<Timestamp, StoreError> {
-        let expires_at = now.plus(RECOVERY_LIFE);
-        self.exec("DELETE FROM recoveries WHERE user_id = $1", vec![id(who)]).await?;
-        self.exec(
-            "INSERT INTO recoveries (user_id, digest, pepper_id, organization_id, made_by, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
-            vec![
-                id(who),
-                secret.digest.into(),
-                secret.pepper.into(),
-                made.map(|it| *it.0.as_bytes()).into(),
-                made.map(|it| *it.1.as_bytes()).into(),
-                expires_at.into(),
-            ],
-        )
-        .await?;
-        Ok(expires_at)
-    }
-
+impl ReadTx {
     /// Like an invite, a link that an owner made stands only while they could make it.
     async fn standing_recovery(&mut self, digests: &[Digest], now: Timestamp) -> Result<UserRow, StoreError> {
         for digest in digests {
@@ -223,31 +198,6 @@ impl Tx {
         Ok(owner.is_some() && matches!(&memberships[..], [only] if only.organization == organization))
     }
 
-    /// A new password; every session of the person ends.
-    pub(crate) async fn set_password(
-        &mut self,
-        who: &UserRow,
-        password_hash: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.fits_address(&who.email, password_hash, Some(who.id)).await?;
-        self.exec(
-            "UPDATE users SET password_hash = $2 WHERE id = $1",
-            vec![id(who.id), password_hash.into()],
-        )
-        .await?;
-        let open = self
-            .all(
-                "SELECT id, organization_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL",
-                vec![id(who.id)],
-            )
-            .await?;
-        for row in open {
-            self.end(row.id("organization_id")?, row.id("id")?, now).await?;
-        }
-        Ok(())
-    }
-
     /// What makes one hash enough: the salt is the address's, and no other account of it has this password.
     pub(crate) async fn fits_address(
         &mut self,
@@ -270,13 +220,77 @@ impl Tx {
             _ => Ok(()),
         }
     }
+}
 
+impl ProductTx {
     /// Writes something about a person into the audit log of each of their organizations.
-    async fn tell_everywhere(&mut self, who: &UserRow, action: &str, by: &By) -> Result<(), StoreError> {
+    async fn tell_everywhere(
+        &mut self,
+        who: &UserRow,
+        action: &str,
+        by: &AuditContext,
+    ) -> Result<(), StoreError> {
         for it in self.memberships(who.id).await? {
-            let deed =
-                Deed { action, kind: "user", id: who.id.to_string(), name: &who.name, details: json!({}) };
+            let deed = AuditAction {
+                action,
+                kind: "user",
+                id: who.id.to_string(),
+                name: &who.name,
+                details: json!({}),
+            };
             self.audit(it.organization, by, deed).await?;
+        }
+        Ok(())
+    }
+}
+
+impl SecurityTx {
+    async fn put_recovery(
+        &mut self,
+        who: UserId,
+        secret: &NewSecret,
+        made: Option<(OrganizationId, UserId)>,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let expires_at = now.plus(RECOVERY_LIFE);
+        self.exec("DELETE FROM recoveries WHERE user_id = $1", vec![id(who)]).await?;
+        self.exec(
+            "INSERT INTO recoveries (user_id, digest, pepper_id, organization_id, made_by, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            vec![
+                id(who),
+                secret.digest.into(),
+                secret.pepper.into(),
+                made.map(|it| *it.0.as_bytes()).into(),
+                made.map(|it| *it.1.as_bytes()).into(),
+                expires_at.into(),
+            ],
+        )
+        .await?;
+        Ok(expires_at)
+    }
+
+    /// A new password; every session of the person ends.
+    pub(crate) async fn set_password(
+        &mut self,
+        who: &UserRow,
+        password_hash: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.fits_address(&who.email, password_hash, Some(who.id)).await?;
+        self.exec(
+            "UPDATE users SET password_hash = $2 WHERE id = $1",
+            vec![id(who.id), password_hash.into()],
+        )
+        .await?;
+        let open = self
+            .all(
+                "SELECT id, organization_id FROM sessions WHERE user_id = $1 AND ended_at IS NULL",
+                vec![id(who.id)],
+            )
+            .await?;
+        for row in open {
+            self.end(row.id("organization_id")?, row.id("id")?, now).await?;
         }
         Ok(())
     }

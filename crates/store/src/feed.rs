@@ -1,11 +1,11 @@
 //! The change log as replicas read it: which entities have a new state, and that state.
 
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
-use crate::db::{Mode, Row, Store, Tx, Value, id};
+use crate::db::{ReadTx, Row, Store, Value, id};
 use crate::publishable::VISITOR_IDLE;
 use crate::{Revision, StoreError, args};
 use flowyte_core::id::{
-    AgentId, Id, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId, VisitorId,
+    Id, OrganizationId, PublishableKeyId, ResourceId, SecretKeyId, SessionId, UserId, VisitorId,
 };
 use flowyte_core::{Digest, Environment, Role, Timestamp};
 
@@ -115,8 +115,8 @@ pub enum State {
         organization: OrganizationId,
         /// Its id.
         id: PublishableKeyId,
-        /// The agent it is pinned to.
-        agent: AgentId,
+        /// The resource it is pinned to.
+        resource: ResourceId,
         /// Its world.
         environment: Environment,
         /// Where it may be used from, canonical.
@@ -153,7 +153,7 @@ pub enum State {
 
 /// A consistent view: states, and the revision they are of.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Changes {
     /// Everything up to and including this is in the states.
     pub revision: Revision,
     /// In the order in which they must be applied.
@@ -163,21 +163,23 @@ pub struct Batch {
 impl dyn Store + '_ {
     /// The newest revision.
     pub async fn revision(&self) -> Result<Revision, StoreError> {
-        self.begin(Mode::Read).await?.revision().await
+        self.read().await?.revision().await
     }
 
     /// The peppers that something stored depends on.
     pub async fn pepper_ids(&self) -> Result<Vec<[u8; 8]>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
-        let rows = tx
+        let mut tx = self.read().await?;
+        let mut rows = tx
             .all(
                 "SELECT pepper_id FROM secrets UNION SELECT pepper_id FROM sessions UNION SELECT pepper_id FROM invites \
                  UNION SELECT pepper_id FROM visitors UNION SELECT pepper_id FROM recoveries \
-                 UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL \
-                 UNION SELECT headers_pepper_id FROM skills WHERE headers_pepper_id IS NOT NULL",
+                 UNION SELECT identity_pepper_id FROM publishable_keys WHERE identity_pepper_id IS NOT NULL",
                 vec![],
             )
             .await?;
+        for query in tx.guests().iter().flat_map(|it| it.peppers) {
+            rows.extend(tx.all(query, vec![]).await?);
+        }
         rows.iter().map(|row| row.bytes("pepper_id")).collect()
     }
 
@@ -188,7 +190,7 @@ impl dyn Store + '_ {
         now: Timestamp,
         take: &mut (dyn FnMut(State) + Send),
     ) -> Result<Revision, StoreError> {
-        let mut tx = self.begin(Mode::Feed).await?;
+        let mut tx = self.feed().await?;
         let revision = tx.revision().await?;
         let mut pages =
             Pages::of("SELECT id, suspended FROM organizations WHERE id > $1 ORDER BY id LIMIT $2");
@@ -241,8 +243,8 @@ impl dyn Store + '_ {
     }
 
     /// What changed after `since`, each entity once, in its newest state.
-    pub async fn changes(&self, since: Revision) -> Result<Batch, StoreError> {
-        let mut tx = self.begin(Mode::Feed).await?;
+    pub async fn changes(&self, since: Revision) -> Result<Changes, StoreError> {
+        let mut tx = self.feed().await?;
         let revision = tx.revision().await?;
         let rows = tx
             .all(
@@ -275,7 +277,7 @@ impl dyn Store + '_ {
         for (_, entity, organization, entity_id) in touched {
             states.extend(tx.state(entity, organization, entity_id).await?);
         }
-        Ok(Batch { revision, states })
+        Ok(Changes { revision, states })
     }
 }
 
@@ -294,7 +296,7 @@ impl Pages {
         Self { sql, after: Some(Vec::new()) }
     }
 
-    async fn next(&mut self, tx: &mut Tx, more: Vec<Value>) -> Result<Option<Vec<Row>>, StoreError> {
+    async fn next(&mut self, tx: &mut ReadTx, more: Vec<Value>) -> Result<Option<Vec<Row>>, StoreError> {
         let Some(after) = self.after.take() else { return Ok(None) };
         let rows = tx.all(self.sql, [args![after, Self::ROWS], more].concat()).await?;
         if rows.len() as i64 == Self::ROWS {
@@ -304,7 +306,7 @@ impl Pages {
     }
 }
 
-impl Tx {
+impl ReadTx {
     /// The secrets of these keys, which stand in the order of their ids, with the key of each.
     async fn secrets_of_all(
         &mut self,
@@ -432,7 +434,7 @@ fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State
     Ok(State::PublishableKey {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
-        agent: row.id("agent_id")?,
+        resource: row.id("resource_id")?,
         environment: row.environment()?,
         allowed_origins: row.list("allowed_origins")?,
         revoked: row.maybe_time("revoked_at")?.is_some(),

@@ -1,6 +1,6 @@
 //! Repeated requests under one Idempotency-Key get the first one's answer.
 
-use crate::db::{Tx, id};
+use crate::db::{BatchTx, id};
 use crate::{StoreError, args};
 use flowyte_core::Timestamp;
 use flowyte_core::id::{Id, OrganizationId};
@@ -31,7 +31,7 @@ pub enum Once<T> {
     Replay(Vec<u8>),
 }
 
-impl Tx {
+impl BatchTx {
     /// The sealed answer of an earlier call with the same key and request; `None` when this is the first.
     pub async fn claimed(
         &mut self,

@@ -1,7 +1,7 @@
 //! Secret keys: mint, change, rotate, revoke.
 
-use crate::audit::{By, Deed};
-use crate::db::{Mode, Row, Store, Tx, Value, id};
+use crate::audit::{AuditAction, AuditContext};
+use crate::db::{ReadTx, Row, SecurityTx, Store, Value, id};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::walk::{Found, Position, Window, containing};
 use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
@@ -128,7 +128,7 @@ pub type Consent<'c> = &'c (dyn Fn(&SecretKeyRow, &SecretKeyRow) -> Result<(), S
 const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k JOIN users u ON u.id = k.created_by \
      WHERE k.organization_id = $1 AND k.id = $2";
 
-impl Tx {
+impl ReadTx {
     /// An expiry that the organization's key policy allows. Whoever asks looked at the policy before, to say what is wrong; it
     /// may have been changed since.
     async fn within_policy(
@@ -201,7 +201,9 @@ impl Tx {
                 .collect::<Result<_, StoreError>>()?,
         })
     }
+}
 
+impl SecurityTx {
     /// Counts a key that is about to be minted. The count that is kept is never less than the keys that work: those that
     /// expired are taken out of it only when it comes to `most`, so that minting does not cost more the more was minted before.
     async fn one_key_more(
@@ -443,8 +445,8 @@ fn live(key: &SecretKeyRow, now: Timestamp) -> Result<(), StoreError> {
     }
 }
 
-fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) -> Deed<'a> {
-    Deed { action, kind: "api_key", id: key.id.to_string(), name: &key.name, details }
+fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) -> AuditAction<'a> {
+    AuditAction { action, kind: "api_key", id: key.id.to_string(), name: &key.name, details }
 }
 
 impl dyn Store + '_ {
@@ -455,10 +457,10 @@ impl dyn Store + '_ {
         new: &NewSecretKey,
         most: u32,
         claim: Option<&Claim>,
-        by: &By,
+        by: &AuditContext,
         seal: Seal<'_, SecretKeyRow>,
     ) -> Result<Once<SecretKeyRow>, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
@@ -503,7 +505,7 @@ impl dyn Store + '_ {
         window: Window,
         now: Timestamp,
     ) -> Result<Found<SecretKeyRow>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let sql = filter.sort.sql();
         let begin = window.after.unwrap_or(sql.begin);
         // Where nothing is filtered, as many rows are passed as are wanted.
@@ -537,7 +539,7 @@ impl dyn Store + '_ {
         key: SecretKeyId,
         now: Timestamp,
     ) -> Result<SecretKeyRow, StoreError> {
-        self.begin(Mode::Read).await?.secret_key(organization, key, now).await
+        self.read().await?.secret_key(organization, key, now).await
     }
 
     /// Changes a key. A revoked or expired key stays as it is.
@@ -547,9 +549,9 @@ impl dyn Store + '_ {
         key: SecretKeyId,
         change: &SecretKeyChange,
         consent: Consent<'_>,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(SecretKeyRow, Revision), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let old = tx.secret_key(organization, key, by.now).await?;
         live(&old, by.now)?;
         unchanged(change.expected.as_deref(), &old.tag())?;
@@ -608,10 +610,10 @@ impl dyn Store + '_ {
         old_until: Timestamp,
         consent: Consent<'_>,
         claim: Option<&Claim>,
-        by: &By,
+        by: &AuditContext,
         seal: Seal<'_, (SecretKeyRow, Revision)>,
     ) -> Result<Once<(SecretKeyRow, Revision)>, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
@@ -638,9 +640,9 @@ impl dyn Store + '_ {
         &self,
         organization: OrganizationId,
         key: SecretKeyId,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(SecretKeyRow, Revision), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let old = tx.secret_key(organization, key, by.now).await?;
         if old.revoked_at.is_some() {
             let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;

@@ -34,7 +34,7 @@ pub enum Class {
 pub struct Lane {
     /// What it is about.
     pub class: Class,
-    /// Whose; `None` for the server's own work and for callers that belong to no organization yet.
+    /// The organization; `None` for the server's own work and for callers that belong to no organization yet.
     pub organization: Option<OrganizationId>,
 }
 

@@ -9,22 +9,31 @@ pub mod audit;
 pub mod db;
 pub mod entry;
 pub mod feed;
+pub mod guest;
 pub mod idempotency;
 pub mod keys;
 pub mod labour;
 pub mod lanes;
 pub mod measure;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod publishable;
 pub mod restore;
+pub mod sqlite;
+pub mod sweep;
 pub mod time;
 pub mod usage;
 pub mod walk;
 
-pub use audit::{Actor, AuditEvent, By};
-pub use db::{Follower, InLane, Mode, Postgres, Row, Sqlite, Store, Tx, Value};
+pub use audit::{Actor, AuditContext, AuditEvent};
+pub use db::{BatchTx, Follower, InLane, Mode, ProductTx, ReadTx, Row, SecurityTx, Store, Value};
 pub use feed::{Entity, State};
+pub use guest::Guest;
 pub use idempotency::{Claim, Once};
 pub use lanes::{Class, Lane};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
 
 use flowyte_core::Denial;
 
@@ -51,14 +60,9 @@ pub enum StoreError {
     /// If-Match names an older version.
     #[error("stale version")]
     Stale,
-    /// The wallet does not cover the charge.
-    #[error("the wallet holds {balance} credits and {needed} are needed")]
-    InsufficientBalance {
-        /// What it holds.
-        balance: i64,
-        /// What was to be taken from it.
-        needed: i64,
-    },
+    /// A guest's own refusal.
+    #[error("{0}")]
+    Refused(Box<dyn Refusal>),
     /// Too much of a dear thing is under way or waits; the text is for the caller.
     #[error("{0}")]
     Crowded(&'static str),
@@ -80,6 +84,12 @@ pub enum StoreError {
     /// The database is away, full or read-only.
     #[error("database: {0}")]
     Database(#[source] sqlx::Error),
+}
+
+/// What a guest refuses in a transaction. Its text is for the caller.
+pub trait Refusal: std::error::Error + Send + Sync + 'static {
+    /// The code of its problem document.
+    fn code(&self) -> &'static str;
 }
 
 impl From<sqlx::Error> for StoreError {

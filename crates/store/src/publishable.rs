@@ -1,12 +1,12 @@
-//! Publishable keys, each pinned to one agent, and the visitor sessions that they open.
+//! Publishable keys, each pinned to one resource, and the visitor sessions that they open.
 
-use crate::audit::{By, Deed};
-use crate::db::{Mode, Row, Store, Tx, id};
+use crate::audit::{AuditAction, AuditContext};
+use crate::db::{ReadTx, Row, Store, Value, id};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::keys::NewSecret;
 use crate::walk::{Found, Position, Search, Window};
 use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
-use flowyte_core::id::{AgentId, ConversationId, Id, OrganizationId, PublishableKeyId, VisitorId};
+use flowyte_core::id::{Id, OrganizationId, PublishableKeyId, ResourceId, VisitorId};
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{Environment, Timestamp};
 use serde_json::json;
@@ -62,8 +62,8 @@ pub struct NewPublishableKey {
 pub struct PublishableKeyRow {
     /// Its id.
     pub id: PublishableKeyId,
-    /// The agent it is pinned to.
-    pub agent: AgentId,
+    /// The resource it is pinned to.
+    pub resource: ResourceId,
     /// Its name.
     pub name: String,
     /// Its world.
@@ -124,20 +124,22 @@ const VISITOR_GRACE: i64 = 5 * MINUTE;
 pub struct NewVisitor {
     /// Its id.
     pub id: VisitorId,
-    /// Its conversation.
-    pub conversation: ConversationId,
+    /// What the guest opens with it: the id of a conversation, say.
+    pub context: [u8; 16],
     /// Its secret.
     pub secret: NewSecret,
     /// The page's origin.
     pub origin: String,
-    /// Who the visitor is, where that was proved.
-    pub subject: Option<String>,
+    /// The visitor proved who they are.
+    pub verified: bool,
+    /// What the guest writes down in the same transaction: statements with their arguments.
+    pub beside: Vec<(&'static str, Vec<Value>)>,
 }
 
 fn read(row: &Row) -> Result<PublishableKeyRow, StoreError> {
     Ok(PublishableKeyRow {
         id: row.id("id")?,
-        agent: row.id("agent_id")?,
+        resource: row.id("resource_id")?,
         name: row.get("name")?,
         environment: row.environment()?,
         key_public: row.get("key_public")?,
@@ -151,36 +153,35 @@ fn read(row: &Row) -> Result<PublishableKeyRow, StoreError> {
     })
 }
 
-fn deed<'a>(action: &'a str, key: &'a PublishableKeyRow, details: serde_json::Value) -> Deed<'a> {
-    Deed { action, kind: "publishable_key", id: key.id.to_string(), name: &key.name, details }
+fn deed<'a>(action: &'a str, key: &'a PublishableKeyRow, details: serde_json::Value) -> AuditAction<'a> {
+    AuditAction { action, kind: "publishable_key", id: key.id.to_string(), name: &key.name, details }
 }
 
-impl Tx {
-    /// The agent is there, in this organization.
-    pub async fn agent_is_there(
+impl ReadTx {
+    /// The resource that a key is to be pinned to is there, in this organization. Where no guest owns such things, whoever mints the key
+    /// knows what the id stands for.
+    pub async fn resource_is_there(
         &mut self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
     ) -> Result<(), StoreError> {
-        self.one(
-            "SELECT id FROM agents WHERE organization_id = $1 AND id = $2 AND deleted_at IS NULL",
-            vec![id(organization), id(agent)],
-        )
-        .await
-        .map(drop)
+        for query in self.guests().iter().filter_map(|it| it.resource) {
+            self.one(query, vec![id(organization), id(resource)]).await?;
+        }
+        Ok(())
     }
 
     async fn publishable_key(
         &mut self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: PublishableKeyId,
     ) -> Result<PublishableKeyRow, StoreError> {
-        self.agent_is_there(organization, agent).await?;
+        self.resource_is_there(organization, resource).await?;
         let row = self
             .one(
-                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id = $3",
-                vec![id(organization), id(agent), id(key)],
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $2 AND id = $3",
+                vec![id(organization), id(resource), id(key)],
             )
             .await?;
         read(&row)
@@ -189,10 +190,10 @@ impl Tx {
     async fn active_publishable_key(
         &mut self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: PublishableKeyId,
     ) -> Result<PublishableKeyRow, StoreError> {
-        let row = self.publishable_key(organization, agent, key).await?;
+        let row = self.publishable_key(organization, resource, key).await?;
         match row.revoked_at {
             Some(_) => {
                 Err(StoreError::Conflict("The key is revoked, which can't be undone; mint a new one."))
@@ -203,30 +204,30 @@ impl Tx {
 }
 
 impl dyn Store + '_ {
-    /// Mints a key for an agent.
+    /// Mints a key that is pinned to a resource.
     pub async fn mint_publishable_key(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         new: &NewPublishableKey,
         claim: Option<&Claim>,
-        by: &By,
+        by: &AuditContext,
         seal: Seal<'_, PublishableKeyRow>,
     ) -> Result<Once<PublishableKeyRow>, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
-        tx.agent_is_there(organization, agent).await?;
+        tx.resource_is_there(organization, resource).await?;
         let identity = new.identity.as_ref();
         tx.exec(
-            "INSERT INTO publishable_keys (id, organization_id, agent_id, name, environment, key_public, allowed_origins, \
+            "INSERT INTO publishable_keys (id, organization_id, resource_id, name, environment, key_public, allowed_origins, \
              rate_limit_rpm, require_identity, identity_secret, identity_pepper_id, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             vec![
                 id(new.id),
                 id(organization),
-                id(agent),
+                id(resource),
                 new.name.clone().into(),
                 new.environment.as_str().into(),
                 new.key_public.clone().into(),
@@ -240,8 +241,8 @@ impl dyn Store + '_ {
         )
         .await?;
         tx.add_secret(organization, new.id, &new.secret, by.now, by.now).await?;
-        let row = tx.publishable_key(organization, agent, new.id).await?;
-        let details = json!({"agent": agent.to_string(), "allowedOrigins": row.allowed_origins});
+        let row = tx.publishable_key(organization, resource, new.id).await?;
+        let details = json!({"agent": resource.to_string(), "allowedOrigins": row.allowed_origins});
         tx.audit(organization, by, deed("publishable_key.minted", &row, details)).await?;
         tx.change(organization, Entity::PublishableKey, new.id, by.now).await?;
         tx.remember(organization, claim, || seal(&row)).await?;
@@ -249,28 +250,28 @@ impl dyn Store + '_ {
         Ok(Once::Fresh(row))
     }
 
-    /// Keys of an agent that fit a filter, newest first.
+    /// Keys of a resource that fit a filter, newest first.
     pub async fn publishable_keys(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         filter: &PublishableKeyFilter,
         window: Window,
     ) -> Result<Found<PublishableKeyRow>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
-        tx.agent_is_there(organization, agent).await?;
+        let mut tx = self.read().await?;
+        tx.resource_is_there(organization, resource).await?;
         let floor = tx
             .floor(
                 organization,
                 &window,
                 filter.search.is_some() || filter.revoked.is_some() || filter.environment.is_some(),
-                "SELECT id FROM publishable_keys WHERE organization_id = $1 AND agent_id = $4 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
-                args![*agent.as_bytes()],
+                "SELECT id FROM publishable_keys WHERE organization_id = $1 AND resource_id = $4 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
+                args![*resource.as_bytes()],
             )
             .await?;
         let mut args = args![
             *organization.as_bytes(),
-            *agent.as_bytes(),
+            *resource.as_bytes(),
             window.below(),
             floor.map_or([0; 16], |it| it.id),
             window.probe(),
@@ -280,7 +281,7 @@ impl dyn Store + '_ {
         args.append(&mut filter.search.args::<PublishableKeyId>());
         let rows = tx
             .all(
-                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND id < $3 AND id >= $4 \
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $2 AND id < $3 AND id >= $4 \
                  AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \
                  AND (CAST($7 AS TEXT) IS NULL OR environment = $7) \
                  AND (CAST($8 AS TEXT) IS NULL OR id = $9 OR LOWER(name) LIKE $8 ESCAPE '\\' OR name LIKE $10 ESCAPE '\\') \
@@ -292,23 +293,23 @@ impl dyn Store + '_ {
         Ok(Found::new(rows, window.limit, floor, |it: &PublishableKeyRow| Position::of(*it.id.as_bytes())))
     }
 
-    /// One key of an agent; the newest active one where none is named.
+    /// One key of a resource; the newest active one where none is named.
     pub async fn find_publishable_key(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: Option<PublishableKeyId>,
     ) -> Result<PublishableKeyRow, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         if let Some(key) = key {
-            return tx.publishable_key(organization, agent, key).await;
+            return tx.publishable_key(organization, resource, key).await;
         }
-        tx.agent_is_there(organization, agent).await?;
+        tx.resource_is_there(organization, resource).await?;
         let row = tx
             .one(
-                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND agent_id = $2 AND revoked_at IS NULL \
+                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $2 AND revoked_at IS NULL \
                  ORDER BY id DESC LIMIT 1",
-                vec![id(organization), id(agent)],
+                vec![id(organization), id(resource)],
             )
             .await?;
         read(&row)
@@ -318,13 +319,13 @@ impl dyn Store + '_ {
     pub async fn change_publishable_key(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: PublishableKeyId,
         change: &PublishableKeyChange,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(PublishableKeyRow, Revision), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
-        let old = tx.active_publishable_key(organization, agent, key).await?;
+        let mut tx = self.security().await?;
+        let old = tx.active_publishable_key(organization, resource, key).await?;
         unchanged(change.expected.as_deref(), &old.tag())?;
         tx.exec(
             "UPDATE publishable_keys SET name = $3, allowed_origins = $4, rate_limit_rpm = $5 \
@@ -352,7 +353,7 @@ impl dyn Store + '_ {
             )
             .await?;
         }
-        let row = tx.publishable_key(organization, agent, key).await?;
+        let row = tx.publishable_key(organization, resource, key).await?;
         let details = json!({
             "allowedOrigins": row.allowed_origins,
             "requireIdentityVerification": row.require_identity,
@@ -364,32 +365,32 @@ impl dyn Store + '_ {
         Ok((row, revision))
     }
 
-    /// A new key text with the same agent and origins; the one before lives until `old_until`.
+    /// A new key text with the same resource and origins; the one before lives until `old_until`.
     #[allow(clippy::too_many_arguments)]
     pub async fn rotate_publishable_key(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: PublishableKeyId,
         secret: &NewSecret,
         key_public: &str,
         old_until: Timestamp,
         claim: Option<&Claim>,
-        by: &By,
+        by: &AuditContext,
         seal: Seal<'_, PublishableKeyRow>,
     ) -> Result<Once<PublishableKeyRow>, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
-        tx.active_publishable_key(organization, agent, key).await?;
+        tx.active_publishable_key(organization, resource, key).await?;
         tx.add_secret(organization, key, secret, old_until, by.now).await?;
         tx.exec(
             "UPDATE publishable_keys SET key_public = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(key), key_public.into()],
         )
         .await?;
-        let row = tx.publishable_key(organization, agent, key).await?;
+        let row = tx.publishable_key(organization, resource, key).await?;
         let details = json!({"oldKeyEndsAt": old_until.to_string()});
         tx.audit(organization, by, deed("publishable_key.rotated", &row, details)).await?;
         tx.change(organization, Entity::PublishableKey, key, by.now).await?;
@@ -403,12 +404,12 @@ impl dyn Store + '_ {
     pub async fn revoke_publishable_key(
         &self,
         organization: OrganizationId,
-        agent: AgentId,
+        resource: ResourceId,
         key: PublishableKeyId,
-        by: &By,
+        by: &AuditContext,
     ) -> Result<(PublishableKeyRow, Revision), StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
-        let old = tx.publishable_key(organization, agent, key).await?;
+        let mut tx = self.security().await?;
+        let old = tx.publishable_key(organization, resource, key).await?;
         if old.revoked_at.is_some() {
             let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;
             return Ok((old, revision));
@@ -418,20 +419,20 @@ impl dyn Store + '_ {
             vec![id(organization), id(key), by.now.into()],
         )
         .await?;
-        let row = tx.publishable_key(organization, agent, key).await?;
+        let row = tx.publishable_key(organization, resource, key).await?;
         tx.audit(organization, by, deed("publishable_key.revoked", &row, json!({}))).await?;
         let revision = tx.change(organization, Entity::PublishableKey, key, by.now).await?;
         tx.commit().await?;
         Ok((row, revision))
     }
 
-    /// The key behind a credential, whatever its agent.
+    /// The key behind a credential, whatever it is pinned to.
     pub async fn publishable_key_of(
         &self,
         organization: OrganizationId,
         key: PublishableKeyId,
     ) -> Result<PublishableKeyRow, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let row = tx
             .one(
                 "SELECT * FROM publishable_keys WHERE organization_id = $1 AND id = $2",
@@ -441,7 +442,7 @@ impl dyn Store + '_ {
         read(&row)
     }
 
-    /// Opens a visitor session with its conversation. Whoever proved nothing is refused where the key asks for an identity by now.
+    /// Opens a visitor session. Whoever proved nothing is refused where the key asks for an identity by now.
     pub async fn open_visitor(
         &self,
         organization: OrganizationId,
@@ -449,45 +450,35 @@ impl dyn Store + '_ {
         new: &NewVisitor,
         now: Timestamp,
     ) -> Result<Revision, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         let row = tx
             .one(
-                "SELECT k.agent_id, k.environment, k.require_identity FROM publishable_keys k JOIN agents a ON a.id = k.agent_id \
-                 WHERE k.organization_id = $1 AND k.id = $2 AND k.revoked_at IS NULL AND a.deleted_at IS NULL",
+                "SELECT resource_id, require_identity FROM publishable_keys \
+                 WHERE organization_id = $1 AND id = $2 AND revoked_at IS NULL",
                 vec![id(organization), id(key)],
             )
             .await?;
-        if row.flag("require_identity")? && new.subject.is_none() {
+        tx.resource_is_there(organization, row.id("resource_id")?).await?;
+        if row.flag("require_identity")? && !new.verified {
             return Err(StoreError::Conflict("The key asks for a signed visitor identity from now on."));
         }
-        let agent: AgentId = row.id("agent_id")?;
+        for (statement, arguments) in &new.beside {
+            tx.exec(statement, arguments.clone()).await?;
+        }
         tx.exec(
-            "INSERT INTO conversations (id, organization_id, agent_id, environment, visitor_subject, started_at, last_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $6)",
-            vec![
-                id(new.conversation),
-                id(organization),
-                id(agent),
-                row.get::<String>("environment")?.into(),
-                new.subject.clone().into(),
-                now.into(),
-            ],
-        )
-        .await?;
-        tx.exec(
-            "INSERT INTO visitors (id, organization_id, key_id, conversation_id, digest, pepper_id, origin, created_at, \
+            "INSERT INTO visitors (id, organization_id, key_id, context_id, digest, pepper_id, origin, created_at, \
              last_seen_at, expires_at, verified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10)",
             vec![
                 id(new.id),
                 id(organization),
                 id(key),
-                id(new.conversation),
+                new.context.into(),
                 new.secret.digest.into(),
                 new.secret.pepper.into(),
                 new.origin.clone().into(),
                 now.into(),
                 now.plus(VISITOR_LIFE).into(),
-                new.subject.is_some().into(),
+                new.verified.into(),
             ],
         )
         .await?;
@@ -498,7 +489,7 @@ impl dyn Store + '_ {
 
     /// Forgets some visitors' sessions that were not used for so long that they are over; how many. What was said stays.
     pub async fn sweep_visitors(&self, now: Timestamp, most: u32) -> Result<u64, StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         let gone = tx
             .exec(
                 "DELETE FROM visitors WHERE id IN (SELECT id FROM visitors WHERE last_seen_at <= $1 LIMIT $2)",
@@ -509,18 +500,18 @@ impl dyn Store + '_ {
         Ok(gone)
     }
 
-    /// The conversation of a visitor session.
-    pub async fn conversation_of(
+    /// What the guest opened with a visitor session.
+    pub async fn context_of(
         &self,
         organization: OrganizationId,
         visitor: VisitorId,
-    ) -> Result<ConversationId, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+    ) -> Result<[u8; 16], StoreError> {
+        let mut tx = self.read().await?;
         tx.one(
-            "SELECT conversation_id FROM visitors WHERE organization_id = $1 AND id = $2",
+            "SELECT context_id FROM visitors WHERE organization_id = $1 AND id = $2",
             args![*organization.as_bytes(), *visitor.as_bytes()],
         )
         .await?
-        .id("conversation_id")
+        .bytes("context_id")
     }
 }

@@ -3,9 +3,9 @@
 //! The database that is replaced says what stands. Where it is not there, or does not continue the backup's history, nobody can say what
 //! was taken away since, and the server does not serve until the operator has seen what the backup grants.
 
-use crate::audit::{By, Deed};
-use crate::db::{Mode, Row, Sqlite, Store, Tx, Value, id};
-use crate::{Entity, Revision, StoreError, args, list};
+use crate::audit::{AuditAction, AuditContext};
+use crate::db::{ReadTx, Row, SecurityTx, Store, Value, id};
+use crate::{Entity, Revision, Sqlite, StoreError, args, list};
 use flowyte_core::address::AddressBlock;
 use flowyte_core::id::{
     Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
@@ -88,7 +88,7 @@ impl Sqlite {
 impl dyn Store + '_ {
     /// Everything that is granted here.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
-        self.begin(Mode::Read).await?.standing().await
+        self.read().await?.standing().await
     }
 
     /// Whether this database goes on from where `earlier` ended: each of its audit chains is the beginning of one here.
@@ -109,9 +109,9 @@ impl dyn Store + '_ {
         &self,
         before: &Standing,
         scopes: &(dyn Fn(Role) -> ScopeSet + Sync),
-        by: &By,
+        by: &AuditContext,
     ) -> Result<Vec<String>, StoreError> {
-        let mut tx = self.begin(Mode::Write).await?;
+        let mut tx = self.security().await?;
         // No revision is given out twice, and time does not go back, whatever the backup had reached.
         tx.exec("UPDATE head SET revision = $1 WHERE revision < $1", args![before.revision]).await?;
         if let Some(seen) = before.seen_at {
@@ -135,7 +135,7 @@ impl dyn Store + '_ {
 
     /// Keeps the server from serving until [`Self::acknowledge_restore`]. `why`: for the operator.
     pub async fn hold_restore(&self, why: &str) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         tx.exec("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
         tx.exec("INSERT INTO settings (name, value) VALUES ($1, $2)", args![PENDING, why]).await?;
         tx.commit().await
@@ -143,14 +143,14 @@ impl dyn Store + '_ {
 
     /// Why this database is held back, if it is.
     pub async fn restore_pending(&self) -> Result<Option<String>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let row = tx.opt("SELECT value FROM settings WHERE name = $1", args![PENDING]).await?;
         row.map(|row| row.get("value")).transpose()
     }
 
     /// The operator has seen what it grants.
     pub async fn acknowledge_restore(&self) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         tx.exec("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
         tx.commit().await
     }
@@ -191,14 +191,14 @@ impl dyn Store + '_ {
     }
 
     async fn audit_head(&self, organization: OrganizationId) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let sql = "SELECT sequence, hash FROM audit_events WHERE organization_id = $1 ORDER BY sequence DESC LIMIT 1";
         let row = tx.opt(sql, vec![id(organization)]).await?;
         row.map(|row| Ok((row.get("sequence")?, row.bytes("hash")?))).transpose()
     }
 }
 
-impl Tx {
+impl ReadTx {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let head = self.one("SELECT revision, seen_at FROM head WHERE id = 1", vec![]).await?;
         let mut standing = Standing {
@@ -236,12 +236,18 @@ impl Tx {
         for row in self.all("SELECT * FROM secret_keys", vec![]).await? {
             standing.secret_keys.insert((row.id("organization_id")?, row.id("id")?), secret_key(&row)?);
         }
-        // A key of an agent that was deleted works no more.
-        let sql = "SELECT k.*, a.deleted_at FROM publishable_keys k JOIN agents a ON a.id = k.agent_id";
-        for row in self.all(sql, vec![]).await? {
-            standing
-                .publishable_keys
-                .insert((row.id("organization_id")?, row.id("id")?), publishable_key(&row)?);
+        // A key whose resource was deleted works no more.
+        let mut orphans = HashSet::new();
+        for query in self.guests().iter().filter_map(|it| it.orphaned_keys) {
+            for row in self.all(query, vec![]).await? {
+                orphans.insert(row.id::<PublishableKeyId>("key_id")?);
+            }
+        }
+        for row in self.all("SELECT * FROM publishable_keys", vec![]).await? {
+            let key = row.id("id")?;
+            let mut state = publishable_key(&row)?;
+            state.revoked |= orphans.contains(&key);
+            standing.publishable_keys.insert((row.id("organization_id")?, key), state);
         }
         for row in self.all("SELECT digest, expires_at FROM secrets", vec![]).await? {
             standing.secrets.insert(Digest::from_bytes(row.bytes("digest")?), row.time("expires_at")?);
@@ -267,7 +273,7 @@ fn publishable_key(row: &Row) -> Result<PublishableKey, StoreError> {
     Ok(PublishableKey {
         name: row.get("name")?,
         origins: row.list("allowed_origins")?,
-        revoked: row.maybe_time("revoked_at")?.is_some() || row.maybe_time("deleted_at")?.is_some(),
+        revoked: row.maybe_time("revoked_at")?.is_some(),
         rpm: row.get("rate_limit_rpm")?,
         identity: identity.0.zip(identity.1).filter(|_| row.flag("require_identity").unwrap_or(true)),
     })
@@ -275,8 +281,8 @@ fn publishable_key(row: &Row) -> Result<PublishableKey, StoreError> {
 
 /// One pass over what a backup grants.
 struct Narrowing<'n> {
-    tx: Tx,
-    by: &'n By,
+    tx: SecurityTx,
+    by: &'n AuditContext,
     done: Vec<String>,
 }
 
@@ -576,7 +582,7 @@ impl Narrowing<'_> {
         self.done.push(format!("{} {}: {what}", target.id, target.name));
         let details = json!({"why": "a backup from before was restored", "what": what});
         let Target { action, kind, id, name } = target;
-        self.tx.audit(organization, self.by, Deed { action, kind, id, name, details }).await?;
+        self.tx.audit(organization, self.by, AuditAction { action, kind, id, name, details }).await?;
         self.tx.change(organization, entity, of, self.by.now).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! What credentials were used for: written in batches, off the path of requests.
 
-use crate::db::{Mode, Store, id};
+use crate::db::{Store, id};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
 use flowyte_core::{CredentialKind, Digest, Timestamp};
@@ -49,7 +49,7 @@ fn last_calls(batch: &[UsageRow]) -> HashMap<Digest, &UsageRow> {
 impl dyn Store + '_ {
     /// Adds a batch: counters for keys, last use for keys and sessions, the last call of each secret. Only allowed calls count as use.
     pub async fn add_usage(&self, batch: &[UsageRow]) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         for row in batch {
             let used = row.outcome == "allowed";
             match row.kind {
@@ -138,7 +138,7 @@ impl dyn Store + '_ {
         key: SecretKeyId,
         now: Timestamp,
     ) -> Result<Vec<(String, i64, Timestamp)>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let rows = tx
             .all(
                 "SELECT u.address, u.calls, u.last_at FROM superseded_usage u JOIN secrets s ON s.digest = u.digest \
@@ -152,7 +152,7 @@ impl dyn Store + '_ {
 
     /// Forgets the use of older secrets whose grace is over.
     pub async fn forget_superseded_usage(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin(Mode::Batch).await?;
+        let mut tx = self.batch().await?;
         tx.exec(
             "DELETE FROM superseded_usage WHERE NOT EXISTS \
              (SELECT 1 FROM secrets s WHERE s.digest = superseded_usage.digest AND s.expires_at > $1)",
@@ -170,7 +170,7 @@ impl dyn Store + '_ {
         from: &str,
         to: &str,
     ) -> Result<Vec<(String, String, String, i64, Timestamp)>, StoreError> {
-        let mut tx = self.begin(Mode::Read).await?;
+        let mut tx = self.read().await?;
         let rows = tx
             .all(
                 "SELECT day, operation_id, outcome, calls, last_at FROM usage WHERE organization_id = $1 AND key_id = $2 \

@@ -2,7 +2,7 @@
 //! bounded number of rows. So no filter needs an index of its own, and no search costs more than its share, however long the list is;
 //! a page may then have fewer rows than asked for, even none, and still a next one.
 
-use crate::db::{Tx, Value};
+use crate::db::{ReadTx, Value};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId};
 
@@ -37,7 +37,7 @@ impl Window {
     }
 }
 
-impl Tx {
+impl ReadTx {
     /// Where a page of a list with the newest first ends early. `sql` answers the `id` of the row at offset `$3` among those of
     /// organization `$1` below `$2`. Where nothing is `searched` for, as many rows are passed as are wanted.
     pub async fn floor(

@@ -4,7 +4,7 @@
 mod postgres;
 
 use flowyte_core::id::{
-    AgentId, Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
+    Id, InviteId, MemberId, OrganizationId, PublishableKeyId, ResourceId, SecretKeyId, SessionId, UserId,
     VisitorId,
 };
 use flowyte_core::time::{DAY, HOUR};
@@ -16,7 +16,8 @@ use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKey
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
 use flowyte_store::walk::{Search, Window};
 use flowyte_store::{
-    Actor, By, Claim, Class, Follower, Lane, Mode, Once, Revision, Sqlite, State, Store, StoreError,
+    Actor, AuditContext, Claim, Class, Follower, Guest, Lane, Mode, Once, Revision, Sqlite, State, Store,
+    StoreError,
 };
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -25,11 +26,23 @@ use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
+/// A guest that owns what publishable keys are pinned to.
+const AGENTS: Guest = Guest {
+    name: "agents",
+    migrations: &[(
+        1,
+        "CREATE TABLE agents (id BYTES PRIMARY KEY, organization_id BYTES NOT NULL REFERENCES organizations (id), deleted_at BIGINT)",
+    )],
+    peppers: &[],
+    resource: Some("SELECT id FROM agents WHERE organization_id = $1 AND id = $2 AND deleted_at IS NULL"),
+    orphaned_keys: None,
+};
+
 /// Runs `test` on an empty SQLite file and on an empty PostgreSQL database.
 async fn on_both<F: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> F) {
     let folder = tempfile::tempdir().unwrap();
-    test(Sqlite::open(&folder.path().join("flowyte.db")).await.unwrap()).await;
-    test(flowyte_store::Postgres::connect(&postgres::empty_database().await).await.unwrap()).await;
+    test(Sqlite::open(&folder.path().join("flowyte.db"), &[AGENTS]).await.unwrap()).await;
+    test(flowyte_store::Postgres::connect(&postgres::empty_database().await, &[AGENTS]).await.unwrap()).await;
 }
 
 fn fresh<I: Id>() -> I {
@@ -71,8 +84,8 @@ async fn keys(store: &Arc<dyn Store>, organization: OrganizationId, filter: &Key
     seen
 }
 
-fn by_at(now: Timestamp) -> By {
-    By {
+fn by_at(now: Timestamp) -> AuditContext {
+    AuditContext {
         actor: Actor { kind: "user", id: "user_1".into(), name: "Ada".into() },
         address: "192.0.2.1".into(),
         now,
@@ -317,8 +330,8 @@ async fn pages_are_newest_first_and_complete() {
 async fn a_search_finds_the_same_in_pages_of_any_size() {
     on_both(|store| async move {
         let (organization, _, _) = found(&store, "a@example.com").await;
-        let agent: AgentId = fresh();
-        let mut tx = store.begin(Mode::Write).await.unwrap();
+        let agent: ResourceId = fresh();
+        let mut tx = store.security().await.unwrap();
         tx.exec(
             "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
              VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
@@ -529,7 +542,7 @@ async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
                 7,
             ),
         ] {
-            let mut tx = store.begin(flowyte_store::Mode::Batch).await.unwrap();
+            let mut tx = store.batch().await.unwrap();
             tx.exec(change, vec![]).await.unwrap();
             tx.commit().await.unwrap();
             assert_eq!(store.audit_verify(organization).await.unwrap().broken_at, Some(broken));
@@ -777,8 +790,8 @@ async fn one_organizations_reads_leave_the_next_turn_to_another() {
 async fn visitors_sessions_that_are_over_are_forgotten() {
     on_both(|store| async move {
         let (organization, _, _) = found(&store, "a@example.com").await;
-        let (agent, key): (AgentId, PublishableKeyId) = (fresh(), fresh());
-        let mut tx = store.begin(Mode::Batch).await.unwrap();
+        let (agent, key): (ResourceId, PublishableKeyId) = (fresh(), fresh());
+        let mut tx = store.batch().await.unwrap();
         tx.exec(
             "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
              VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
@@ -805,10 +818,11 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
             async move {
                 let visitor = NewVisitor {
                     id: fresh(),
-                    conversation: fresh(),
+                    context: *fresh::<SessionId>().as_bytes(),
                     secret: secret(),
                     origin: "https://shop.example".into(),
-                    subject: None,
+                    verified: false,
+                    beside: vec![],
                 };
                 store.open_visitor(organization, key, &visitor, at).await.unwrap();
                 visitor.id
@@ -925,7 +939,7 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
         assert!(matches!(accept(last).await, Err(StoreError::NotFound)));
         let first = invite((owner, Role::Owner), Role::Viewer, "v@example.com").await;
         assert!(stands(first).await);
-        let mut tx = store.begin(Mode::Batch).await.unwrap();
+        let mut tx = store.batch().await.unwrap();
         tx.exec("UPDATE users SET disabled = 1", vec![]).await.unwrap();
         tx.commit().await.unwrap();
         assert!(matches!(accept(first).await, Err(StoreError::NotFound)));
@@ -939,11 +953,11 @@ async fn an_invite_stands_while_its_maker_could_make_it() {
 async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
     let folder = tempfile::tempdir().unwrap();
     let (now, backup) = (folder.path().join("flowyte.db"), folder.path().join("backup.db"));
-    let store = Sqlite::open(&now).await.unwrap();
+    let store = Sqlite::open(&now, &[AGENTS]).await.unwrap();
     let (organization, _, first) = found(&store, "a@example.com").await;
     Sqlite::backup(&now, &backup).await.unwrap();
     let (_, later, _) = found(&store, "b@example.com").await;
-    let mut tx = store.begin(Mode::Batch).await.unwrap();
+    let mut tx = store.batch().await.unwrap();
     tx.exec(
         "INSERT INTO members (id, organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, 'owner', $4)",
         vec![id(fresh::<MemberId>()), id(organization), id(later), NOW.into()],
@@ -952,7 +966,7 @@ async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
     .unwrap();
     tx.commit().await.unwrap();
     store.remove_member(organization, first, Role::Owner, &inviters(), &by_at(NOW)).await.unwrap();
-    let restored = Sqlite::open(&backup).await.unwrap();
+    let restored = Sqlite::open(&backup, &[AGENTS]).await.unwrap();
     assert!(store.continues(&*restored).await.unwrap() && !restored.continues(&*store).await.unwrap());
     let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
     restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
@@ -967,12 +981,12 @@ async fn a_backup_whose_owner_was_removed_gets_the_owners_of_now() {
 async fn a_backup_has_seen_what_the_database_had_that_it_replaces() {
     let folder = tempfile::tempdir().unwrap();
     let (now, backup) = (folder.path().join("flowyte.db"), folder.path().join("backup.db"));
-    let store = Sqlite::open(&now).await.unwrap();
+    let store = Sqlite::open(&now, &[AGENTS]).await.unwrap();
     found(&store, "a@example.com").await;
     Sqlite::backup(&now, &backup).await.unwrap();
     let later = NOW.plus(7 * flowyte_core::time::DAY);
     store.note_time(later).await.unwrap();
-    let restored = Sqlite::open(&backup).await.unwrap();
+    let restored = Sqlite::open(&backup, &[AGENTS]).await.unwrap();
     let holds = |_: Role| flowyte_core::ScopeSet::EMPTY;
     restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
     assert_eq!(restored.seen_at().await.unwrap(), later);

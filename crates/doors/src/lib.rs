@@ -1,0 +1,4 @@
+//! Ways of asking the verifier, one file each.
+
+pub mod answers;
+pub mod api;

@@ -1,0 +1,100 @@
+//! The running server, apart from its sockets.
+
+use crate::config::Config;
+use crate::site::Site;
+use flowyte_contract::Api;
+use flowyte_doors::api::{self, ApiDoor};
+use flowyte_management::Management;
+#[cfg(feature = "product")]
+use flowyte_product::Product;
+use flowyte_verifier::clock::{Clock, Entropy};
+use flowyte_verifier::pepper::Peppers;
+use flowyte_verifier::replica::Replica;
+use flowyte_verifier::{Settings, Verifier};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The parts, put together once at the start.
+pub struct Server {
+    /// What the operator chose.
+    pub config: Config,
+    /// Who decides.
+    pub verifier: Arc<Verifier>,
+    /// The door of our own API.
+    pub door: Arc<ApiDoor>,
+    /// What the credentials open.
+    #[cfg(feature = "product")]
+    pub product: Arc<Product>,
+    /// A stop has begun: nothing new is to be sent here.
+    pub draining: AtomicBool,
+}
+
+/// What is there before the server is.
+pub struct Parts {
+    /// Our own API, compiled.
+    pub api: Api,
+    /// What decisions read, fed from the store.
+    pub replica: Arc<Replica>,
+    /// Under which secrets are stored.
+    pub peppers: Peppers,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// Randomness.
+    pub entropy: Box<dyn Entropy>,
+    /// Who does outside work for the product.
+    #[cfg(feature = "product")]
+    pub services: flowyte_product::Services,
+}
+
+impl Server {
+    /// Puts the parts together; the contract and the handlers must name the same operations.
+    pub fn new(config: Config, parts: Parts) -> Result<Arc<Self>, Vec<String>> {
+        let api = parts.api;
+        let settings = Settings {
+            brand: config.brand.clone(),
+            public_url: config.public_url.clone(),
+            unauthenticated_rpm: config.unauthenticated_rpm,
+        };
+        let store = parts.replica.store().clone();
+        let verifier = Verifier::new(
+            settings,
+            api.contract.clone(),
+            store,
+            parts.replica,
+            parts.peppers,
+            parts.clock,
+            parts.entropy,
+        );
+        let management = Management::new(flowyte_management::Settings {
+            signup_open: config.signup_open,
+            setup_token_file: config.setup_token_file(),
+            login_failures_per_account: config.login_failures_per_account,
+            login_failures_per_address: config.login_failures_per_address,
+            signups_per_address: config.signups_per_address,
+            organizations_per_person: config.organizations_per_person,
+            keys_per_organization: config.keys_per_organization,
+        });
+        let (routes, extensions) = (management.routes(), Vec::new());
+        #[cfg(feature = "product")]
+        let product = Product::new(parts.services, verifier.clone());
+        #[cfg(feature = "product")]
+        let (routes, extensions) = ([routes, product.routes()].concat(), [extensions, product.extensions()]);
+        #[cfg(feature = "product")]
+        let extensions = extensions.into_iter().flatten().collect();
+        let site = Site::new(api.document.clone(), api.contract.clone(), &config.public_url);
+        let settings = api::Settings {
+            trusted_proxies: config.trusted_proxies.clone(),
+            max_body_bytes: config.max_body_bytes,
+            body_memory: config.body_memory,
+        };
+        let door = ApiDoor::new(settings, api, &routes, Box::new(site), extensions, verifier.clone())?;
+        Ok(Arc::new(Self {
+            config,
+            verifier,
+            door,
+            #[cfg(feature = "product")]
+            product,
+            draining: AtomicBool::new(false),
+        }))
+    }
+}

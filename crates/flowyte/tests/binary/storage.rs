@@ -1,0 +1,289 @@
+//! The database when it is slow, held by somebody else, mute or damaged: what was promised stays true, and credentials are
+//! verified on.
+
+use crate::support::{Got, Server, World, text};
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, SqliteConnection};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// A replica answers for this long after it has heard of its database.
+const LEASE: Duration = Duration::from_secs(2);
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn mint(server: &Server, owner: &str) -> Got {
+    let body = json!({"name": "x", "scopes": ["agents:read"]});
+    server.as_member(owner, "POST", "/api/v1/api-keys", Some(&body))
+}
+
+fn whoami(server: &Server, key: &str) -> Got {
+    server.as_key(key, "GET", "/api/v1/whoami", None)
+}
+
+/// Says that it is over, also when a test fails, so that whoever goes on until then ends.
+struct Ends<'d>(&'d AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn sqlite(runtime: &Runtime, server: &Server) -> SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.folder.join("flowyte.db"));
+    runtime.block_on(options.connect()).unwrap()
+}
+
+fn run<'c, C: Connection>(runtime: &Runtime, connection: &'c mut C, sql: &'static str)
+where
+    &'c mut C: Executor<'c, Database = C::Database>,
+{
+    runtime.block_on(async { connection.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
+}
+
+/// Makes a library that lets each sync to the disk take so much longer while `file` is there.
+fn slow_disk(folder: &Path, file: &Path) -> String {
+    let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
+    let code = format!(
+        r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <time.h>
+        #include <unistd.h>
+        static int late(const char *name, int descriptor) {{
+            struct timespec wait = {{0, 300000000}};
+            if (access("{}", F_OK) == 0) nanosleep(&wait, 0);
+            return ((int (*)(int)) dlsym(RTLD_NEXT, name))(descriptor);
+        }}
+        int fsync(int descriptor) {{ return late("fsync", descriptor); }}
+        int fdatasync(int descriptor) {{ return late("fdatasync", descriptor); }}
+        "#,
+        file.display()
+    );
+    std::fs::write(&source, code).unwrap();
+    let made =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
+    assert!(made.unwrap().success(), "the C compiler that builds SQLite builds this");
+    text(&json!(library.to_str()))
+}
+
+/// Rows: ST-05.
+#[test]
+fn a_slow_disk_delays_who_writes_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("slow");
+    let library = slow_disk(folder.path(), &file);
+    let world = World::new(&[("env:LD_PRELOAD", &library), ("LOG_LEVEL", "error")]);
+    let server = &world.server;
+    std::fs::write(&file, "").unwrap();
+    let (verified, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let begun = Instant::now();
+                    assert_eq!(mint(server, &world.owner).status, 201);
+                    begun.elapsed()
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(whoami(server, &world.key).status, 200);
+                verified.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for writer in writers {
+            assert!(writer.join().unwrap() >= Duration::from_millis(300), "the disk is not slow");
+        }
+    });
+    // One after the other the writers waited for more than a second. Each verification that waited with them would have taken 300 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(1_200));
+    assert!(verified.into_inner() >= 20, "verifying waits for the disk");
+}
+
+/// A backup tool that holds the file, and one that reads for long.
+///
+/// Rows: ST-25.
+#[test]
+fn a_file_that_somebody_holds_is_waited_for_in_bounds() {
+    let server = Server::start(&[("LOG_LEVEL", "error")]);
+    let owner = server.set_up("ada@example.com");
+    let (_, key) = server.mint(&owner, json!({"name": "before", "scopes": ["agents:read"]}));
+    let runtime = runtime();
+    let mut other = sqlite(&runtime, &server);
+    run(&runtime, &mut other, "BEGIN IMMEDIATE");
+    let begun = Instant::now();
+    let refused = std::thread::scope(|scope| {
+        let minting = scope.spawn(|| mint(&server, &owner));
+        while !minting.is_finished() {
+            assert_eq!(whoami(&server, &key).status, 200);
+        }
+        minting.join().unwrap()
+    });
+    assert_eq!((refused.status, refused.code().as_str()), (503, "dependency_unavailable"), "{refused:?}");
+    assert!(refused.header("retry-after").is_some() && begun.elapsed() < Duration::from_secs(12));
+    run(&runtime, &mut other, "ROLLBACK");
+    assert_eq!(mint(&server, &owner).status, 201);
+
+    // What is written while somebody reads an older state stays in the log until they are done. Then the log is used again from
+    // its beginning: the same writes make it no longer.
+    let length = || std::fs::metadata(server.folder.join("flowyte.db-wal")).unwrap().len();
+    run(&runtime, &mut other, "BEGIN; SELECT COUNT(*) FROM users");
+    let writes = || (0..300).for_each(|_| assert_eq!(mint(&server, &owner).status, 201));
+    writes();
+    run(&runtime, &mut other, "COMMIT");
+    let longest = length();
+    writes();
+    writes();
+    assert!(length() <= longest + longest / 2, "{longest} and then {}", length());
+    runtime.block_on(other.close()).unwrap();
+}
+
+/// Revokes a key as another process would, and tells nobody.
+fn revoke_in_silence(runtime: &Runtime, database: &mut PgConnection, name: &str) {
+    let sql = format!(
+        "BEGIN; \
+         UPDATE head SET revision = revision + 1 WHERE id = 1; \
+         UPDATE secret_keys SET revoked_at = created_at WHERE name = '{name}'; \
+         INSERT INTO changes (revision, organization_id, entity, entity_id, at) \
+         SELECT h.revision, k.organization_id, 'secret_key', k.id, k.created_at FROM head h, secret_keys k WHERE k.name = '{name}'; \
+         COMMIT"
+    );
+    let sql = sqlx::AssertSqlSafe(sql);
+    runtime.block_on(async { database.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
+}
+
+/// Notifications are hints: a feed that is mute, cut off or begun anew loses nothing, and they carry nothing but a revision.
+///
+/// Rows: ST-17 ST-18 ST-20.
+#[test]
+fn what_nobody_was_notified_of_is_known_within_the_lease() {
+    let runtime = runtime();
+    let url = runtime.block_on(crate::postgres::empty_database());
+    let server = Server::start(&[("DATABASE", &url), ("LOG_LEVEL", "error")]);
+    let owner = server.set_up("ada@example.com");
+    let key = |name: &str| server.mint(&owner, json!({"name": name, "scopes": ["agents:read"]})).1;
+    let (mute, cut, told) = (key("mute"), key("cut"), key("told"));
+    let mut database = runtime.block_on(PgConnection::connect(&url)).unwrap();
+    // Whatever is asked after the lease is refused, and in the end for what it is. A busy machine may be unsure in between.
+    let ends_within_the_lease = |key: &str| {
+        let begun = Instant::now();
+        loop {
+            let at = begun.elapsed();
+            let got = whoami(&server, key);
+            match got.status {
+                401 => break assert_eq!(got.code(), "credential_revoked"),
+                200 => assert!(at < LEASE + Duration::from_millis(500), "a revoked key works on"),
+                _ => assert!(got.status == 503 && at < Duration::from_secs(30), "{got:?}"),
+            }
+        }
+    };
+    revoke_in_silence(&runtime, &mut database, "mute");
+    ends_within_the_lease(&mute);
+    let listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let ended =
+        runtime.block_on(async { sqlx::query(listening).fetch_all(&mut database).await.unwrap().len() });
+    assert_eq!(ended, 1, "nobody listened");
+    revoke_in_silence(&runtime, &mut database, "cut");
+    ends_within_the_lease(&cut);
+    assert_eq!(whoami(&server, &told).status, 200);
+
+    let long = json!({"name": "x".repeat(100), "scopes": ["agents:read"], "allowedAddresses":
+        (0..100).map(|n| format!("2001:db8:1234:5678:9abc:def0:{n:x}:1")).collect::<Vec<_>>()});
+    let payload = runtime.block_on(async {
+        let mut listener = sqlx::postgres::PgListener::connect(&url).await.unwrap();
+        listener.listen("flowyte_changes").await.unwrap();
+        server.mint(&owner, long);
+        listener.recv().await.unwrap().payload().to_owned()
+    });
+    assert!(payload.parse::<u64>().is_ok(), "{payload}");
+}
+
+/// Reports that wait for their tables take their own connections and nobody else's.
+///
+/// Rows: ST-32.
+#[test]
+fn reports_that_hang_hold_up_no_key() {
+    let runtime = runtime();
+    let url = runtime.block_on(crate::postgres::empty_database());
+    let world = World::new(&[("DATABASE", &url), ("LOG_LEVEL", "error")]);
+    let server = &world.server;
+    let connect = || runtime.block_on(PgConnection::connect(&url)).unwrap();
+    let (mut database, mut watching) = (connect(), connect());
+    run(&runtime, &mut database, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // Not a list: of those, an organization has one under way at a time.
+                    let nowhere = format!("/api/v1/conversations/conv_{}", "0".repeat(32));
+                    let got = server.as_key(&world.all, "GET", &nowhere, None);
+                    assert!(matches!(got.status, 404 | 503), "{got:?}");
+                }
+            });
+        }
+        // All connections that they may have are taken, and each of them waits for the table.
+        let mut waiting = || -> i64 {
+            let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            runtime.block_on(sqlx::query_scalar(sql).fetch_one(&mut watching)).unwrap()
+        };
+        let begun = Instant::now();
+        while waiting() < 5 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the reports do not hang");
+        }
+        let (id, key) = server.mint(&world.owner, json!({"name": "meanwhile", "scopes": ["agents:read"]}));
+        assert_eq!(whoami(server, &key).status, 200);
+        server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
+        assert_eq!(whoami(server, &key).code(), "credential_revoked");
+        run(&runtime, &mut database, "ROLLBACK");
+    });
+}
+
+/// Rows: ST-29.
+#[test]
+fn a_start_that_is_killed_is_made_up_for_and_a_later_release_s_database_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("data");
+    let file = folder.join("flowyte.db");
+    let start = |ports: (u16, u16)| {
+        let mut command = Server::command(&folder, ports.0, ports.1, &[]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    // Killed while the tables are made: at other moments each time, since the file is looked for at once.
+    for spins in [0, 1, 10, 100, 1_000, 10_000] {
+        let mut child = start((crate::support::free_port(), crate::support::free_port()));
+        let begun = Instant::now();
+        while !file.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        }
+        (0..spins).for_each(|_| std::thread::yield_now());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut server = Server::start_in(&folder, None, &[]);
+    let owner = server.set_up("ada@example.com");
+    let (_, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    server.kill_and_restart();
+    assert_eq!(whoami(&server, &key).status, 200);
+    server.kill();
+    let runtime = runtime();
+    let mut database = sqlite(&runtime, &server);
+    run(&runtime, &mut database, "INSERT INTO migrations (version) VALUES (100000)");
+    runtime.block_on(database.close()).unwrap();
+    let ports = (crate::support::free_port(), crate::support::free_port());
+    let refused = Server::command(&folder, ports.0, ports.1, &[]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("written by a later release"), "{said}");
+}

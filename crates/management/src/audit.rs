@@ -1,0 +1,56 @@
+//! The organization's audit trail.
+
+use crate::Call;
+use flowyte_http::answer::Answer;
+use flowyte_http::call::instant;
+use flowyte_http::problem::Outcome;
+use flowyte_store::AuditEvent;
+use flowyte_store::audit::AuditFilter;
+use serde_json::{Value, json};
+
+/// A position in the chain as a cursor carries it.
+fn position(sequence: i64) -> [u8; 16] {
+    i128::from(sequence).to_be_bytes()
+}
+
+fn render(event: &AuditEvent) -> Value {
+    let details: Value = serde_json::from_str(&event.details).unwrap_or_default();
+    json!({
+        "id": event.id.to_string(),
+        "sequence": event.sequence,
+        "at": instant(event.at),
+        "actor": {"kind": event.actor_kind, "id": event.actor_id, "name": event.actor_name},
+        "action": event.action,
+        "target": {"kind": event.target_kind, "id": event.target_id, "name": event.target_name},
+        "details": details,
+        "address": event.address,
+        "hash": hex::encode(event.hash),
+    })
+}
+
+/// Events, newest first.
+pub async fn list(call: Call) -> Outcome<Answer> {
+    let page = call.page()?;
+    let text = |name| call.query.get(name).map(str::to_owned);
+    let filter = AuditFilter {
+        actor: text("actor"),
+        action: text("action"),
+        target: text("target"),
+        from: call.query_instant("from")?,
+        to: call.query_instant("to")?,
+    };
+    let before = page.before.map(|it| i128::from_be_bytes(it) as i64);
+    let rows = call.store().audit_events(call.organization()?, &filter, before, page.limit).await?;
+    call.list(page, rows, |event| position(event.sequence), render)
+}
+
+/// Recomputes the chain.
+pub async fn verify(call: Call) -> Outcome<Answer> {
+    let report = call.store().audit_verify(call.organization()?).await?;
+    Ok(Answer::data(json!({
+        "events": report.events,
+        "intact": report.broken_at.is_none(),
+        "brokenAt": report.broken_at,
+        "head": report.head.map(|(_, hash)| hex::encode(hash)),
+    })))
+}

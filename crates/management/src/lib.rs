@@ -1,0 +1,150 @@
+//! Handlers of keys, publishable keys, sessions, members, the organization, the audit trail and scopes.
+
+mod audit;
+mod devices;
+mod identity;
+mod keys;
+pub mod organization;
+mod password;
+mod publishable;
+mod session;
+
+use flowyte_core::time::{DAY, MINUTE};
+use flowyte_http::answer::Answer;
+use flowyte_http::route::{Route, Routes};
+use flowyte_store::Revision;
+use flowyte_verifier::meter::Meter;
+use password::Passwords;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A permitted request of this crate's handlers.
+type Call = flowyte_http::call::Call<Management>;
+
+/// What the operator chose of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether anybody may sign up.
+    pub signup_open: bool,
+    /// Where the token of the first set-up lies until it is used.
+    pub setup_token_file: PathBuf,
+    /// Failed sign-ins in 15 minutes for an account.
+    pub login_failures_per_account: u32,
+    /// Failed sign-ins in 15 minutes from an address.
+    pub login_failures_per_address: u32,
+    /// Sign-ups in a day from an address.
+    pub signups_per_address: u32,
+    /// Organizations that one person may found.
+    pub organizations_per_person: u32,
+    /// Secret keys of an organization that work at once.
+    pub keys_per_organization: u32,
+}
+
+/// What the handlers share.
+pub struct Management {
+    settings: Settings,
+    /// Hashes passwords.
+    passwords: Passwords,
+    /// Passwords that fitted no account, by e-mail address, from devices that are not known.
+    failures_by_account: Meter,
+    /// The same, by device, from those that are.
+    failures_by_device: Meter,
+    /// Failed sign-ins, by address.
+    failures_by_address: Meter,
+    /// Sign-ins that succeeded, by account: each costs a hash and a session.
+    logins_by_account: Meter,
+    /// The same, by address.
+    logins_by_address: Meter,
+    /// Sign-ups, by address.
+    signups_by_address: Meter,
+}
+
+/// The time in which failed sign-ins are counted.
+const LOGIN_WINDOW: i64 = 15 * MINUTE;
+/// Sign-ins with the right password in that time.
+const LOGINS_PER_ACCOUNT: u32 = 100;
+/// The same from one address, behind which a whole company may be.
+const LOGINS_PER_ADDRESS: u32 = 1_000;
+
+impl Management {
+    /// Nobody has signed in or failed to yet.
+    pub fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            passwords: Passwords::default(),
+            failures_by_account: Meter::new(settings.login_failures_per_account, LOGIN_WINDOW),
+            failures_by_device: Meter::new(settings.login_failures_per_account, LOGIN_WINDOW),
+            failures_by_address: Meter::new(settings.login_failures_per_address, LOGIN_WINDOW),
+            logins_by_account: Meter::new(LOGINS_PER_ACCOUNT, LOGIN_WINDOW),
+            logins_by_address: Meter::new(LOGINS_PER_ADDRESS, LOGIN_WINDOW),
+            signups_by_address: Meter::new(settings.signups_per_address, DAY),
+            settings,
+        })
+    }
+
+    /// What runs for the operations of the plane's contract.
+    pub fn routes(self: Arc<Self>) -> Vec<Route> {
+        let mut on = Routes::new(self);
+        on.credentials("setup", session::setup);
+        on.credentials("signup", session::signup);
+        on.credentials("login", session::login);
+        on.narrowing("logout", session::logout);
+        on.credentials("getSession", session::get);
+        on.credentials("listSessions", session::list);
+        on.narrowing("endSession", session::end);
+        on.credentials("switchOrganization", session::switch);
+        on.narrowing("changePassword", session::change_password);
+        on.narrowing("recoverAccount", session::recover);
+        on.credentials("createRecoveryLink", organization::recovery_link);
+        on.credentials("readInvite", session::read_invite);
+        on.credentials("acceptInvite", session::accept_invite);
+        on.credentials("createOrganization", organization::create);
+        on.credentials("getOrganization", organization::get);
+        on.credentials("updateOrganization", organization::update);
+        on.credentials("listMembers", organization::members);
+        on.narrowing("updateMember", organization::update_member);
+        on.narrowing("removeMember", organization::remove_member);
+        on.credentials("listInvites", organization::invites);
+        on.credentials("createInvite", organization::invite);
+        on.narrowing("withdrawInvite", organization::withdraw_invite);
+        on.credentials("listApiKeys", keys::list).dear_with(&[
+            "search",
+            "status",
+            "env",
+            "createdBy",
+            "scope",
+            "unusedSince",
+            "expiringBefore",
+        ]);
+        on.credentials("mintApiKey", keys::mint);
+        on.credentials("getApiKey", keys::get);
+        on.narrowing("updateApiKey", keys::update);
+        on.credentials("rotateApiKey", keys::rotate);
+        on.narrowing("revokeApiKey", keys::revoke);
+        on.credentials("getApiKeyUsage", keys::usage).dear();
+        on.credentials("getApiKeyScopeAdvice", keys::scope_advice).dear();
+        on.credentials("whoami", identity::whoami);
+        on.credentials("listScopes", identity::scopes);
+        on.credentials("listAuditEvents", audit::list).dear_with(&["actor", "action", "from", "to"]);
+        on.credentials("verifyAuditEvents", audit::verify).dear();
+        on.credentials("listPublishableKeys", publishable::list);
+        on.credentials("mintPublishableKey", publishable::mint);
+        on.narrowing("updatePublishableKey", publishable::update);
+        on.credentials("rotatePublishableKey", publishable::rotate);
+        on.narrowing("revokePublishableKey", publishable::revoke);
+        on.into_vec()
+    }
+}
+
+/// A key after a change that no node can miss any more.
+fn enforced(mut key: Value, revision: Revision, begun: Instant) -> Answer {
+    key["revision"] = revision.into();
+    key["effective"] = effective(begun);
+    Answer::data(key)
+}
+
+/// What `effective` says: how many nodes had to confirm, and how long that took.
+fn effective(begun: Instant) -> Value {
+    json!({"nodes": 1, "waitedMs": begun.elapsed().as_millis() as u64})
+}
