@@ -13,7 +13,7 @@ const effects = [
 ];
 
 export default defineConfig(
-  { ignores: ['**/dist/', '**/node_modules/', '**/contract.d.ts', '**/*.config.*'] },
+  { ignores: ['**/dist/', '**/node_modules/', '**/contract.d.ts', '**/*.config.*', '**/contract.mjs'] },
   typescript.configs.strictTypeChecked,
   hooks.configs.flat['recommended-latest'],
   {
