@@ -51,14 +51,19 @@ const DASHBOARD: &[&str] = &[
     "invite",
     "recover",
     "developer",
-    "agents",
     "members",
     "audit",
     "sessions",
     "reference",
+    #[cfg(feature = "product")]
+    "agents",
+    #[cfg(feature = "product")]
     "numbers",
+    #[cfg(feature = "product")]
     "wallet",
+    #[cfg(feature = "product")]
     "conversations",
+    #[cfg(feature = "product")]
     "analytics",
 ];
 

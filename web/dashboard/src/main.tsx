@@ -1,6 +1,6 @@
 import './token';
 import { QueryClientProvider } from '@tanstack/react-query';
-import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, redirect } from '@tanstack/react-router';
+import { Outlet, RouterProvider, createRootRoute, createRoute, createRouter, notFound, redirect } from '@tanstack/react-router';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Refusal, onElsewhere } from './api';
@@ -19,7 +19,7 @@ import { ReferencePage } from './pages/reference';
 import { SessionsPage } from './pages/sessions';
 import { Shell } from './pages/shell';
 import { WalletPage } from './pages/wallet';
-import { queries, session } from './queries';
+import { queries, scopes, session } from './queries';
 import { learnSession } from './tabs';
 import { startTheme } from './theme';
 import './style.css';
@@ -41,6 +41,17 @@ const inside = createRoute({
 });
 const page = <P extends string>(path: P, component: () => React.ReactNode) =>
   createRoute({ getParentRoute: () => inside, path, component });
+/** A page about something that not every server has: without it the address is like any other that does not exist. */
+const pageOf = <P extends string>(scope: string, path: P, component: () => React.ReactNode) =>
+  createRoute({
+    getParentRoute: () => inside,
+    path,
+    component,
+    beforeLoad: async () => {
+      const known = await queries.query({ ...scopes, staleTime: 'static' });
+      if (!known.some((it) => it.scope === scope)) notFound({ throw: true });
+    },
+  });
 const entry = <P extends string>(path: P, component: () => React.ReactNode) =>
   createRoute({ getParentRoute: () => root, path, component });
 
@@ -67,13 +78,13 @@ const router = createRouter({
       createRoute({ getParentRoute: () => inside, path: '/', beforeLoad: () => redirect({ to: '/developer', throw: true }) }),
       page('/developer', DeveloperPage),
       page('/developer/$keyId', KeyPage),
-      page('/agents', AgentsPage),
-      page('/agents/$agentId', AgentPage),
-      page('/conversations', ConversationsPage),
-      page('/conversations/$conversationId', ConversationPage),
-      page('/analytics', AnalyticsPage),
-      page('/numbers', NumbersPage),
-      page('/wallet', WalletPage),
+      pageOf('agents:read', '/agents', AgentsPage),
+      pageOf('agents:read', '/agents/$agentId', AgentPage),
+      pageOf('analytics:read', '/conversations', ConversationsPage),
+      pageOf('analytics:read', '/conversations/$conversationId', ConversationPage),
+      pageOf('analytics:read', '/analytics', AnalyticsPage),
+      pageOf('numbers:read', '/numbers', NumbersPage),
+      pageOf('billing:read', '/wallet', WalletPage),
       page('/members', MembersPage),
       page('/audit', AuditPage),
       page('/reference', ReferencePage),

@@ -10,6 +10,7 @@ import { choose, theme } from '../theme';
 import { Actions, Dialog, Failure, Form, Question, Text, Trouble } from '../ui';
 import { SignInAgain } from './entry';
 
+/** Who holds no scope of a page has no use for it; where a server has no such thing, nobody holds one. */
 const PAGES = [
   ['/developer', 'Developer', 'keys:read'],
   ['/agents', 'Agents', 'agents:read'],
