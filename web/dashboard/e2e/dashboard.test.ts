@@ -8,7 +8,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, mint, say, until, visit } from './support.ts';
+import { PASSWORD, Product, eventually, launch, mint, say, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -330,13 +330,8 @@ describe('the dashboard', { concurrency: false }, () => {
     for (let presses = 0; presses < 4; presses += 1) await ada.keyboard.press('Tab'); // Save, close, the conversation, the message.
     await say(ada, 'When are you open?');
     await until(ada, 'When are you open?', 'StaticText');
-    for (let tries = 0; ; tries += 1) {
-      const said = await until(ada, 'nine to five', 'StaticText');
-      // Once in the passages above, and once as the answer.
-      if (said.split('nine to five').length > 2) break;
-      assert.ok(tries < 50, said);
-      await ada.waitForTimeout(100);
-    }
+    // Once in the passages above, and once as the answer.
+    await eventually(() => until(ada, 'nine to five', 'StaticText'), (said) => said.split('nine to five').length > 2, 'no answer');
   });
 
   it('fills the wallet, and buys, assigns and releases a number', async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, mint, setUp, visit } from './support.ts';
+import { PASSWORD, Product, eventually, launch, mint, setUp, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -83,12 +83,8 @@ describe('forms and dialogs', { concurrency: false }, () => {
     const fresh = (await ada.getByLabel('Secret key', { exact: true }).textContent()) ?? '';
     assert.equal((await product.call('/agents', key.secret)).status, 200);
     // Until the page behind has heard of that call.
-    for (let tries = 0; ; tries += 1) {
-      const usage = await asked<{ oldSecret: { calls: number } }>(ada, 'GET', `/api-keys/${key.id}/usage`);
-      if (usage.oldSecret.calls === 1) break;
-      assert.ok(tries < 50, 'the call is not counted');
-      await ada.waitForTimeout(100);
-    }
+    const used = () => asked<{ oldSecret: { calls: number } }>(ada, 'GET', `/api-keys/${key.id}/usage`);
+    await eventually(used, (usage) => usage.oldSecret.calls === 1, 'the call is not counted');
     const read = ada.waitForResponse((it) => it.url().includes(key.id));
     await (await ada.waitForResponse((it) => it.url().includes(key.id))).finished();
     await (await read).finished();
@@ -132,12 +128,12 @@ describe('forms and dialogs', { concurrency: false }, () => {
     await greeting.fill('Written here');
     await asked(ada, 'PATCH', `/agents/${agent.id}`, { tone: 'from elsewhere' });
     // The window comes back into view, until the page has asked.
-    for (let tries = 0; (await ada.getByText(/was saved elsewhere/).count()) === 0; tries += 1) {
-      assert.ok(tries < 100, 'the newer draft is not noticed');
+    const noticed = async () => {
       assert.equal(await greeting.inputValue(), 'Written here');
       await ada.evaluate(() => window.dispatchEvent(new Event('visibilitychange')));
-      await ada.waitForTimeout(100);
-    }
+      return ada.getByText(/was saved elsewhere/).count();
+    };
+    await eventually(noticed, (times) => times > 0, 'the newer draft is not noticed');
     assert.equal(await greeting.inputValue(), 'Written here');
     await ada.getByRole('button', { name: 'Load version 2' }).click();
     assert.deepEqual([await greeting.inputValue(), await ada.getByLabel('Tone').inputValue()], ['', 'from elsewhere']);
@@ -367,11 +363,11 @@ describe('forms and dialogs', { concurrency: false }, () => {
     // Somebody else gives the widget a colour: the page shows it, takes it for no text of its own, and does not undo it.
     await asked(ada, 'PUT', `/agents/${agent.id}/widget`, { theme: { primaryColor: '#123456' }, copy: {}, behavior: {} });
     const widget = ada.getByRole('region', { name: 'Widget' });
-    for (let tries = 0; (await widget.getByLabel('Colour').inputValue()) !== '#123456'; tries += 1) {
-      assert.ok(tries < 100, 'the colour does not come');
+    const colour = async () => {
       await ada.evaluate(() => window.dispatchEvent(new Event('visibilitychange')));
-      await ada.waitForTimeout(100);
-    }
+      return widget.getByLabel('Colour').inputValue();
+    };
+    await eventually(colour, (it) => it === '#123456', 'the colour does not come');
     assert.equal(await widget.getByText('Not saved yet').count(), 0);
     await widget.getByLabel('Title').fill('Ask us');
     await widget.getByRole('button', { name: 'Save the widget' }).click();

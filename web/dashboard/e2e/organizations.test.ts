@@ -64,13 +64,18 @@ describe('organizations, people and many keys', { concurrency: false }, () => {
     await ada.goto(`${product.url}/developer`);
     await ada.getByRole('link', { name: 'of alpha' }).waitFor();
     // The keys of Beta take their time: until they are there, nothing of Alpha stands under its name.
+    let arrive = () => {};
+    const arrived = new Promise<void>((done) => {
+      arrive = done;
+    });
     await ada.route('**/api/v1/api-keys*', async (route) => {
-      await new Promise((done) => setTimeout(done, 1500));
+      await arrived;
       await route.continue();
     });
     await ada.getByLabel('Organization').selectOption({ label: 'Beta (owner)' });
     await ada.getByRole('status', { name: 'Loading' }).first().waitFor();
     assert.deepEqual([await shown(ada), await ada.getByText('of alpha').count()], ['Beta (owner)', 0]);
+    arrive();
     await ada.getByText('No keys yet').waitFor();
     await ada.unroute('**/api/v1/api-keys*');
     // The tab that is awake follows by itself.

@@ -36,12 +36,7 @@ export class Product {
     const child = spawn(binary, ['serve', '--data', folder, '--listen', `127.0.0.1:${port}`, '--ops-listen', `127.0.0.1:${ops}`, '--signup', 'open', '--log-level', 'error'], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    for (let tries = 0; ; tries += 1) {
-      const ready = await fetch(`http://127.0.0.1:${ops}/health/ready`).then((it) => it.ok, () => false);
-      if (ready) break;
-      if (tries > 200) throw new Error('the server does not start');
-      await new Promise((done) => setTimeout(done, 50));
-    }
+    await eventually(() => fetch(`http://127.0.0.1:${ops}/health/ready`).then((it) => it.ok, () => false), (ready) => ready, 'the server does not start');
     return new Product(`http://localhost:${port}`, folder, child);
   }
 
@@ -113,15 +108,25 @@ export async function say(page: Page, text: string): Promise<void> {
 /** Waits for a part of what the page says, in a `role` if one is named; all that it says then. */
 export async function until(page: Page, part: string, role?: string): Promise<string> {
   const client = await page.context().newCDPSession(page);
-  for (let tries = 0; ; tries += 1) {
+  const said = async () => {
     const { nodes } = await client.send('Accessibility.getFullAXTree');
-    const now = nodes.filter((node) => role === undefined || node.role?.value === role).map((node) => String(node.name?.value ?? '')).join('\n');
-    if (now.includes(part) || tries > 80) {
-      await client.detach();
-      if (!now.includes(part)) throw new Error(`${part} does not come: ${now}`);
-      return now;
-    }
-    await page.waitForTimeout(100);
+    return nodes.filter((node) => role === undefined || node.role?.value === role).map((node) => String(node.name?.value ?? '')).join('\n');
+  };
+  try {
+    return await eventually(said, (now) => now.includes(part), `${part} does not come`);
+  } finally {
+    await client.detach();
+  }
+}
+
+/** Asks again until the answer is good, as long as that may take on a slow machine. */
+export async function eventually<T>(ask: () => T | Promise<T>, good: (answer: T) => boolean, otherwise: string): Promise<T> {
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const answer = await ask();
+    if (good(answer)) return answer;
+    if (Date.now() > end) throw new Error(`${otherwise}: ${JSON.stringify(answer)}`);
+    await new Promise((done) => setTimeout(done, 20));
   }
 }
 

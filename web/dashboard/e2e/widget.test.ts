@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Browser, Page } from 'playwright-core';
-import { PASSWORD, Product, launch, say, until, visit } from './support.ts';
+import { PASSWORD, Product, eventually, launch, say, until, visit } from './support.ts';
 
 let browser: Browser;
 let product: Product;
@@ -51,17 +51,16 @@ async function times(page: Page, text: string): Promise<number> {
 }
 
 /** Waits for what the widget tells the site's owner in the console. */
-async function told(page: Page, wrong: string[], part: string): Promise<void> {
+async function told(wrong: string[], part: string): Promise<void> {
   const there = () => wrong.some((it) => it.startsWith('Flowyte widget: ') && it.includes(part));
-  for (let tries = 0; tries < 100 && !there(); tries += 1) await page.waitForTimeout(100);
-  assert.ok(there(), `${part}: ${JSON.stringify(wrong)}`);
+  await eventually(() => wrong, there, `${part} is not told`);
 }
 
 /** Visits a page whose widget can't work: visitors see nothing of it, and the console names one cause, this one. */
 async function broken(address: string, cause: string): Promise<void> {
   const { page, wrong, context } = await visit(browser);
   await page.goto(address);
-  await told(page, wrong, cause);
+  await told(wrong, cause);
   assert.equal(wrong.filter((it) => it.startsWith('Flowyte')).length, 1, JSON.stringify(wrong));
   assert.equal(await bubble(page).isVisible(), false);
   await open(page);
@@ -110,7 +109,7 @@ describe('the widget', { concurrency: false }, () => {
     // The key turns; the visitor's conversation is not the key's text, so it goes on.
     key = { ...key, ...(await call<{ keyPublic: string }>('POST', `/agents/${agent}/publishable-keys/${key.id}/rotate`, { graceSeconds: 3600 })) };
     await open(page);
-    await page.waitForTimeout(200);
+    await until(page, 'When do you open?');
     const answered = page.waitForResponse((it) => it.url().endsWith('/chat/widget/messages') && it.request().method() === 'POST');
     await say(page, 'And on Sundays?');
     assert.equal((await answered).status(), 200);
@@ -205,11 +204,8 @@ describe('the widget', { concurrency: false }, () => {
 
   it('greets once and names the source of an answer, after a reload too', async () => {
     await call('POST', `/agents/${agent}/knowledge/sources`, { kind: 'text', label: 'Opening hours', text: 'We are open from nine to five, Monday to Friday.' });
-    for (let tries = 0; tries < 100; tries += 1) {
-      const [source] = await call<{ status: string }[]>('GET', `/agents/${agent}/knowledge/sources`);
-      if (source?.status === 'indexed') break;
-      await new Promise((done) => setTimeout(done, 100));
-    }
+    const sources = () => call<{ status: string }[]>('GET', `/agents/${agent}/knowledge/sources`);
+    await eventually(sources, ([source]) => source?.status === 'indexed', 'the source is not read');
     const { page, wrong, context } = await visit(browser);
     await page.goto(shop);
     await until(page, 'Open the chat');
@@ -282,7 +278,7 @@ describe('the widget', { concurrency: false }, () => {
     const { page, wrong, context } = await visit(browser);
     await page.route((url) => url.origin === product.url, (route) => (route.request().resourceType() === 'script' ? route.continue() : route.abort()));
     await page.goto(shop);
-    await told(page, wrong, `${product.url} can't be reached from here`);
+    await told(wrong, `${product.url} can't be reached from here`);
     assert.equal(await bubble(page).isVisible(), false);
     await page.unrouteAll();
     await page.evaluate(() => dispatchEvent(new Event('online')));
@@ -304,7 +300,7 @@ describe('the widget', { concurrency: false }, () => {
     await say(page, 'And on Sundays?');
     await until(page, 'This chat is closed.');
     await until(page, 'Opening hours');
-    await told(page, wrong, 'was revoked');
+    await told(wrong, 'was revoked');
     await page.evaluate(() => (window as unknown as { flowyte: { close(): void } }).flowyte.close());
     assert.equal(await bubble(page).isVisible(), false);
     await context.close();
@@ -351,7 +347,7 @@ describe('the widget', { concurrency: false }, () => {
     const { page, wrong, context } = await visit(browser);
     await page.goto(two);
     await until(page, 'Open the chat');
-    await told(page, wrong, `it is on this page already, under the publishable key …${first.keyPublic.slice(-6)}. The second script tag, with the publishable key …${other.keyPublic.slice(-6)}, is ignored`);
+    await told(wrong, `it is on this page already, under the publishable key …${first.keyPublic.slice(-6)}. The second script tag, with the publishable key …${other.keyPublic.slice(-6)}, is ignored`);
     assert.equal(wrong.length, 1, 'the same script twice is no mistake');
     assert.equal(await bubble(page).count(), 1);
     await context.close();
@@ -381,9 +377,8 @@ describe('the widget', { concurrency: false }, () => {
       if (response.url().includes('/widget/bootstrap') && response.request().method() === 'GET') answers.push(response.status());
     });
     await page.goto(host);
-    for (let tries = 0; tries < 50 && !(answers.includes(200) && wrong.some((it) => it.startsWith('Flowyte'))); tries += 1) await page.waitForTimeout(100);
-    assert.ok(answers.includes(200), 'the frame of a listed page');
-    assert.ok(wrong.some((it) => it.includes('without an origin (null)')), `the sandboxed frame: ${JSON.stringify(wrong)}`);
+    await eventually(() => answers, (all) => all.includes(200), 'the frame of a listed page gets nothing');
+    await eventually(() => wrong, (all) => all.some((it) => it.includes('without an origin (null)')), 'the sandboxed frame is not told why');
     await context.close();
   });
 });
