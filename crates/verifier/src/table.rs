@@ -228,7 +228,7 @@ impl Table {
             environment: facts.environment,
             revoked: facts.revoked,
             superseded: facts.superseded,
-            restrictions: restrictions,
+            restrictions,
         }))
     }
 
