@@ -26,6 +26,7 @@ macro_rules! declare_settings {
         &[$($crate::config::Setting { name: stringify!($name), value: $value, help: $help }),*]
     };
 }
+#[cfg(feature = "product")]
 pub(crate) use declare_settings;
 
 /// Settings of every build.
@@ -141,8 +142,11 @@ pub struct Given {
     passed_over: Vec<String>,
 }
 
+/// What settings were called before, and are called now. Both work.
+pub const FORMER_NAMES: &[(&str, &str)] = &[("stranger_rpm", "unauthenticated_rpm")];
+
 fn known(name: &str) -> Option<&'static Setting> {
-    let name = if name == "stranger_rpm" { "unauthenticated_rpm" } else { name }; // What it was called in 0.1.
+    let name = FORMER_NAMES.iter().find(|(former, _)| *former == name).map_or(name, |(_, now)| now);
     settings().find(|it| it.name == name)
 }
 
@@ -217,6 +221,7 @@ impl Given {
     }
 
     /// Settings that say nothing without another are not read over.
+    #[cfg(feature = "product")]
     pub(crate) fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
         for name in names {
             if let Some((_, place)) = self.values.remove(name) {
@@ -225,6 +230,7 @@ impl Given {
         }
     }
 
+    #[cfg(feature = "product")]
     pub(crate) fn require(&mut self, names: &[&'static str], when: &str) {
         for name in names {
             if !self.values.contains_key(name) {

@@ -1,7 +1,7 @@
 //! The `flowyte` binary: reads the command line and does what it says.
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use flowyte::config::{Config, Given, settings};
+use flowyte::config::{Config, FORMER_NAMES, Given, settings};
 #[cfg(feature = "product")]
 use flowyte::reading::{SUBCOMMAND, read_standard_input};
 use flowyte::{serve, upkeep};
@@ -132,8 +132,15 @@ enum ClockCommand {
 enum ContractCommand {
     /// Compile a document and say everything that is wrong with it.
     Check {
-        /// An OpenAPI 3.1 document in YAML or JSON.
-        file: PathBuf,
+        /// OpenAPI 3.1 documents in YAML or JSON. Several are taken as one, as `merge` prints it.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Put documents beside one another, and print the whole as JSON. Each may refer to what is in the ones before it.
+    Merge {
+        /// OpenAPI 3.1 documents in YAML or JSON. What stands in two of them is an error; `info` is that of the last.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Say what changed between two versions of a document. Fails when a change breaks clients.
     Diff {
@@ -168,8 +175,9 @@ impl Args for Settings {
             .help("a TOML file with settings by the names of the flags, with _ for -");
         settings()
             .fold(command.arg(file), |command, it| {
-                let flag = it.name.replace('_', "-");
-                command.arg(Arg::new(it.name).long(flag).value_name(it.value).help(it.help))
+                let flag = |name: &str| name.replace('_', "-");
+                let former = FORMER_NAMES.iter().filter(|(_, now)| *now == it.name).map(|(former, _)| flag(former));
+                command.arg(Arg::new(it.name).long(flag(it.name)).aliases(former).value_name(it.value).help(it.help))
             })
             .after_help("Each flag is also a variable: --public-url is FLOWYTE_PUBLIC_URL. A flag wins over a variable over the file.")
     }
@@ -248,7 +256,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "product")]
         Command::ReadFile { media_type } => read_standard_input(&media_type),
         Command::Keys(Keys::Inspect { brand }) => inspect_input(&brand),
-        Command::Contract(ContractCommand::Check { file }) => check_contract(&file),
+        Command::Contract(ContractCommand::Check { files }) => check_contract(&files),
+        Command::Contract(ContractCommand::Merge { files }) => merge_contracts(&files),
         Command::Contract(ContractCommand::Diff { old, new }) => diff_contracts(&old, &new),
     };
     match answer {
@@ -294,17 +303,33 @@ fn read(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|error| format!("{} can't be read: {error}", file.display()))
 }
 
-fn told(file: &Path, diagnostics: &[Diagnostic]) -> String {
+fn told(file: impl std::fmt::Display, diagnostics: &[Diagnostic]) -> String {
     let lines: Vec<String> = diagnostics.iter().map(|it| format!("\n  {it}")).collect();
-    format!("{}: {} findings{}", file.display(), diagnostics.len(), lines.concat())
+    format!("{file}: {} findings{}", diagnostics.len(), lines.concat())
+}
+
+/// Files that belong together, and what to call them.
+fn read_all(files: &[PathBuf]) -> Result<(String, Vec<String>), String> {
+    let name = files.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(" + ");
+    Ok((name, files.iter().map(|it| read(it)).collect::<Result<_, _>>()?))
+}
+
+fn merge(name: &str, texts: &[String]) -> Result<serde_json::Value, String> {
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    flowyte_contract::merge(&texts).map_err(|wrong| told(name, &wrong))
+}
+
+fn merge_contracts(files: &[PathBuf]) -> Result<String, String> {
+    let (name, texts) = read_all(files)?;
+    serde_json::to_string_pretty(&merge(&name, &texts)?).map_err(|error| error.to_string())
 }
 
 fn diff_contracts(old: &Path, new: &Path) -> Result<String, String> {
     let texts = (read(old)?, read(new)?);
     for (file, text) in [(old, &texts.0), (new, &texts.1)] {
-        flowyte_contract::compile(text).map_err(|wrong| told(file, &wrong))?;
+        flowyte_contract::compile(text).map_err(|wrong| told(file.display(), &wrong))?;
     }
-    let changes = flowyte_contract::diff(&texts.0, &texts.1).map_err(|wrong| told(new, &wrong))?;
+    let changes = flowyte_contract::diff(&texts.0, &texts.1).map_err(|wrong| told(new.display(), &wrong))?;
     let lines = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     match (changes.is_empty(), changes.iter().any(|it| it.breaking)) {
         (true, _) => Ok("nothing that clients see has changed".into()),
@@ -313,16 +338,20 @@ fn diff_contracts(old: &Path, new: &Path) -> Result<String, String> {
     }
 }
 
-fn check_contract(file: &Path) -> Result<String, String> {
-    let text = read(file)?;
-    let api = flowyte_contract::compile(&text).map_err(|wrong| told(file, &wrong))?;
+fn check_contract(files: &[PathBuf]) -> Result<String, String> {
+    let (name, mut texts) = read_all(files)?;
+    let text = match texts.as_slice() {
+        // As it was written, since a document is also checked for how it is written.
+        [_] => texts.swap_remove(0),
+        several => merge(&name, several)?.to_string(),
+    };
+    let api = flowyte_contract::compile(&text).map_err(|wrong| told(&name, &wrong))?;
     let warnings = flowyte_contract::check(&text);
-    let warnings = if warnings.is_empty() { String::new() } else { format!("\n{}", told(file, &warnings)) };
+    let warnings = if warnings.is_empty() { String::new() } else { format!("\n{}", told(&name, &warnings)) };
     let operations = api.contract.operations();
     let count = |test: fn(&flowyte_core::Operation) -> bool| operations.iter().filter(|it| test(it)).count();
     Ok(format!(
-        "{} is valid: {} operations, {} of them reserved, {} public; {} scopes{warnings}",
-        file.display(),
+        "{name} is valid: {} operations, {} of them reserved, {} public; {} scopes{warnings}",
         operations.len(),
         count(|it| it.reserved),
         count(|it| it.is_public()),

@@ -3,6 +3,7 @@
 
 use flowyte_core::{Brand, CredentialKind, Environment};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 fn inspect(text: &str) -> (bool, String) {
@@ -37,8 +38,7 @@ fn refuses_a_damaged_one_without_repeating_it() {
     assert!(!said.contains(&damaged[20..]), "{said}");
 }
 
-fn contract(args: &[&std::path::Path]) -> (bool, String) {
-    let command = if args.len() == 1 { "check" } else { "diff" };
+fn contract(command: &str, args: &[&Path]) -> (bool, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_flowyte")).args(["contract", command]).args(args).output().unwrap();
     (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
@@ -47,22 +47,45 @@ fn contract(args: &[&std::path::Path]) -> (bool, String) {
 #[test]
 fn contracts_are_checked_and_compared() {
     let folder = tempfile::tempdir().unwrap();
-    let own = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/flowyte.yaml"));
-    let (ok, said) = contract(&[own]);
-    assert!(ok && said.contains("151 operations"), "{said}");
-    assert!(contract(&[own, own]).0);
+    let plane = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/plane.yaml"));
+    let (ok, said) = contract("check", &[plane]);
+    assert!(ok && said.contains("39 operations"), "{said}");
+    assert!(contract("diff", &[plane, plane]).0);
 
-    let text = std::fs::read_to_string(own).unwrap();
+    let text = std::fs::read_to_string(plane).unwrap();
     let narrower = folder.path().join("narrower.yaml");
     std::fs::write(
         &narrower,
         text.replacen("operationId: whoami\n", "operationId: whoami\n      x-reserved: true\n", 1),
     )
     .unwrap();
-    let (ok, said) = contract(&[own, &narrower]);
+    let (ok, said) = contract("diff", &[plane, &narrower]);
     assert!(!ok && said.contains("whoami"), "{said}");
     let broken = folder.path().join("broken.yaml");
     std::fs::write(&broken, text.replacen("x-public: true\n", "x-publik: true\n", 1)).unwrap();
-    let (ok, said) = contract(&[&broken]);
+    let (ok, said) = contract("check", &[&broken]);
     assert!(!ok && said.contains("x-publik"), "{said}");
+}
+
+#[test]
+fn contracts_are_put_beside_one_another() {
+    let plane = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/plane.yaml"));
+    let product = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/product.yaml"));
+    let (ok, said) = contract("check", &[plane, product]);
+    assert!(ok && said.contains("151 operations"), "{said}");
+    // The product's part refers to the plane's, so it is nothing by itself.
+    assert!(!contract("check", &[product]).0);
+
+    let (ok, whole) = contract("merge", &[plane, product]);
+    assert!(ok, "{whole}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &whole).unwrap();
+    let (ok, said) = contract("check", &[file.path()]);
+    assert!(ok && said.contains("151 operations"), "{said}");
+    // And clients see the plane's operations as they were.
+    let (ok, said) = contract("diff", &[plane, file.path()]);
+    assert!(ok, "{said}");
+
+    let (ok, said) = contract("merge", &[plane, plane]);
+    assert!(!ok && said.contains("stands in two documents that belong together"), "{said}");
 }
