@@ -1,14 +1,39 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test generators torture lint run web demo screenshots browser bench fuzz compiler postgres faketime proxies
+.PHONY: test plane sizes versions generators torture lint run web demo screenshots browser bench fuzz compiler postgres faketime proxies
 
-test: compiler postgres faketime proxies browser web lint
+test: compiler postgres faketime proxies browser web lint versions
 	cargo test --workspace --locked
+	$(MAKE) plane
 	cd web/dashboard && ../../tools/node npm test && ../../tools/node npm run e2e
 	tools/python tests/conformance/requirements.txt tests/conformance/run.py
 	cd tests/clients && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/clients/requirements.txt tests/clients/run.py
 	cd tests/generators && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/generators/requirements.txt tests/generators/run.py
+
+# The plane without the product: it builds, and its server passes what the whole one passes, in a folder of its own so that neither build
+# undoes the other's work.
+PLANE := --locked -p flowyte --no-default-features --features dashboard,postgres
+plane: compiler postgres web
+	CARGO_TARGET_DIR=target/plane cargo clippy $(PLANE) --all-targets -- -D warnings
+	CARGO_TARGET_DIR=target/plane cargo test $(PLANE)
+	cargo build --locked -p flowyte
+	@$(MAKE) --no-print-directory sizes
+
+# How large both builds are as the tests make them: the binary without symbols, and the crates that it is made of.
+sizes:
+	@for build in "whole target" "plane target/plane --no-default-features --features dashboard,postgres"; do \
+		set -- $$build; name=$$1; binary=$$2/debug/flowyte; shift 2; \
+		strip -o $$binary.stripped $$binary && size=$$(wc -c < $$binary.stripped) && rm $$binary.stripped; \
+		crates=$$(cargo tree --locked -p flowyte "$$@" -e normal --prefix none | sed 's/ (\*)$$//' | sort -u | wc -l); \
+		echo "$$name: $$((size / 1048576)) MiB, $$crates crates"; \
+	done
+
+# What the tests use that is not fixed by this repository.
+versions: browser postgres tools/node
+	@echo "Chromium: $$(chromium --version)"
+	@echo "Node: $$(tools/node node --version)"
+	@echo "PostgreSQL: $$($$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -1) --version)"
 
 # The clients that openapi-generator writes from the served document, for Python, TypeScript and Rust. It needs Java, and takes a few
 # minutes; the other generators are part of `make test`.
@@ -22,6 +47,7 @@ generators: compiler web
 torture: compiler
 	FLOWYTE_TORTURE_SECONDS=$(or $(SECONDS_LONG),60) cargo test --release --locked -p flowyte --test binary \
 		a_tenant_goes_on_under_everything_at_once -- --nocapture
+	FLOWYTE_ISOLATION=full cargo test --release --locked -p flowyte --test binary isolation:: -- --nocapture --test-threads 1
 
 lint: web
 	cd web/dashboard && ../../tools/node npm run lint
@@ -39,7 +65,7 @@ web: web/dashboard/dist/index.html web/widget/dist/loader.js
 web/widget/dist/loader.js: $(WIDGET) tools/node
 	cd web/widget && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
 	touch crates/flowyte/build.rs
-web/dashboard/dist/index.html: $(DASHBOARD) contracts/flowyte.yaml tools/node
+web/dashboard/dist/index.html: $(DASHBOARD) $(wildcard contracts/*.yaml) tools/node
 	cd web/dashboard && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
 	touch crates/flowyte/build.rs
 

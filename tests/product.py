@@ -28,7 +28,7 @@ class Product:
         self.folder = pathlib.Path(folder)
         address = ["--listen", f"127.0.0.1:{port}", "--ops-listen", f"127.0.0.1:{operations}"]
         # Fuzzing is a flood of invalid things; the limits against it have tests of their own.
-        quiet = ["--log-level", "error", "--stranger-rpm", "1000000", "--organization-rpm", "1000000", "--login-failures-per-address", "1000000"]
+        quiet = ["--log-level", "error", "--unauthenticated-rpm", "1000000", "--organization-rpm", "1000000", "--login-failures-per-address", "1000000"]
         self.process = subprocess.Popen([BINARY, "serve", "--data", folder, *address, *quiet], stdout=subprocess.DEVNULL)
         self.jar = http.cookiejar.CookieJar()
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))

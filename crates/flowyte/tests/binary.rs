@@ -1,10 +1,15 @@
 //! The binary itself, end to end: started as an operator starts it, spoken to over raw sockets.
+#![cfg(feature = "product")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A test says what went wrong by panicking.
 
+#[path = "binary/callers.rs"]
+mod callers;
 #[path = "../../../tests/decisions/case.rs"]
 mod case;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
+#[path = "binary/rows.rs"]
+mod rows;
 #[path = "../../product/tests/services/mod.rs"]
 mod services;
 #[path = "binary/support.rs"]
@@ -28,6 +33,8 @@ mod crash;
 mod decisions;
 #[path = "binary/floods.rs"]
 mod floods;
+#[path = "binary/isolation.rs"]
+mod isolation;
 #[path = "binary/knowledge.rs"]
 mod knowledge;
 #[path = "binary/model.rs"]

@@ -1,4 +1,5 @@
 //! The fuzz targets on seeds and on random changes of them, so that they never rot: `make fuzz` runs them in earnest.
+#![cfg(feature = "product")] // Some of what they fuzz is the product's.
 #![allow(clippy::unwrap_used)] // A test says what went wrong by panicking.
 
 #[path = "../../../fuzz/src/targets.rs"]

@@ -1,13 +1,9 @@
 //! Hostile requests as data: `tests/attacks/rows.yaml`, and the account of which row of the list is checked where.
 
-use crate::support::{Got, World, raw};
-use base64::Engine;
-use flowyte_core::credential::random_indices;
-use flowyte_core::{Brand, CredentialKind, Environment};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::rows::{Names, every_row_is_answered, rows};
+use crate::support::World;
+use std::collections::BTreeSet;
 
-const ROWS: &str = include_str!("../../../../tests/attacks/rows.yaml");
 const IDS: &str = include_str!("../../../../tests/attacks/ids.txt");
 const WAITING: &str = include_str!("../../../../tests/attacks/waiting.txt");
 /// Where tests say in a comment, behind `Rows:` and up to a full stop, what they check.
@@ -32,10 +28,6 @@ const TESTS: &[&str] = &[
     include_str!("../../../store/tests/suite.rs"),
     include_str!("../../../contract/tests/compile.rs"),
 ];
-
-fn rows() -> Vec<Value> {
-    serde_saphyr::from_str(ROWS).unwrap()
-}
 
 /// Every row of the list is checked by data, by a test that names it, or waits with its reason; and nothing waits that
 /// is checked, so that the list only shrinks.
@@ -62,186 +54,6 @@ fn every_row_is_accounted_for() {
     assert!(neither.is_empty(), "nothing checks these rows: {neither:?}");
 }
 
-/// The key's random part under another kind or environment, with a checksum that holds.
-fn reformat(credential: &str, kind: CredentialKind, environment: Environment, change: bool) -> String {
-    let body = &credential[credential.len() - 36..credential.len() - 6];
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => c - b'0',
-        b'A'..=b'Z' => c - b'A' + 10,
-        _ => c - b'a' + 36,
-    };
-    let mut indices = random_indices(&[0; 30]).unwrap();
-    for (index, c) in indices.iter_mut().zip(body.bytes()) {
-        *index = digit(c);
-    }
-    if change {
-        indices[7] = (indices[7] + 1) % 62;
-    }
-    Brand::default().format(kind, environment, &indices).expose().to_owned()
-}
-
-struct Names(BTreeMap<&'static str, String>);
-
-impl Names {
-    fn of(world: &World) -> Self {
-        let key = &world.key;
-        let changed = |text: &str| {
-            let at = text.len() - 20;
-            let other = if text.as_bytes()[at] == b'x' { "y" } else { "x" };
-            format!("{}{other}{}", &text[..at], &text[at + 1..])
-        };
-        let (_, writer) = world
-            .server
-            .mint(&world.owner, serde_json::json!({"name": "writer", "scopes": ["agents:write"]}));
-        let pairs = [
-            ("key", key.clone()),
-            ("all", world.all.clone()),
-            ("writer", writer),
-            ("other", world.other_all.clone()),
-            ("pk", world.pk.clone()),
-            ("visitor", world.visitor.clone()),
-            ("agent", world.agent.clone()),
-            ("agent_upper", world.agent.to_uppercase()),
-            ("other_agent", world.other_agent.clone()),
-            ("organization", world.organization.clone()),
-            ("other_organization", world.other_organization.clone()),
-            ("key_id", world.key_id.clone()),
-            ("all_id", world.all_id.clone()),
-            ("owner", world.owner.clone()),
-            ("port", world.server.port.to_string()),
-            ("basic", base64::engine::general_purpose::STANDARD.encode(format!("{key}:"))),
-            ("one_changed", changed(key)),
-            ("one_changed_resummed", reformat(key, CredentialKind::SecretKey, Environment::Live, true)),
-            ("key_as_pk", reformat(key, CredentialKind::PublishableKey, Environment::Live, false)),
-            ("key_as_test", reformat(key, CredentialKind::SecretKey, Environment::Test, false)),
-            ("pk_as_key", reformat(&world.pk, CredentialKind::SecretKey, Environment::Live, false)),
-            ("upper", key.to_uppercase()),
-            ("lower", key.to_lowercase()),
-            ("tail", key["flowyte".len()..].to_owned()),
-            ("last4", key[key.len() - 4..].to_owned()),
-            ("long", "x".repeat(257)),
-            ("deep", "[".repeat(10_000)),
-            ("many", vec!["\"agents:read\""; 10_000].join(",")),
-        ];
-        Self(pairs.into_iter().collect())
-    }
-
-    fn fill(&self, text: &str, it: &str) -> String {
-        let sized = ["{big}", "{segments}", "{fields}"].iter().any(|name| text.contains(name));
-        let size: usize = if sized { it.parse().unwrap() } else { 0 };
-        let mut text = text
-            .replace("{big}", &"x".repeat(size))
-            .replace("{segments}", &"/a".repeat(size))
-            .replace("{fields}", &(0..size).map(|n| format!("X-{n}: 1")).collect::<Vec<_>>().join("\r\n"))
-            .replace("{it}", it);
-        for (name, value) in &self.0 {
-            text = text.replace(&format!("{{{name}}}"), value);
-        }
-        text
-    }
-}
-
-struct Case {
-    name: String,
-    lines: Vec<String>,
-    body: Option<String>,
-    row: Value,
-    it: String,
-}
-
-fn cases(names: &Names) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for row in rows() {
-        let texts = |value: &Value| -> Vec<String> {
-            value
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned))
-                .collect()
-        };
-        let mut each = texts(&row["each"]);
-        if each.is_empty() {
-            each.push(String::new());
-        }
-        for (index, it) in each.iter().enumerate() {
-            cases.push(Case {
-                name: format!("{} [{index}]", row["id"].as_str().unwrap()),
-                lines: texts(&row["send"]).iter().map(|line| names.fill(line, it)).collect(),
-                body: row["body"].as_str().map(|body| names.fill(body, it)),
-                row: row.clone(),
-                it: it.clone(),
-            });
-        }
-    }
-    cases
-}
-
-fn check(case: &Case, got: &Got, names: &Names, http2: bool) {
-    let name = format!("{}{}", case.name, if http2 { " over HTTP/2" } else { "" });
-    let row = &case.row;
-    let wanted: Vec<u64> = match &row["status"] {
-        Value::Array(all) => all.iter().filter_map(Value::as_u64).collect(),
-        one => vec![one.as_u64().unwrap()],
-    };
-    assert!(wanted.contains(&got.status.into()), "{name}: wanted {wanted:?}, got {got:?}");
-    got.check_invariants(&name);
-    if let Some(code) = row["code"].as_str() {
-        assert_eq!(got.code(), code, "{name}: {got:?}");
-    }
-    let challenge = got.header("www-authenticate");
-    match row["challenge"].as_str() {
-        None => {}
-        Some("plain") => assert_eq!(challenge, Some("Bearer realm=\"flowyte\""), "{name}"),
-        Some("token") => {
-            assert_eq!(challenge, Some("Bearer realm=\"flowyte\", error=\"invalid_token\""), "{name}")
-        }
-        Some("scope") => {
-            assert!(challenge.unwrap().contains("error=\"insufficient_scope\", scope=\""), "{name}")
-        }
-        Some(other) => panic!("{name}: unknown challenge {other}"),
-    }
-    if let Some(allow) = row["allow"].as_str() {
-        assert_eq!(got.header("allow"), Some(allow), "{name}");
-    }
-    let cors = got.header("access-control-allow-origin");
-    match row["cors"].as_str() {
-        Some("none") => assert_eq!(cors, None, "{name}"),
-        Some(origin) => assert_eq!(cors, Some(names.fill(origin, &case.it).as_str()), "{name}"),
-        None if got.status >= 400 => {
-            assert!(cors.is_none_or(|it| it == crate::support::SHOP), "{name}: {cors:?}")
-        }
-        None => {}
-    }
-    for (member, present) in [("contains", true), ("lacks", false)] {
-        if let Some(text) = row[member].as_str() {
-            assert_eq!(got.body.contains(&names.fill(text, &case.it)), present, "{name}: {got:?}");
-        }
-    }
-}
-
-fn encode(case: &Case, port: u16) -> Vec<u8> {
-    let mut text = String::new();
-    if case.row["raw"] == true {
-        text += &(case.lines.join("\r\n") + "\r\n\r\n");
-    } else {
-        text += &format!("{} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n", case.lines[0]);
-        for line in &case.lines[1..] {
-            text += &format!("{line}\r\n");
-        }
-        let bytes = |text: &str| if case.row["latin1"] == true { text.chars().count() } else { text.len() };
-        if let Some(body) = &case.body {
-            text += &format!("Content-Length: {}\r\n\r\n{body}", bytes(body));
-        } else {
-            text += "\r\n";
-        }
-    }
-    match case.row["latin1"] == true {
-        true => text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect(),
-        false => text.into_bytes(),
-    }
-}
-
 /// What is there that an attack might have changed.
 fn state(world: &World) -> String {
     let server = &world.server;
@@ -265,74 +77,30 @@ fn state(world: &World) -> String {
 #[test]
 fn hostile_requests_get_their_one_answer() {
     let world = World::new(&[]);
-    let names = Names::of(&world);
-    let cases = cases(&names);
-    let refused = |case: &&Case| case.row["status"].as_u64().is_none_or(|status| status >= 400);
-    let before = state(&world);
-    for case in cases.iter().filter(refused) {
-        let got = raw(world.server.port, &encode(case, world.server.port));
-        check(case, &got.unwrap_or_else(|| panic!("{}: no answer", case.name)), &names, false);
-    }
-    over_http2(world.server.port, cases.iter().filter(refused), &names);
-    assert_eq!(state(&world), before, "a refused request changed something");
-    let granted = || cases.iter().filter(|case| !refused(case));
-    for case in granted() {
-        check(case, &raw(world.server.port, &encode(case, world.server.port)).unwrap(), &names, false);
-    }
-    over_http2(world.server.port, granted(), &names);
+    let writer = serde_json::json!({"name": "writer", "scopes": ["agents:write"]});
+    let (_, writer) = world.server.mint(&world.owner, writer);
+    let names = Names::new(
+        "agents:read",
+        &[
+            ("key", &world.key),
+            ("all", &world.all),
+            ("writer", &writer),
+            ("other", &world.other_all),
+            ("pk", &world.pk),
+            ("visitor", &world.visitor),
+            ("agent", &world.agent),
+            ("other_agent", &world.other_agent),
+            ("organization", &world.organization),
+            ("other_organization", &world.other_organization),
+            ("key_id", &world.key_id),
+            ("all_id", &world.all_id),
+            ("owner", &world.owner),
+            ("port", &world.server.port.to_string()),
+        ],
+    );
+    every_row_is_answered(world.server.port, &rows(), &names, |_| true, || state(&world));
     let output = world.server.output.lock().unwrap();
     for secret in [&world.key, &world.all, &world.other_all, &world.pk, &world.visitor, &world.owner] {
         assert!(!output.contains(secret.as_str()), "a credential is in the log");
     }
-}
-
-/// The same requests over HTTP/2, those that it can carry.
-fn over_http2<'c>(port: u16, cases: impl Iterator<Item = &'c Case>, names: &Names) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        let mut sent = 0;
-        for case in cases.filter(|case| case.row["h1"] != true && case.row["raw"] != true) {
-            let (method, target) = case.lines[0].split_once(' ').unwrap();
-            let mut request =
-                http::Request::builder().method(method).uri(format!("http://localhost:{port}{target}"));
-            for line in case.lines[1..].iter().flat_map(|line| line.split("\r\n")) {
-                let (name, value) = line.split_once(':').unwrap();
-                let bytes: Vec<u8> = match case.row["latin1"] == true {
-                    true => value.chars().map(|c| c as u8).collect(),
-                    false => value.as_bytes().to_vec(),
-                };
-                request = request.header(name, bytes.trim_ascii_start());
-            }
-            let request = request.body(()).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            client = client.ready().await.unwrap();
-            let (response, mut body) = client.send_request(request, case.body.is_none()).unwrap();
-            if let Some(text) = &case.body {
-                let bytes: Vec<u8> = match case.row["latin1"] == true {
-                    true => text.chars().map(|c| c as u8).collect(),
-                    false => text.clone().into_bytes(),
-                };
-                // A refusal may come before the body is taken.
-                let _ = body.send_data(bytes.into(), true);
-            }
-            let response = response.await.unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            let headers = response
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-                .collect();
-            let status = response.status().as_u16();
-            let mut stream = response.into_body();
-            let mut body = Vec::new();
-            while let Some(Ok(chunk)) = stream.data().await {
-                let _ = stream.flow_control().release_capacity(chunk.len());
-                body.extend_from_slice(&chunk);
-            }
-            check(case, &Got { status, headers, body: String::from_utf8(body).unwrap() }, names, true);
-            sent += 1;
-        }
-        assert!(sent > 0);
-    });
 }

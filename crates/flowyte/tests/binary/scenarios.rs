@@ -1243,7 +1243,7 @@ fn every_kind_of_caller_has_a_limit_that_says_when_to_return() {
         got.status == 429 && got.code() == "rate_limited" && seconds >= 1
     };
     // Somebody unknown: invalid credentials are counted, and nobody else at the address suffers for it.
-    let world = World::new(&[("STRANGER_RPM", "5")]);
+    let world = World::new(&[("UNAUTHENTICATED_RPM", "5")]);
     let nonsense = || world.server.as_key("nonsense", "GET", "/api/v1/agents", None);
     assert!((0..5).all(|_| nonsense().status == 401));
     assert!(limited(&nonsense()));

@@ -137,6 +137,9 @@ impl Server {
                 &format!("127.0.0.1:{ops_port}"),
             ])
             .env("FLOWYTE_DRAIN_DELAY", "0")
+            // Said to the tests, and no settings of a server.
+            .env_remove("FLOWYTE_TORTURE_SECONDS")
+            .env_remove("FLOWYTE_ISOLATION")
             .envs(settings.iter().map(|(name, value)| match name.strip_prefix("env:") {
                 Some(variable) => (variable.to_owned(), value.clone()),
                 None => (format!("FLOWYTE_{name}"), value.clone()),
@@ -424,6 +427,7 @@ fn dechunk(mut rest: &[u8]) -> Vec<u8> {
 }
 
 /// The same world on SQLite and on PostgreSQL. Neither is ever left out.
+#[cfg(feature = "product")]
 pub fn worlds(settings: &'static [(&'static str, &'static str)]) -> impl Iterator<Item = World> {
     [false, true].into_iter().map(move |postgres| match postgres {
         false => World::new(settings),
@@ -436,6 +440,7 @@ pub fn worlds(settings: &'static [(&'static str, &'static str)]) -> impl Iterato
 }
 
 /// Two organizations with every kind of caller.
+#[cfg(feature = "product")]
 pub struct World {
     pub server: Server,
     /// Sessions of the first organization.
@@ -466,11 +471,12 @@ pub struct World {
     pub other_pk_id: String,
 }
 
+#[cfg(feature = "product")]
 impl World {
     pub fn new(settings: &[(&str, &str)]) -> Self {
         let mut given = vec![
             ("SIGNUP", "open"),
-            ("STRANGER_RPM", "1000000"),
+            ("UNAUTHENTICATED_RPM", "1000000"),
             ("LOGIN_FAILURES_PER_ADDRESS", "100000"),
             ("SIGNUPS_PER_ADDRESS", "100000"),
             ("LOG_LEVEL", "debug"),
@@ -528,6 +534,7 @@ impl World {
     }
 }
 
+#[cfg(feature = "product")]
 fn agent_with_key(server: &Server, key: &str) -> (String, String, String, String) {
     let agent = text(
         &server
@@ -549,6 +556,7 @@ fn agent_with_key(server: &Server, key: &str) -> (String, String, String, String
 }
 
 /// What a server in this process has done outside: nothing, but for the answers.
+#[cfg(feature = "product")]
 pub fn services(answerer: Box<dyn flowyte_product::answerer::Answerer>) -> flowyte_product::Services {
     flowyte_product::Services {
         answerers: flowyte_product::answerer::Answerers::new(answerer),
