@@ -326,9 +326,8 @@ async fn a_search_finds_the_same_in_pages_of_any_size() {
         let agent: ResourceId = fresh();
         let mut tx = store.security().await.unwrap();
         tx.exec(
-            "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
-             VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
-            vec![id(agent), id(organization), NOW.into()],
+            "INSERT INTO agents (id, organization_id) VALUES ($1, $2)",
+            vec![id(agent), id(organization)],
         )
         .await
         .unwrap();
@@ -735,9 +734,8 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
         let (agent, key): (ResourceId, PublishableKeyId) = (fresh(), fresh());
         let mut tx = store.batch().await.unwrap();
         tx.exec(
-            "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
-             VALUES ($1, $2, 'x', 1, '{}', '', '', $3, $3)",
-            vec![id(agent), id(organization), NOW.into()],
+            "INSERT INTO agents (id, organization_id) VALUES ($1, $2)",
+            vec![id(agent), id(organization)],
         )
         .await
         .unwrap();
@@ -753,7 +751,9 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
             secret: secret(),
         };
         let seal = |_: &PublishableKeyRow| vec![];
-        assert!(store.mint_publishable_key(organization, agent, &new, None, &by_at(NOW), &seal).await.is_ok());
+        assert!(
+            store.mint_publishable_key(organization, agent, &new, None, &by_at(NOW), &seal).await.is_ok()
+        );
         let before = store.revision().await.unwrap();
         let open = |at| {
             let store = store.clone();

@@ -29,7 +29,10 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("flowyte.db"), &[]).await.unwrap();
-        let api = compile_all(&[include_str!("../../../contracts/plane.yaml")]);
+        let api = compile_all(&[
+            include_str!("../../../contracts/plane.yaml"),
+            include_str!("../../../contracts/product.yaml"),
+        ]);
         let api = api.unwrap_or_else(|all| panic!("{all:?}"));
         let replica =
             Replica::load(store.clone(), api.contract.scopes().clone(), 60_000, false, NOW).await.unwrap();
