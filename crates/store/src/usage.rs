@@ -1,10 +1,10 @@
 //! What credentials were used for: written in batches, off the path of requests.
 
-use crate::db::{Store, id};
+use crate::db::{BatchTx, Store, id};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
 use flowyte_core::{CredentialKind, Digest, Timestamp};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Calls of one credential to one operation with one outcome on one day.
 #[derive(Clone, Debug)]
@@ -33,12 +33,13 @@ pub struct UsageRow {
     pub address: String,
 }
 
-/// The last call of a batch with each secret, whatever came of it.
-fn last_calls(batch: &[UsageRow]) -> HashMap<Digest, &UsageRow> {
-    let mut last: HashMap<Digest, &UsageRow> = HashMap::new();
+/// What each row of a table is left with after a batch: the last use, in the order of the table's key, in which every writer takes rows,
+/// so that no two wait for one another.
+fn last_of<K: Ord>(batch: &[UsageRow], key: impl Fn(&UsageRow) -> Option<K>) -> BTreeMap<K, &UsageRow> {
+    let mut last: BTreeMap<K, &UsageRow> = BTreeMap::new();
     for row in batch {
-        let Some(digest) = row.secret else { continue };
-        let known = last.entry(digest).or_insert(row);
+        let Some(key) = key(row) else { continue };
+        let known = last.entry(key).or_insert(row);
         if known.last_at <= row.last_at {
             *known = row;
         }
@@ -46,75 +47,80 @@ fn last_calls(batch: &[UsageRow]) -> HashMap<Digest, &UsageRow> {
     last
 }
 
+impl BatchTx {
+    /// The counters of a batch, in the order of their keys.
+    async fn count(&mut self, batch: &[UsageRow]) -> Result<(), StoreError> {
+        let mut rows: Vec<&UsageRow> =
+            batch.iter().filter(|row| row.kind == CredentialKind::SecretKey).collect();
+        rows.sort_by_key(|row| (row.organization, row.credential, &row.day, &row.operation, &row.outcome));
+        for row in &rows {
+            self.exec(
+                "INSERT INTO usage (organization_id, key_id, day, operation_id, outcome, calls, last_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, key_id, day, operation_id, outcome) \
+                 DO UPDATE SET calls = usage.calls + excluded.calls, last_at = excluded.last_at",
+                vec![
+                    id(row.organization),
+                    row.credential.into(),
+                    row.day.clone().into(),
+                    row.operation.clone().into(),
+                    row.outcome.clone().into(),
+                    row.calls.into(),
+                    row.last_at.into(),
+                ],
+            )
+            .await?;
+        }
+        rows.retain(|row| row.superseded && row.secret.is_some());
+        rows.sort_by_key(|row| (row.organization, row.secret.map(|it| *it.as_bytes()), &row.address));
+        for row in rows {
+            let Some(digest) = row.secret else { continue };
+            self.exec(
+                "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (organization_id, digest, address) \
+                 DO UPDATE SET calls = superseded_usage.calls + excluded.calls, last_at = excluded.last_at",
+                args![*row.organization.as_bytes(), digest, row.address.clone(), row.calls, row.last_at],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+}
+
 impl dyn Store + '_ {
     /// Adds a batch: counters for keys, last use for keys and sessions, the last call of each secret. Only allowed calls count as use.
     pub async fn add_usage(&self, batch: &[UsageRow]) -> Result<(), StoreError> {
         let mut tx = self.batch().await?;
-        for row in batch {
-            let used = row.outcome == "allowed";
-            match row.kind {
-                CredentialKind::SecretKey => {
-                    tx.exec(
-                        "INSERT INTO usage (organization_id, key_id, day, operation_id, outcome, calls, last_at) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, key_id, day, operation_id, outcome) \
-                         DO UPDATE SET calls = usage.calls + excluded.calls, last_at = excluded.last_at",
-                        vec![
-                            id(row.organization),
-                            row.credential.into(),
-                            row.day.clone().into(),
-                            row.operation.clone().into(),
-                            row.outcome.clone().into(),
-                            row.calls.into(),
-                            row.last_at.into(),
-                        ],
-                    )
-                    .await?;
-                    if let Some(digest) = row.secret.filter(|_| row.superseded) {
-                        tx.exec(
-                            "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
-                             ON CONFLICT (organization_id, digest, address) \
-                             DO UPDATE SET calls = superseded_usage.calls + excluded.calls, last_at = excluded.last_at",
-                            args![*row.organization.as_bytes(), digest, row.address.clone(), row.calls, row.last_at],
-                        )
-                        .await?;
-                    }
-                    if used {
-                        tx.exec(
-                            "UPDATE secret_keys SET last_used_at = $2, last_used_address = $3, last_used_operation = $4 \
-                             WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)",
-                            args![row.credential, row.last_at, row.address.clone(), row.operation.clone()],
-                        )
-                        .await?;
-                    }
-                }
-                CredentialKind::Session if used => {
-                    tx.exec(
-                        "UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
-                        args![row.credential, row.last_at],
-                    )
-                    .await?;
-                }
-                CredentialKind::PublishableKey if used => {
-                    tx.exec(
-                        "UPDATE publishable_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-                        args![row.credential, row.last_at],
-                    )
-                    .await?;
-                }
-                CredentialKind::Visitor if used => {
-                    tx.exec(
-                        "UPDATE visitors SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
-                        args![row.credential, row.last_at],
-                    )
-                    .await?;
-                }
-                CredentialKind::PublishableKey
-                | CredentialKind::Session
-                | CredentialKind::Visitor
-                | CredentialKind::OneTime => {}
+        tx.count(batch).await?;
+        let used = |kind| {
+            move |row: &UsageRow| (row.kind == kind && row.outcome == "allowed").then_some(row.credential)
+        };
+        for (key, row) in last_of(batch, used(CredentialKind::SecretKey)) {
+            tx.exec(
+                "UPDATE secret_keys SET last_used_at = $2, last_used_address = $3, last_used_operation = $4 \
+                 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)",
+                args![key, row.last_at, row.address.clone(), row.operation.clone()],
+            )
+            .await?;
+        }
+        for (kind, sql) in [
+            (
+                CredentialKind::Session,
+                "UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
+            ),
+            (
+                CredentialKind::PublishableKey,
+                "UPDATE publishable_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+            ),
+            (
+                CredentialKind::Visitor,
+                "UPDATE visitors SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2",
+            ),
+        ] {
+            for (credential, row) in last_of(batch, used(kind)) {
+                tx.exec(sql, args![credential, row.last_at]).await?;
             }
         }
-        for (digest, row) in last_calls(batch) {
+        for (digest, row) in last_of(batch, |row| row.secret.map(|it| *it.as_bytes())) {
             tx.exec(
                 "UPDATE secrets SET last_call_at = $3, last_call_operation = $4, last_call_outcome = $5 \
                  WHERE digest = $1 AND organization_id = $2 AND (last_call_at IS NULL OR last_call_at <= $3)",

@@ -8,12 +8,13 @@ use flowyte_core::id::{
     VisitorId,
 };
 use flowyte_core::time::{DAY, HOUR};
-use flowyte_core::{Digest, Environment, Role, Timestamp};
+use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange, Proof};
 use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
+use flowyte_store::usage::UsageRow;
 use flowyte_store::walk::{Search, Window};
 use flowyte_store::{
     Actor, AuditContext, Claim, Class, Follower, Guest, Lane, Mode, Once, Revision, Sqlite, State, Store,
@@ -578,6 +579,44 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
         let all = store.snapshot(NOW).await.unwrap();
         assert!(all.states.iter().any(|it| matches!(it, State::Member { role: Some(Role::Owner), .. })));
         assert!(all.states.iter().any(|it| matches!(it, State::SecretKey { revoked: true, .. })));
+    })
+    .await;
+}
+
+/// Two batches of the same keys, one the other way round: neither waits for what the other holds, and both count.
+#[tokio::test]
+async fn batches_of_usage_take_rows_in_one_order() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let mut there = Vec::new();
+        for _ in 0..20 {
+            let key = mint(&store, organization, user).await;
+            there.push(UsageRow {
+                organization,
+                credential: *key.id.as_bytes(),
+                kind: CredentialKind::SecretKey,
+                secret: None,
+                superseded: false,
+                day: "2026-09-20".into(),
+                operation: "listAgents".into(),
+                outcome: "allowed".into(),
+                calls: 1,
+                last_at: NOW,
+                address: "192.0.2.1".into(),
+            });
+        }
+        let back: Vec<UsageRow> = there.iter().rev().cloned().collect();
+        for _ in 0..20 {
+            let (one, other) = tokio::join!(store.add_usage(&there), store.add_usage(&back));
+            one.unwrap();
+            other.unwrap();
+        }
+        let key = SecretKeyId::from_bytes(there[0].credential);
+        let counted = store.usage(organization, key, "2026-09-20", "2026-09-20").await.unwrap();
+        assert_eq!(counted.len(), 1);
+        assert_eq!(counted[0].3, 40);
+        let row = store.find_secret_key(organization, key, NOW).await.unwrap();
+        assert_eq!(row.last_used, Some((NOW, "192.0.2.1".into(), "listAgents".into())));
     })
     .await;
 }
