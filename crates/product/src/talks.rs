@@ -132,7 +132,7 @@ impl Talks<'_> {
                 let keys = tx
                     .all(
                         "SELECT allowed_origins FROM publishable_keys \
-                         WHERE organization_id = $1 AND agent_id = $2 AND revoked_at IS NULL",
+                         WHERE organization_id = $1 AND resource_id = $2 AND revoked_at IS NULL",
                         vec![id(talk.organization), id(talk.agent)],
                     )
                     .await?;
