@@ -43,14 +43,21 @@ const MIGRATIONS: &[Migration] = &[
     (21, include_str!("../migrations/0021_audit_targets.sql")),
 ];
 
-/// The tables that say what was applied. The first is from when there was one list, and only read.
+/// The last number of the one list that the plane and the product had.
+const LAST_IN_COMMON: i64 = 19;
+
+/// What that list says since the lists are separate, so that a release that knows one list only does not use the database.
+const SEPARATE: i64 = 20;
+
+/// The tables that say what was applied. The first is from when there was one list.
 pub(crate) const TABLES: &str = "CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY); \
+     INSERT INTO migrations (version) VALUES (20) ON CONFLICT DO NOTHING; \
      CREATE TABLE IF NOT EXISTS guest_migrations (guest TEXT NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (guest, version))";
 
 /// What was applied to a database.
 pub(crate) struct Applied {
-    /// The last number of the one list that the plane and the product had, if it was ever used.
-    common: i64,
+    /// What the one list says that the plane and the product had.
+    common: Vec<i64>,
     separate: Vec<(String, i64)>,
 }
 
@@ -64,17 +71,26 @@ pub(crate) struct Step {
 
 impl Applied {
     pub(crate) fn new(common: Vec<i64>, separate: Vec<(String, i64)>) -> Self {
-        Self { common: common.into_iter().max().unwrap_or(0), separate }
+        Self { common, separate }
     }
 
     fn has(&self, guest: &str, version: i64) -> bool {
-        version <= self.common
+        let in_common = self.common.iter().copied().filter(|it| *it <= LAST_IN_COMMON).max();
+        in_common.is_some_and(|last| version <= last)
             || self.separate.iter().any(|(name, number)| name == guest && *number == version)
     }
 }
 
 /// What is to be done to a database so that the plane and these guests can use it; one from a later release is refused.
 pub(crate) fn pending(applied: &Applied, guests: &'static [Guest]) -> Result<Vec<Step>, StoreError> {
+    let later = |have: i64, guest: &str, newest: i64| {
+        StoreError::Unusable(format!(
+            "the database was written by a later release (schema {have} of {guest}, this one knows {newest}); run that release"
+        ))
+    };
+    if let Some(have) = applied.common.iter().find(|have| **have > SEPARATE) {
+        return Err(later(*have, "all parts", SEPARATE));
+    }
     let lists = [(PLANE, MIGRATIONS)].into_iter().chain(guests.iter().map(|it| (it.name, it.migrations)));
     let mut steps = Vec::new();
     for (guest, migrations) in lists {
@@ -82,9 +98,7 @@ pub(crate) fn pending(applied: &Applied, guests: &'static [Guest]) -> Result<Vec
         let have =
             applied.separate.iter().filter(|(name, _)| name == guest).map(|(_, version)| *version).max();
         if let Some(have) = have.filter(|have| *have > newest) {
-            return Err(StoreError::Unusable(format!(
-                "the database was written by a later release (schema {have} of {guest}, this one knows {newest}); run that release"
-            )));
+            return Err(later(have, guest, newest));
         }
         let missing = migrations.iter().filter(|(version, _)| !applied.has(guest, *version));
         steps.extend(missing.map(|(version, sql)| Step { guest, version: *version, sql }));
