@@ -221,7 +221,7 @@ fn reports_that_hang_hold_up_no_key() {
     let connect = || runtime.block_on(PgConnection::connect(&url)).unwrap();
     let (mut database, mut watching) = (connect(), connect());
     // A read that an organization may make as often as it likes: of those that walk through history it has one at a time.
-    let unknown = "/api/v1/conversations/01890a5d-ac96-774b-bcce-b302099a8057";
+    let unknown = "/api/v1/conversations/conv_01890a5dac96774bbcceb302099a8057";
     run(&runtime, &mut database, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
