@@ -77,7 +77,7 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("getAnalyticsByAgent", observe::by_agent).dear();
     on.product("getAnalyticsTimeseries", observe::timeseries).dear();
     on.product("listKnowledgeGaps", observe::gaps).dear();
-    on.product("updateKnowledgeGap", observe::curate);
+    on.product("updateKnowledgeGap", observe::curate).dear();
     on.product("createChatSession", chat_sessions::open);
     on.product("getChatSession", chat_sessions::get);
     on.product("listChatMessages", chat_sessions::messages);
