@@ -1,13 +1,14 @@
 //! The change log as replicas read it: which entities have a new state, and that state.
 
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
-use crate::db::{ReadTx, Row, Store, id};
+use crate::db::{ReadTx, Row, Store, Value, id};
 use crate::publishable::VISITOR_IDLE;
 use crate::{Revision, StoreError, args};
 use flowyte_core::id::{
     Id, OrganizationId, PublishableKeyId, ResourceId, SecretKeyId, SessionId, UserId, VisitorId,
 };
 use flowyte_core::{Digest, Environment, Role, Timestamp};
+use std::time::{Duration, Instant};
 
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,50 +184,63 @@ impl dyn Store + '_ {
         rows.iter().map(|row| row.bytes("pepper_id")).collect()
     }
 
-    /// Everything decisions need, from one read transaction. Sessions that ended long ago are left out.
-    pub async fn snapshot(&self, now: Timestamp) -> Result<Changes, StoreError> {
+    /// Everything decisions need, from one read transaction, given to `take` one by one. Sessions that ended long ago are left
+    /// out. Answers up to which change that is.
+    pub async fn snapshot(
+        &self,
+        now: Timestamp,
+        take: &mut (dyn FnMut(State) + Send),
+    ) -> Result<Revision, StoreError> {
         let mut tx = self.feed().await?;
         let revision = tx.revision().await?;
-        let mut states = Vec::new();
-        for row in tx.all("SELECT id, suspended FROM organizations", vec![]).await? {
-            states.push(organization(&row)?);
+        let mut pages =
+            Pages::of("SELECT id, suspended FROM organizations WHERE id > $1 ORDER BY id LIMIT $2");
+        while let Some(rows) = pages.next(&mut tx, vec![]).await? {
+            for row in &rows {
+                take(organization(row)?);
+            }
         }
-        let members = "SELECT m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id";
-        for row in tx.all(members, vec![]).await? {
-            states.push(member(&row)?);
+        let mut pages = Pages::of(
+            "SELECT m.id, m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id \
+             WHERE m.id > $1 ORDER BY m.id LIMIT $2",
+        );
+        while let Some(rows) = pages.next(&mut tx, vec![]).await? {
+            for row in &rows {
+                take(member(row)?);
+            }
         }
-        let mut secrets = Vec::new();
-        for row in tx.all("SELECT key_id, digest, expires_at FROM secrets ORDER BY key_id", vec![]).await? {
-            let of = row.bytes::<16>("key_id");
-            secrets.extend(readable("secrets", &row, of.and_then(|of| Ok((of, secret(&row)?))))?);
+        let mut pages = Pages::of("SELECT * FROM secret_keys WHERE id > $1 ORDER BY id LIMIT $2");
+        while let Some(rows) = pages.next(&mut tx, vec![]).await? {
+            let secrets = tx.secrets_of_all(&rows).await?;
+            for row in &rows {
+                let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
+                readable("secret_keys", row, own.and_then(|own| secret_key(row, own)))?.map(&mut *take);
+            }
         }
-        for row in tx.all("SELECT * FROM secret_keys ORDER BY id", vec![]).await? {
-            let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
-            states.extend(readable("secret_keys", &row, own.and_then(|own| secret_key(&row, own)))?);
+        let mut pages = Pages::of("SELECT * FROM publishable_keys WHERE id > $1 ORDER BY id LIMIT $2");
+        while let Some(rows) = pages.next(&mut tx, vec![]).await? {
+            let secrets = tx.secrets_of_all(&rows).await?;
+            for row in &rows {
+                let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
+                let state = own.and_then(|own| publishable_key(row, own));
+                readable("publishable_keys", row, state)?.map(&mut *take);
+            }
         }
-        for row in tx.all("SELECT * FROM publishable_keys ORDER BY id", vec![]).await? {
-            let own = row.bytes("id").map(|key| secrets_of(&secrets, key));
-            states.extend(readable(
-                "publishable_keys",
-                &row,
-                own.and_then(|own| publishable_key(&row, own)),
-            )?);
+        let mut pages =
+            Pages::of("SELECT * FROM visitors WHERE id > $1 AND last_seen_at > $3 ORDER BY id LIMIT $2");
+        while let Some(rows) = pages.next(&mut tx, args![now.plus(-VISITOR_IDLE)]).await? {
+            for row in &rows {
+                readable("visitors", row, visitor(row))?.map(&mut *take);
+            }
         }
-        for row in
-            tx.all("SELECT * FROM visitors WHERE last_seen_at > $1", args![now.plus(-VISITOR_IDLE)]).await?
-        {
-            states.extend(readable("visitors", &row, visitor(&row))?);
+        let mut pages =
+            Pages::of("SELECT * FROM sessions WHERE id > $1 AND created_at > $3 ORDER BY id LIMIT $2");
+        while let Some(rows) = pages.next(&mut tx, args![now.plus(-SESSION_LIFE - SESSION_IDLE)]).await? {
+            for row in &rows {
+                readable("sessions", row, session(row))?.map(&mut *take);
+            }
         }
-        for row in tx
-            .all(
-                "SELECT * FROM sessions WHERE created_at > $1",
-                args![now.plus(-SESSION_LIFE - SESSION_IDLE)],
-            )
-            .await?
-        {
-            states.extend(readable("sessions", &row, session(&row))?);
-        }
-        Ok(Changes { revision, states })
+        Ok(revision)
     }
 
     /// What changed after `since`, each entity once, in its newest state.
@@ -268,7 +282,59 @@ impl dyn Store + '_ {
     }
 }
 
+/// The rows of a table, some at a time: a million of them at once would take two gibibytes.
+struct Pages {
+    sql: &'static str,
+    /// The id of the last row; empty before the first one, `None` after the last.
+    after: Option<Vec<u8>>,
+    /// Rows so far, and when the log was last told of them.
+    read: u64,
+    told: Instant,
+}
+
+impl Pages {
+    const ROWS: i64 = 2_000;
+    /// How often a long read says in the log how far it is.
+    const PROGRESS: Duration = Duration::from_secs(5);
+
+    /// `sql` takes the id that a page begins after, how many rows it has, and what else it needs.
+    fn of(sql: &'static str) -> Self {
+        Self { sql, after: Some(Vec::new()), read: 0, told: Instant::now() }
+    }
+
+    async fn next(&mut self, tx: &mut ReadTx, more: Vec<Value>) -> Result<Option<Vec<Row>>, StoreError> {
+        let Some(after) = self.after.take() else { return Ok(None) };
+        let rows = tx.all(self.sql, [args![after, Self::ROWS], more].concat()).await?;
+        if rows.len() as i64 == Self::ROWS {
+            self.after = rows.last().map(|row| row.get("id")).transpose()?;
+        }
+        self.read += rows.len() as u64;
+        if self.told.elapsed() > Self::PROGRESS {
+            self.told = Instant::now();
+            let table = self.sql.split_once(" FROM ").and_then(|(_, rest)| rest.split(' ').next());
+            tracing::info!(table, rows = self.read, "reading what credentials open");
+        }
+        Ok(Some(rows))
+    }
+}
+
 impl ReadTx {
+    /// The secrets of these keys, which stand in the order of their ids, with the key of each.
+    async fn secrets_of_all(
+        &mut self,
+        keys: &[Row],
+    ) -> Result<Vec<([u8; 16], (Digest, Timestamp))>, StoreError> {
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Vec::new()) };
+        let between = args![first.get::<Vec<u8>>("id")?, last.get::<Vec<u8>>("id")?];
+        let sql = "SELECT key_id, digest, expires_at FROM secrets WHERE key_id >= $1 AND key_id <= $2 ORDER BY key_id";
+        let mut secrets = Vec::new();
+        for row in self.all(sql, between).await? {
+            let of = row.bytes::<16>("key_id");
+            secrets.extend(readable("secrets", &row, of.and_then(|of| Ok((of, secret(&row)?))))?);
+        }
+        Ok(secrets)
+    }
+
     /// The newest revision that this transaction sees.
     pub async fn revision(&mut self) -> Result<Revision, StoreError> {
         self.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")

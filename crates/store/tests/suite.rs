@@ -145,6 +145,13 @@ async fn mint(store: &Arc<dyn Store>, organization: OrganizationId, user: UserId
     }
 }
 
+/// Everything that decisions need.
+async fn snapshot(store: &Arc<dyn Store>, now: Timestamp) -> Vec<State> {
+    let mut states = Vec::new();
+    store.snapshot(now, &mut |state| states.push(state)).await.unwrap();
+    states
+}
+
 #[tokio::test]
 async fn set_up_happens_once() {
     on_both(|store| async move {
@@ -559,13 +566,13 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
         let reached = Arc::new(Reached(AtomicI64::new(0)));
         store.follower().set(reached.clone()).ok().unwrap();
         let (organization, user, member) = found(&store, "a@example.com").await;
-        let start = store.snapshot(NOW).await.unwrap();
+        let start = store.snapshot(NOW, &mut |_| {}).await.unwrap();
         let key = mint(&store, organization, user).await;
         let (_, revoked_at) = store.revoke_secret_key(organization, key.id, &by_at(NOW)).await.unwrap();
         assert_eq!(reached.0.load(Ordering::SeqCst), revoked_at);
 
-        let news = store.changes(start.revision).await.unwrap();
-        assert_eq!((news.revision, news.states.len()), (start.revision + 2, 1));
+        let news = store.changes(start).await.unwrap();
+        assert_eq!((news.revision, news.states.len()), (start + 2, 1));
         assert!(
             matches!(&news.states[0], State::SecretKey { revoked: true, secrets, .. } if secrets.len() == 1)
         );
@@ -576,9 +583,9 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
             store.remove_member(organization, member, Role::Owner, &inviters(), &by_at(NOW)).await,
             Err(StoreError::Conflict(_))
         ));
-        let all = store.snapshot(NOW).await.unwrap();
-        assert!(all.states.iter().any(|it| matches!(it, State::Member { role: Some(Role::Owner), .. })));
-        assert!(all.states.iter().any(|it| matches!(it, State::SecretKey { revoked: true, .. })));
+        let all = snapshot(&store, NOW).await;
+        assert!(all.iter().any(|it| matches!(it, State::Member { role: Some(Role::Owner), .. })));
+        assert!(all.iter().any(|it| matches!(it, State::SecretKey { revoked: true, .. })));
     })
     .await;
 }
@@ -688,6 +695,57 @@ async fn a_password_opens_something_only_while_it_is_the_persons() {
         assert_eq!(store.memberships(user).await.unwrap().len(), 2);
         open(new).await.unwrap();
         join(new).await.unwrap();
+    })
+    .await;
+}
+
+/// A start reads some keys at a time, each of them once and with its own secrets.
+#[tokio::test]
+async fn a_snapshot_has_every_key_with_its_secrets() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let first = mint(&store, organization, user).await.id;
+        let mut tx = store.batch().await.unwrap();
+        let mut expected: Vec<(SecretKeyId, usize)> = vec![(first, 1)];
+        for n in 0..4_100_usize {
+            let key: SecretKeyId = fresh();
+            tx.exec(
+                "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
+                 allowed_addresses) VALUES ($1, $2, 'k', 'live', '[]', 0, $3, 1, '[]')",
+                vec![id(key), id(organization), id(user)],
+            )
+            .await
+            .unwrap();
+            for sequence in 1..=1 + (n % 2) as i64 {
+                tx.exec(
+                    "INSERT INTO secrets (digest, pepper_id, organization_id, key_id, sequence, last4, created_at, expires_at) \
+                     VALUES ($1, $2, $3, $4, $5, 'abcd', 0, $6)",
+                    vec![
+                        secret().digest.into(),
+                        [1; 8].into(),
+                        id(organization),
+                        id(key),
+                        sequence.into(),
+                        sequence.into(),
+                    ],
+                )
+                .await
+                .unwrap();
+            }
+            expected.push((key, 1 + n % 2));
+        }
+        tx.commit().await.unwrap();
+        let mut found: Vec<_> = snapshot(&store, NOW)
+            .await
+            .into_iter()
+            .filter_map(|it| match it {
+                State::SecretKey { id, secrets, .. } => Some((id, secrets.len())),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|it| *it.0.as_bytes());
+        expected.sort_by_key(|it| *it.0.as_bytes());
+        assert!(found == expected, "{} keys, {} expected", found.len(), expected.len());
     })
     .await;
 }
@@ -826,8 +884,8 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
             visitors.collect::<Vec<VisitorId>>()
         };
         assert_eq!(told(store.changes(before).await.unwrap().states), [stays]);
-        assert_eq!(told(store.snapshot(later).await.unwrap().states), [stays]);
-        assert_eq!(told(store.snapshot(later.plus(HOUR)).await.unwrap().states), []);
+        assert_eq!(told(snapshot(&store, later).await), [stays]);
+        assert_eq!(told(snapshot(&store, later.plus(HOUR)).await), []);
     })
     .await;
 }

@@ -116,10 +116,9 @@ impl Replica {
             return Err(StoreError::Unusable("the store feeds another replica already".into()));
         }
         let mut writer = replica.writer.lock().await;
-        let batch = store.snapshot(now).await?;
-        batch.states.into_iter().for_each(|state| replica.table.apply(&mut writer.0, state));
-        writer.1 = batch.revision;
-        replica.applied.store(batch.revision, Ordering::Relaxed);
+        let (index, applied) = &mut *writer;
+        *applied = store.snapshot(now, &mut |state| replica.table.apply(index, state)).await?;
+        replica.applied.store(*applied, Ordering::Relaxed);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -236,7 +235,7 @@ impl CredentialTable {
         self.secrets.is_empty()
     }
 
-    /// Replaces what was known of an entity. Applying a state twice changes nothing; there is one writer, which holds the ties.
+    /// Replaces what was known of an entity. Applying a state twice changes nothing; there is one writer, which holds the index.
     pub fn apply(&self, writer: &mut ReplicaIndex, state: State) {
         match state {
             State::Organization { id, suspended } => {

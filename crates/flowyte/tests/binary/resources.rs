@@ -2,6 +2,7 @@
 
 use crate::support::{Got, Server, World, raw};
 use bytes::Bytes;
+use flowyte_store::Sqlite;
 use http::Request;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
@@ -122,6 +123,42 @@ fn bodies_that_never_end_take_the_memory_of_their_address_alone() {
     let after = settled(server.id(), before * 3 / 2);
     assert!(after <= before * 3 / 2, "from {before} to {after}");
     assert_eq!(login(&server).status, 401);
+}
+
+/// A start reads every key; what it needed for that is given back. Item F23: at most 300 bytes for each stay.
+#[test]
+fn many_keys_take_little_memory() {
+    const KEYS: u64 = 200_000;
+    let mut server = Server::start(&[("LOG_LEVEL", "warn")]);
+    let owner = server.set_up("ada@alpha.example");
+    let (_, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    server.kill_and_restart();
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
+    let before = resident(server.id());
+    let file = server.folder.join("flowyte.db");
+    server.kill();
+    runtime().block_on(async {
+        let store = Sqlite::open(&file, flowyte::GUESTS).await.unwrap();
+        let mut tx = store.batch().await.unwrap();
+        for sql in [
+            "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
+             allowed_addresses) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) \
+             SELECT randomblob(16), organization_id, name, environment, scopes, created_at, created_by, expires_at, \
+             allowed_addresses FROM n, (SELECT * FROM secret_keys LIMIT 1)",
+            "INSERT INTO secrets (digest, pepper_id, organization_id, key_id, sequence, last4, created_at, expires_at) \
+             SELECT randomblob(32), (SELECT pepper_id FROM secrets LIMIT 1), organization_id, id, 1, 'abcd', created_at, \
+             expires_at FROM secret_keys WHERE id NOT IN (SELECT key_id FROM secrets)",
+        ] {
+            assert_eq!(tx.exec(sql, vec![]).await.unwrap(), KEYS);
+        }
+        tx.commit().await.unwrap();
+        store.close().await;
+    });
+    server.kill_and_restart();
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
+    let most = before + KEYS * 300 + (16 << 20);
+    let after = settled(server.id(), most);
+    assert!(after <= most, "from {before} to {after}");
 }
 
 /// Ninety requests of a connection whose answers are never read; their statuses, as far as they come within two seconds.
