@@ -59,6 +59,8 @@ mod scenarios;
 mod skills;
 #[path = "binary/storage.rs"]
 mod storage;
+#[path = "binary/upgrade.rs"]
+mod upgrade;
 #[path = "binary/upkeep.rs"]
 mod upkeep;
 #[path = "binary/walk.rs"]

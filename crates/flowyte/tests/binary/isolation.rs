@@ -5,6 +5,7 @@ use crate::support::{World, text};
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,22 +39,27 @@ fn world(url: Option<&str>) -> World {
 /// Does something to the database while no server runs on it, and starts the server again.
 fn fill(world: &mut World, url: Option<&str>, sql: &str) {
     world.server.kill();
-    let runtime = runtime();
-    let sql = sqlx::AssertSqlSafe(sql.to_owned());
-    match url {
-        Some(url) => runtime.block_on(async {
-            let mut database = sqlx::PgConnection::connect(url).await.unwrap();
-            database.execute(sqlx::raw_sql(sql)).await.unwrap();
-        }),
-        None => runtime.block_on(async {
-            let file = world.server.folder.join("flowyte.db");
-            let mut database =
-                sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-            database.execute(sqlx::raw_sql(sql)).await.unwrap();
-            database.close().await.unwrap();
-        }),
-    }
+    execute(url, &world.server.folder, sql);
     world.server.kill_and_restart();
+}
+
+/// Runs statements on the database at `url`, or on the SQLite file of a data folder, which it makes where there is none.
+pub fn execute(url: Option<&str>, folder: &Path, sql: &str) {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    runtime().block_on(async {
+        match url {
+            Some(url) => {
+                let mut database = sqlx::PgConnection::connect(url).await.unwrap();
+                database.execute(sqlx::raw_sql(sql)).await.unwrap();
+            }
+            None => {
+                let file = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("flowyte.db"));
+                let mut database = file.create_if_missing(true).connect().await.unwrap();
+                database.execute(sqlx::raw_sql(sql)).await.unwrap();
+                database.close().await.unwrap();
+            }
+        }
+    });
 }
 
 /// The numbers from 1 on as a table `series (n)`, and 16 bytes made of each, in the words of either database.
