@@ -220,6 +220,7 @@ async fn start_tasks(server: &Arc<Server>, operations: TcpListener) -> anyhow::R
     let stop = |tasks: &Supervisor| stopped(tasks.stop_signal());
     tasks.spawn("operations", ops::serve(server.clone(), operations, stop(&tasks)));
     tasks.spawn("usage", write_usage(verifier.clone(), stop(&tasks)));
+    tasks.spawn("disk", watch_disk(verifier.clone(), stop(&tasks)));
     tasks.spawn("time", keep_time(verifier.clone(), stop(&tasks)));
     if server.config.database != Database::Sqlite {
         tasks.spawn("feed", follow(verifier.clone(), stop(&tasks)));
@@ -391,6 +392,16 @@ async fn note_time(verifier: &Verifier) {
     let now = verifier.now();
     if let Err(error) = verifier.store.note_time(now).await {
         tracing::warn!(%error, "the time could not be stored; it is tried again in ten seconds");
+    }
+}
+
+/// Ends when the disk can't be synced: what is in memory may then be more than a start would find.
+async fn watch_disk(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stopped => {}
+        why = verifier.store.broken() => {
+            tracing::error!(why, "the disk can't be synced, so nothing that is written from now on would be safe");
+        }
     }
 }
 

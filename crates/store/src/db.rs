@@ -3,6 +3,7 @@
 use crate::guest::Guest;
 use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
 use crate::measure::Pool;
+use crate::syncs::{NotDurable, Syncs};
 use crate::{Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
@@ -45,6 +46,11 @@ pub trait Store: Send + Sync {
         Vec::new()
     }
 
+    /// Returns, with the reason, when what was written can't be made durable any more, so that whoever serves from it must stop.
+    async fn broken(&self) -> String {
+        std::future::pending().await
+    }
+
     /// Waits until another process may have changed something; for ever where there is no other process.
     async fn woken(&self);
 
@@ -82,6 +88,10 @@ impl Store for InLane<'_> {
 
     async fn claim(&self) -> Result<(), StoreError> {
         self.0.claim().await
+    }
+
+    async fn broken(&self) -> String {
+        self.0.broken().await
     }
 
     async fn woken(&self) {
@@ -314,7 +324,8 @@ can_what_the_one_before_can! {
 }
 
 pub(crate) enum Inner {
-    Lite(Transaction<'static, Lite>),
+    /// What makes it durable once it is committed comes with it.
+    Lite(Transaction<'static, Lite>, Arc<Syncs>),
     #[cfg(feature = "postgres")]
     Pg(Transaction<'static, Pg>),
 }
@@ -372,7 +383,7 @@ impl BatchTx {
     /// Runs a statement; answers how many rows it touched.
     pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, StoreError> {
         match &mut self.inner {
-            Inner::Lite(tx) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
+            Inner::Lite(tx, _) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
             #[cfg(feature = "postgres")]
             Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
         }
@@ -386,11 +397,18 @@ impl BatchTx {
         }
         let ReadTx { inner, revision, follower, turn, .. } = self.0;
         match inner {
-            Inner::Lite(tx) => tx.commit().await?,
+            Inner::Lite(tx, syncs) => {
+                tx.commit().await?;
+                // Whoever is next writes while this one waits for the disk, and shares its sync with others.
+                drop(turn);
+                syncs.durable().await?;
+            }
             #[cfg(feature = "postgres")]
-            Inner::Pg(tx) => tx.commit().await?,
+            Inner::Pg(tx) => {
+                tx.commit().await?;
+                drop(turn);
+            }
         }
-        drop(turn);
         if let (Some(revision), Some(follower)) = (revision, follower) {
             follower.reach(revision).await;
         }
@@ -402,7 +420,7 @@ impl ReadTx {
     /// All rows of a query.
     pub async fn all(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &mut self.inner {
-            Inner::Lite(tx) => {
+            Inner::Lite(tx, _) => {
                 let rows = bind_lite(sql, args).fetch_all(&mut **tx).await?;
                 rows.into_iter().map(|row| Row(RowOf::Lite(row))).collect()
             }
@@ -427,6 +445,12 @@ impl ReadTx {
     /// Whoever else keeps tables in this database.
     pub(crate) fn guests(&self) -> &'static [Guest] {
         self.guests
+    }
+}
+
+impl From<NotDurable> for StoreError {
+    fn from(_: NotDurable) -> Self {
+        Self::Database(sqlx::Error::Io(std::io::Error::other("the disk could not be synced")))
     }
 }
 

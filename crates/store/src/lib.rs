@@ -21,6 +21,7 @@ pub mod publishable;
 pub mod restore;
 pub mod sqlite;
 pub mod sweep;
+mod syncs;
 pub mod time;
 pub mod usage;
 pub mod walk;

@@ -5,13 +5,14 @@ use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
 use crate::measure::{Pool, waited};
+use crate::syncs::Syncs;
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: Readers<sqlx::Sqlite>,
     queue: Arc<Queue>,
+    syncs: Arc<Syncs>,
     guests: &'static [Guest],
     follower: OnceLock<Arc<dyn Follower>>,
 }
@@ -44,6 +46,7 @@ impl Sqlite {
             writer: pool,
             readers,
             queue: Queue::new(1, WRITES),
+            syncs: Syncs::new(log_of(path)),
             guests,
             follower: OnceLock::new(),
         }))
@@ -55,7 +58,7 @@ impl Sqlite {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(SqliteSynchronous::Normal) // Commits are synced together; see [`Syncs`].
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
         let pool = |size| {
@@ -99,10 +102,18 @@ impl Sqlite {
             writer,
             readers,
             queue: Queue::new(1, WRITES),
+            syncs: Syncs::new(log_of(path)),
             guests,
             follower: OnceLock::new(),
         }))
     }
+}
+
+/// The write-ahead log of a database, where SQLite keeps it (<https://sqlite.org/walformat.html>).
+fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// What was applied to this file.
@@ -134,7 +145,8 @@ impl Store for Sqlite {
             })
         };
         let (inner, turn) = waited(mode, begin).await?;
-        Ok(SecurityTx::new(Inner::Lite(inner), self.guests, self.follower.get().cloned(), turn))
+        let inner = Inner::Lite(inner, self.syncs.clone());
+        Ok(SecurityTx::new(inner, self.guests, self.follower.get().cloned(), turn))
     }
 
     fn guests(&self) -> &[Guest] {
@@ -147,6 +159,10 @@ impl Store for Sqlite {
 
     async fn claim(&self) -> Result<(), StoreError> {
         Ok(()) // The data folder's lock file is the claim.
+    }
+
+    async fn broken(&self) -> String {
+        self.syncs.failure().await
     }
 
     fn pools(&self) -> Vec<Pool> {

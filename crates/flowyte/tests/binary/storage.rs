@@ -4,7 +4,7 @@
 use crate::support::{Got, Server, World, text};
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, SqliteConnection};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -47,46 +47,80 @@ where
     runtime.block_on(async { connection.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
 }
 
-/// Makes a library that lets each sync to the disk take so much longer while `file` is there.
-fn slow_disk(folder: &Path, file: &Path) -> String {
-    let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
-    let code = format!(
-        r#"
-        #define _GNU_SOURCE
-        #include <dlfcn.h>
-        #include <time.h>
-        #include <unistd.h>
-        static int late(const char *name, int descriptor) {{
-            struct timespec wait = {{0, 300000000}};
-            if (access("{}", F_OK) == 0) nanosleep(&wait, 0);
-            return ((int (*)(int)) dlsym(RTLD_NEXT, name))(descriptor);
-        }}
-        int fsync(int descriptor) {{ return late("fsync", descriptor); }}
-        int fdatasync(int descriptor) {{ return late("fdatasync", descriptor); }}
-        "#,
-        file.display()
-    );
-    std::fs::write(&source, code).unwrap();
-    let made =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(made.unwrap().success(), "the C compiler that builds SQLite builds this");
-    text(&json!(library.to_str()))
+/// A disk whose syncs take 300 ms or fail, while a file says so.
+struct Disk {
+    library: String,
+    /// What its syncs do: `slow` or `broken`.
+    state: PathBuf,
+    /// One byte for each sync since it had a state.
+    syncs: PathBuf,
+}
+
+impl Disk {
+    fn new(folder: &Path) -> Self {
+        let [source, library, state, syncs] =
+            ["disk.c", "disk.so", "state", "syncs"].map(|name| folder.join(name));
+        let code = format!(
+            r#"
+            #define _GNU_SOURCE
+            #include <dlfcn.h>
+            #include <errno.h>
+            #include <fcntl.h>
+            #include <time.h>
+            #include <unistd.h>
+            static int act(const char *name, int descriptor) {{
+                char state = 0;
+                int file = open("{state}", O_RDONLY);
+                if (file >= 0) {{
+                    if (read(file, &state, 1) != 1) state = 0;
+                    close(file);
+                    int count = open("{syncs}", O_WRONLY | O_APPEND | O_CREAT, 0600);
+                    if (write(count, "x", 1) != 1) return -1;
+                    close(count);
+                }}
+                struct timespec wait = {{0, 300000000}};
+                if (state == 's') nanosleep(&wait, 0);
+                if (state == 'b') {{ errno = EIO; return -1; }}
+                return ((int (*)(int)) dlsym(RTLD_NEXT, name))(descriptor);
+            }}
+            int fsync(int descriptor) {{ return act("fsync", descriptor); }}
+            int fdatasync(int descriptor) {{ return act("fdatasync", descriptor); }}
+            "#,
+            state = state.display(),
+            syncs = syncs.display()
+        );
+        std::fs::write(&source, code).unwrap();
+        let made = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .arg("-ldl")
+            .status();
+        assert!(made.unwrap().success(), "the C compiler that builds SQLite builds this");
+        Self { library: text(&json!(library.to_str())), state, syncs }
+    }
+
+    fn is(&self, state: &str) {
+        std::fs::write(&self.state, state).unwrap();
+    }
+
+    fn syncs(&self) -> usize {
+        std::fs::read(&self.syncs).map_or(0, |it| it.len())
+    }
 }
 
 /// Rows: ST-05.
 #[test]
 fn a_slow_disk_delays_who_writes_and_nobody_else() {
+    const WRITERS: usize = 24;
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("slow");
-    let library = slow_disk(folder.path(), &file);
-    let world = World::new(&[("env:LD_PRELOAD", &library), ("LOG_LEVEL", "error")]);
+    let disk = Disk::new(folder.path());
+    let world = World::new(&[("env:LD_PRELOAD", &disk.library), ("LOG_LEVEL", "error")]);
     let server = &world.server;
-    std::fs::write(&file, "").unwrap();
+    disk.is("slow");
     let (verified, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let begun = Instant::now();
     std::thread::scope(|scope| {
         let _ends = Ends(&done);
-        let writers: Vec<_> = (0..4)
+        let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
                 scope.spawn(|| {
                     let begun = Instant::now();
@@ -105,9 +139,37 @@ fn a_slow_disk_delays_who_writes_and_nobody_else() {
             assert!(writer.join().unwrap() >= Duration::from_millis(300), "the disk is not slow");
         }
     });
-    // One after the other the writers waited for more than a second. Each verification that waited with them would have taken 300 ms.
-    assert!(begun.elapsed() >= Duration::from_millis(1_200));
+    // Each verification that waited with them would have taken 300 ms.
     assert!(verified.into_inner() >= 20, "verifying waits for the disk");
+    // And those that wait at once share a sync.
+    assert!(disk.syncs() < WRITERS, "{} syncs for {WRITERS} writers", disk.syncs());
+}
+
+/// What a sync that failed was to make durable is not on the disk, and the next sync would not say so (fsync(2)): so nothing is
+/// acknowledged, and the process ends before anybody builds on it.
+#[test]
+fn a_disk_that_can_not_be_synced_acknowledges_nothing_and_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path());
+    let mut server = Server::start(&[("env:LD_PRELOAD", &disk.library)]);
+    let owner = server.set_up("ada@example.com");
+    let (_, key) = server.mint(&owner, json!({"name": "before", "scopes": ["agents:read"]}));
+    disk.is("broken");
+    let headers = format!("Cookie: {owner}\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/json");
+    let body = r#"{"name":"after","scopes":["agents:read"]}"#;
+    let request = format!(
+        "POST /api/v1/api-keys HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // The process may be gone before it has answered.
+    let answer = server.raw(request.as_bytes());
+    assert!(answer.as_ref().is_none_or(|got| got.status == 503), "{answer:?}");
+    assert!(!server.ended(Duration::from_secs(10)).success());
+    let output = server.output.lock().unwrap().clone();
+    assert!(output.contains("the disk can't be synced"), "{output}");
+    std::fs::remove_file(&disk.state).unwrap();
+    server.kill_and_restart();
+    assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).status, 200);
 }
 
 /// A backup tool that holds the file, and one that reads for long.

@@ -213,6 +213,18 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// How it ends by itself.
+    pub fn ended(&mut self, patience: Duration) -> std::process::ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < patience, "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,109 @@
+//! Makes commits durable together: those that wait at once share one sync of the disk.
+//!
+//! SQLite syncs its write-ahead log at each commit when `synchronous` is FULL, one commit after the other. Here it is NORMAL: a commit
+//! only writes, and is then made durable by a sync of the log (`fdatasync`) that every commit before it shares. What NORMAL syncs
+//! by itself, the log before it is copied into the database and the database after that, keeps the file whole
+//! (<https://sqlite.org/pragma.html#pragma_synchronous>).
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// Syncs of one write-ahead log.
+pub(crate) struct Syncs {
+    log: PathBuf,
+    state: Mutex<State>,
+    /// Rung when a sync fails.
+    failed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commits that wait for the next sync.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// A thread syncs, and goes on while somebody waits.
+    syncing: bool,
+    /// Why a sync failed. From then on nobody knows what the disk has, so nothing is durable any more.
+    failure: Option<String>,
+}
+
+/// A commit may be lost when the machine stops: the disk could not be synced.
+#[derive(Debug)]
+pub(crate) struct NotDurable;
+
+impl Syncs {
+    pub(crate) fn new(log: PathBuf) -> Arc<Self> {
+        Arc::new(Self { log, state: Mutex::default(), failed: Notify::new() })
+    }
+
+    /// Returns when everything that was written to the log before the call is on the disk.
+    pub(crate) async fn durable(self: &Arc<Self>) -> Result<(), NotDurable> {
+        let (done, wait) = oneshot::channel();
+        let first = {
+            let mut state = self.lock();
+            if state.failure.is_some() {
+                return Err(NotDurable);
+            }
+            state.waiting.push(done);
+            !std::mem::replace(&mut state.syncing, true)
+        };
+        if first {
+            let syncs = Arc::clone(self);
+            tokio::task::spawn_blocking(move || syncs.run());
+        }
+        wait.await.map_err(|_| NotDurable)
+    }
+
+    /// Returns, with the reason, when a sync has failed.
+    pub(crate) async fn failure(&self) -> String {
+        loop {
+            let rung = self.failed.notified();
+            if let Some(failure) = &self.lock().failure {
+                return failure.clone();
+            }
+            rung.await;
+        }
+    }
+
+    /// Syncs until nobody waits.
+    fn run(&self) {
+        loop {
+            let waiting = {
+                let mut state = self.lock();
+                if state.waiting.is_empty() {
+                    state.syncing = false;
+                    return;
+                }
+                std::mem::take(&mut state.waiting)
+            };
+            if let Err(error) = self.sync() {
+                // A second attempt could succeed without the first one's data (fsync(2) reports an error once), so there is none.
+                let mut state = self.lock();
+                state.failure = Some(error.to_string());
+                state.waiting.clear();
+                self.failed.notify_one();
+                return;
+            }
+            for done in waiting {
+                let _ = done.send(()); // Whoever gave up needs no answer.
+            }
+        }
+    }
+
+    /// The log is opened for each sync, since SQLite may have removed it: it does when it has copied everything into the database and
+    /// synced that, and no connection is left.
+    fn sync(&self) -> io::Result<()> {
+        match File::open(&self.log) {
+            Ok(log) => log.sync_data(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
