@@ -2,6 +2,7 @@
 //! made of: `http`, `doors`, `verifier`, `management`, `product`.
 
 pub mod config;
+pub mod log;
 mod metrics;
 mod ops;
 pub mod panics;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 /// Gives memory back to the system once a load is over, which glibc's allocator does not where threads share it.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Issues, verifies and manages the credentials of a multi-tenant API.
 #[derive(Parser)]
@@ -268,7 +268,7 @@ fn main() -> ExitCode {
 }
 
 fn run_server(config: Config) -> Result<String, String> {
-    start_log(&config);
+    flowyte::log::start(&config);
     block_on(serve::run(config)).map(|()| String::new())
 }
 
@@ -282,21 +282,6 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Strin
         runtime.shutdown_background();
     }
     done
-}
-
-/// Log lines go to standard error, and panics become some of them.
-fn start_log(config: &Config) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::prelude::*;
-    // Libraries log what they are given, so they say nothing below a warning whatever level is chosen.
-    let ours = Targets::new().with_target("flowyte", config.log_level).with_default(LevelFilter::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = match config.log_json {
-        true => lines.json().flatten_event(true).boxed(),
-        false => lines.boxed(),
-    };
-    tracing_subscriber::registry().with(lines.with_filter(ours)).init();
-    std::panic::set_hook(Box::new(flowyte::panics::tell));
 }
 
 fn read(file: &Path) -> Result<String, String> {
