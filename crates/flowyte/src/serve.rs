@@ -440,18 +440,23 @@ async fn follow(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
 
 /// Forgets what is over.
 async fn keep_house(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
-    let mut stopped = std::pin::pin!(stopped);
     let mut sweeps = interval(SWEEP);
     let mut visits = interval(VISITS);
     for ticks in [&mut sweeps, &mut visits] {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-    loop {
-        tokio::select! {
-            () = &mut stopped => return,
-            _ = visits.tick() => sweep_visitors(&verifier).await,
-            _ = sweeps.tick() => sweep(&verifier).await,
+    let work = async {
+        loop {
+            tokio::select! {
+                _ = visits.tick() => sweep_visitors(&verifier).await,
+                _ = sweeps.tick() => sweep(&verifier).await,
+            }
         }
+    };
+    // A stop does not wait for a sweep: a transaction that is dropped never was.
+    tokio::select! {
+        () = stopped => {}
+        () = work => {}
     }
 }
 

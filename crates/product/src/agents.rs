@@ -240,7 +240,7 @@ impl Agents<'_> {
 
     /// Agents, newest first.
     pub async fn list(&self, organization: OrganizationId, page: Page) -> Result<Vec<Agent>, StoreError> {
-        let mut tx = self.0.read().await?;
+        let mut tx = self.0.glance().await?;
         let rows = tx
             .all(
                 "SELECT * FROM agents WHERE organization_id = $1 AND id < $2 AND deleted_at IS NULL ORDER BY id DESC LIMIT $3",
@@ -252,7 +252,7 @@ impl Agents<'_> {
 
     /// One agent.
     pub async fn find(&self, organization: OrganizationId, which: AgentId) -> Result<Agent, StoreError> {
-        load(&mut self.0.read().await?, organization, which).await
+        load(&mut self.0.glance().await?, organization, which).await
     }
 
     /// Makes an agent as a draft. `fields` may lack any field of a draft.
@@ -273,7 +273,7 @@ impl Agents<'_> {
         }
         let mut draft = defaults();
         draft.extend(fields);
-        tx.exec(
+        tx.queue(
             "INSERT INTO agents (id, organization_id, name, version, draft, created_by_id, created_by_name, created_at, updated_at) \
              VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $7)",
             vec![
@@ -313,7 +313,7 @@ impl Agents<'_> {
             fields.keys().cloned().chain(name.iter().map(|_| "name".to_owned())).collect();
         let mut draft = old.draft.clone();
         draft.extend(fields);
-        tx.exec(
+        tx.queue(
             "UPDATE agents SET name = $3, version = version + 1, draft = $4, updated_at = $5 WHERE organization_id = $1 AND id = $2",
             vec![
                 id(organization),
@@ -346,13 +346,13 @@ impl Agents<'_> {
         let row = load(&mut tx, organization, which).await?;
         // Sources before their agent, as whoever reads them takes hold of the rows.
         knowledge::forget(&mut tx, organization, which).await?;
-        tx.exec(
+        tx.queue(
             "UPDATE agents SET deleted_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(which), by.now.into()],
         )
         .await?;
         // Its numbers stay the organization's and are answered by nobody.
-        tx.exec(
+        tx.queue(
             "UPDATE numbers SET agent_id = NULL WHERE organization_id = $1 AND agent_id = $2",
             vec![id(organization), id(which)],
         )
@@ -379,7 +379,7 @@ impl Agents<'_> {
             return Ok(Once::Replay(answer));
         }
         let row = load(&mut tx, organization, which).await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO agent_versions (id, organization_id, agent_id, version, config, note, published_by_id, \
              published_by_name, published_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![

@@ -297,7 +297,7 @@ async fn book(tx: &mut BatchTx, it: &Movement<'_>) -> Result<bool, StoreError> {
         return Ok(false);
     }
     for (account, credits) in it.entries {
-        tx.exec(
+        tx.queue(
             "INSERT INTO ledger_entries (transaction_id, account, organization_id, environment, credits) \
              VALUES ($1, $2, $3, $4, $5)",
             vec![
@@ -314,7 +314,7 @@ async fn book(tx: &mut BatchTx, it: &Movement<'_>) -> Result<bool, StoreError> {
     let mut moved = it.entries.to_vec();
     moved.sort_by_key(|(account, _)| account.as_str());
     for (account, credits) in moved {
-        tx.exec(
+        tx.queue(
             "INSERT INTO ledger_balances (organization_id, environment, account, credits) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (organization_id, environment, account) \
              DO UPDATE SET credits = ledger_balances.credits + excluded.credits",
@@ -529,7 +529,7 @@ pub async fn charge_message_in(
     };
     let charged = debit(tx, &wallet, organization, environment, &charge, Account::Revenue, now).await?;
     if !matches!(charged, Charged::Already) {
-        tx.exec(
+        tx.queue(
             "UPDATE message_counts SET messages = messages + 1 \
              WHERE organization_id = $1 AND environment = $2 AND period_from = $3",
             vec![id(organization), environment.as_str().into(), from.into()],
@@ -685,7 +685,7 @@ pub(crate) async fn reload_after_shortage(
 }
 
 async fn open(tx: &mut BatchTx, new: &TopUp, try_at: Option<Timestamp>) -> Result<(), StoreError> {
-    tx.exec(
+    tx.queue(
         "INSERT INTO top_ups (id, organization_id, environment, credits, automatic, status, customer, payment_method, try_at, \
          created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         vec![
@@ -799,7 +799,7 @@ async fn begin_plan(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if plan.price == 0 {
-        tx.exec(
+        tx.queue(
             "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = NULL, plan_periods = 0, plan_until = NULL, plan_try_at = NULL \
              WHERE organization_id = $1 AND environment = $2",
             vec![id(organization), environment.as_str().into(), plan.id.into()],
@@ -833,7 +833,7 @@ async fn pay_plan(
         };
         debit(tx, wallet, organization, environment, &charge, Account::Revenue, now).await?;
     }
-    tx.exec(
+    tx.queue(
         "UPDATE wallets SET plan = $3, next_plan = NULL, plan_since = $4, plan_periods = $5, plan_until = $6, \
          plan_try_at = $6 WHERE organization_id = $1 AND environment = $2",
         vec![
@@ -886,7 +886,7 @@ async fn settle(
     .await?;
     progress(tx, top_up, Some(intent), TopUpStatus::Succeeded, None).await?;
     // Now a plan that waits for money can be paid.
-    tx.exec(
+    tx.queue(
         "UPDATE wallets SET plan_try_at = plan_until WHERE organization_id = $1 AND environment = $2",
         vec![id(top_up.organization), top_up.environment.as_str().into()],
     )
@@ -910,7 +910,7 @@ async fn progress(
     status: TopUpStatus,
     try_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    tx.exec(
+    tx.queue(
         "UPDATE top_ups SET status = $3, intent = COALESCE($4, intent), try_at = $5 WHERE organization_id = $1 AND id = $2",
         vec![
             id(top_up.organization),
@@ -1056,7 +1056,7 @@ impl Billing<'_> {
             return Ok(None);
         };
         let mut tx = self.store.batch().await?;
-        tx.exec(
+        tx.queue(
             "UPDATE wallets SET customer = $3 WHERE organization_id = $1 AND environment = $2",
             vec![id(organization), environment.as_str().into(), customer.as_str().into()],
         )
@@ -1080,7 +1080,7 @@ impl Billing<'_> {
             Progress::Succeeded => {
                 settle(&mut tx, &top_up, &notice.intent, notice.credits, &system(now)).await?;
                 // What paid now can pay again while nobody is there.
-                tx.exec(
+                tx.queue(
                     "UPDATE wallets SET customer = COALESCE($3, customer), payment_method = COALESCE($4, payment_method) \
                      WHERE organization_id = $1 AND environment = $2",
                     vec![
@@ -1115,7 +1115,7 @@ impl Billing<'_> {
         if !top_up.automatic {
             return Ok(());
         }
-        tx.exec(
+        tx.queue(
             "UPDATE wallets SET auto_reload = 0 WHERE organization_id = $1 AND environment = $2",
             vec![id(top_up.organization), top_up.environment.as_str().into()],
         )
@@ -1188,7 +1188,7 @@ impl Billing<'_> {
             begin_plan(&mut tx, &row, organization, environment, plan, by.now, by.now).await?;
         } else {
             let next = (plan != old).then_some(plan.id);
-            tx.exec(
+            tx.queue(
                 "UPDATE wallets SET next_plan = $3 WHERE organization_id = $1 AND environment = $2",
                 vec![id(organization), environment.as_str().into(), next.into()],
             )
@@ -1385,7 +1385,7 @@ impl Billing<'_> {
                     let deed = deed("subscription.changed", organization, details);
                     tx.audit(organization, &system(now), deed).await?;
                 } else {
-                    tx.exec(
+                    tx.queue(
                         "UPDATE wallets SET plan_try_at = $3 WHERE organization_id = $1 AND environment = $2",
                         vec![
                             id(organization),

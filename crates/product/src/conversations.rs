@@ -291,7 +291,7 @@ async fn happened(
 ) -> Result<(), StoreError> {
     let first = last - events.len() as i64 + 1;
     for (sequence, (kind, data)) in (first..).zip(events) {
-        tx.exec(
+        tx.queue(
             "INSERT INTO conversation_events (organization_id, conversation_id, sequence, type, data, at) \
              VALUES ($1, $2, $3, $4, $5, $6)",
             vec![
@@ -335,7 +335,7 @@ async fn find_by(
 ) -> Result<(), StoreError> {
     for some in words.chunks(WORDS_AT_ONCE) {
         let args = [id(organization), id(conversation)].into_iter().chain(sixteen(some)).collect();
-        tx.exec(ADD_WORDS, args).await?;
+        tx.queue(ADD_WORDS, args).await?;
     }
     Ok(())
 }
@@ -349,7 +349,7 @@ async fn add(
     unknown: bool,
     latency_ms: Option<i64>,
 ) -> Result<(), StoreError> {
-    tx.exec(
+    tx.queue(
         "INSERT INTO messages (id, organization_id, conversation_id, role, text, language, sources, unknown, latency_ms, at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         vec![
@@ -451,7 +451,7 @@ impl Conversations<'_> {
         organization: OrganizationId,
         which: ConversationId,
     ) -> Result<Conversation, StoreError> {
-        load(&mut self.0.read().await?, organization, which).await
+        load(&mut self.0.glance().await?, organization, which).await
     }
 
     /// One that a backend or a member opened in this world. What another world opened is nowhere: who answers and who pays goes by it.
@@ -545,7 +545,7 @@ impl Conversations<'_> {
         let mood = Mood { valence: row.get("valence")?, frustration: row.get("frustration")? };
         let mut gist = Gist::read(&row)?.unwrap_or(so_far);
         gist.hear(question);
-        tx.exec(
+        tx.queue(
             "UPDATE conversations SET sentiment = $3, gist = $4 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(conversation), mood.sentiment().as_str().into(), gist.to_text().into()],
         )
@@ -665,7 +665,7 @@ impl Conversations<'_> {
         }
         let mut gist = Gist::read(&row)?.unwrap_or_default();
         gist.answer(&reply.sources, unknown);
-        tx.exec(
+        tx.queue(
             "UPDATE conversations SET gist = $3, summary = $4, topic = $5 WHERE organization_id = $1 AND id = $2",
             vec![
                 id(organization),
@@ -711,7 +711,7 @@ impl Conversations<'_> {
         now: Timestamp,
     ) -> Result<Conversation, StoreError> {
         let mut tx = self.0.batch().await?;
-        tx.exec(
+        tx.queue(
             "UPDATE conversations SET closed = 1, ended_at = COALESCE(ended_at, $3), outcome = COALESCE(outcome, CASE standing \
              WHEN 'transferred' THEN 'transferred' WHEN 'asked' THEN 'error' WHEN 'failed' THEN 'error' ELSE 'completed' END) \
              WHERE organization_id = $1 AND id = $2 AND environment = $4 AND via = 'session' AND closed = 0",

@@ -268,19 +268,19 @@ pub(crate) async fn forget(
 ) -> Result<(), StoreError> {
     let own = || vec![id(organization), id(agent)];
     // First of all: whoever reads one of them holds its row while writing, and finds the lease lost afterwards.
-    tx.exec(
+    tx.queue(
         "UPDATE knowledge_sources SET lease = lease + 1 WHERE organization_id = $1 AND agent_id = $2",
         own(),
     )
     .await?;
-    tx.exec("DELETE FROM passages WHERE organization_id = $1 AND agent_id = $2", own()).await?;
-    tx.exec(
+    tx.queue("DELETE FROM passages WHERE organization_id = $1 AND agent_id = $2", own()).await?;
+    tx.queue(
         "DELETE FROM uploads WHERE organization_id = $1 AND id IN \
          (SELECT upload_id FROM knowledge_sources WHERE organization_id = $1 AND agent_id = $2 AND upload_id IS NOT NULL)",
         own(),
     )
     .await?;
-    tx.exec("DELETE FROM knowledge_sources WHERE organization_id = $1 AND agent_id = $2", own()).await?;
+    tx.queue("DELETE FROM knowledge_sources WHERE organization_id = $1 AND agent_id = $2", own()).await?;
     Ok(())
 }
 
@@ -394,7 +394,7 @@ impl Knowledge<'_> {
         if let Some(upload) = upload {
             uploads::attach(&mut tx, organization, upload, by.now).await?;
         }
-        tx.exec(
+        tx.queue(
             "INSERT INTO knowledge_sources (id, organization_id, agent_id, kind, label, url, text, upload_id, status, \
              refresh_interval_s, due_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', $9, $10, $10, $10)",
             vec![
@@ -446,7 +446,7 @@ impl Knowledge<'_> {
                 enabled.then(|| last.plus(interval_s * SECOND))
             }
         };
-        tx.exec(
+        tx.queue(
             "UPDATE knowledge_sources SET refresh_enabled = $4, refresh_interval_s = $5, due_at = $6, updated_at = $7 \
              WHERE organization_id = $1 AND agent_id = $2 AND id = $3",
             vec![
@@ -479,20 +479,20 @@ impl Knowledge<'_> {
         let row = load(&mut tx, organization, agent, which).await?;
         let own = || vec![id(organization), id(which)];
         // First of all: whoever reads it holds its row while writing, and finds the lease lost afterwards.
-        tx.exec(
+        tx.queue(
             "UPDATE knowledge_sources SET lease = lease + 1 WHERE organization_id = $1 AND id = $2",
             own(),
         )
         .await?;
-        tx.exec("DELETE FROM passages WHERE organization_id = $1 AND source_id = $2", own()).await?;
+        tx.queue("DELETE FROM passages WHERE organization_id = $1 AND source_id = $2", own()).await?;
         if let Some(upload) = row.upload {
-            tx.exec(
+            tx.queue(
                 "DELETE FROM uploads WHERE organization_id = $1 AND id = $2",
                 vec![id(organization), id(upload)],
             )
             .await?;
         }
-        tx.exec("DELETE FROM knowledge_sources WHERE organization_id = $1 AND id = $2", own()).await?;
+        tx.queue("DELETE FROM knowledge_sources WHERE organization_id = $1 AND id = $2", own()).await?;
         changed(&mut tx, organization, agent).await?;
         tx.audit(
             organization,
@@ -506,7 +506,7 @@ impl Knowledge<'_> {
     /// Ends every lease: for the start of the only process that works on sources.
     pub async fn release(&self) -> Result<(), StoreError> {
         let mut tx = self.0.batch().await?;
-        tx.exec("UPDATE knowledge_sources SET leased_until = NULL WHERE leased_until IS NOT NULL", vec![])
+        tx.queue("UPDATE knowledge_sources SET leased_until = NULL WHERE leased_until IS NOT NULL", vec![])
             .await?;
         tx.commit().await
     }
@@ -581,14 +581,14 @@ impl Knowledge<'_> {
         }
         if first == 0 {
             // What a reading that was cut short left behind.
-            tx.exec(
+            tx.queue(
                 "DELETE FROM passages WHERE organization_id = $1 AND source_id = $2 AND version <> $3",
                 vec![id(source.organization), id(source.id), source.version.into()],
             )
             .await?;
         }
         for (passage, position, piece, language) in passages {
-            tx.exec(
+            tx.queue(
                 "INSERT INTO passages (id, organization_id, agent_id, source_id, version, position, heading, question, text, language) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                 vec![
@@ -654,13 +654,13 @@ impl Knowledge<'_> {
         if held == 0 {
             return Ok(false);
         }
-        tx.exec(
+        tx.queue(
             "DELETE FROM passages WHERE organization_id = $1 AND source_id = $2 AND version <> $3",
             vec![id(source.organization), id(source.id), (source.version + 1).into()],
         )
         .await?;
         if let Some(upload) = source.upload {
-            tx.exec(
+            tx.queue(
                 "DELETE FROM uploads WHERE organization_id = $1 AND id = $2",
                 vec![id(source.organization), id(upload)],
             )
@@ -713,13 +713,13 @@ impl Knowledge<'_> {
             )
             .await?;
         if held > 0 && failure.retry_at.is_none() {
-            tx.exec(
+            tx.queue(
                 "DELETE FROM passages WHERE organization_id = $1 AND source_id = $2 AND version <> $3",
                 vec![id(source.organization), id(source.id), source.version.into()],
             )
             .await?;
             if let Some(upload) = source.upload {
-                tx.exec(
+                tx.queue(
                     "DELETE FROM uploads WHERE organization_id = $1 AND id = $2",
                     vec![id(source.organization), id(upload)],
                 )

@@ -303,7 +303,7 @@ impl Numbers<'_> {
             return Ok(Once::Replay(answer));
         }
         let offer = offer.ok_or(NOT_FOR_SALE)?;
-        tx.exec("DELETE FROM number_holds WHERE expires_at <= $1", vec![now.into()]).await?;
+        tx.queue("DELETE FROM number_holds WHERE expires_at <= $1", vec![now.into()]).await?;
         let held = tx
             .one(
                 "SELECT COUNT(*) AS n FROM number_holds WHERE organization_id = $1 AND environment = $2",
@@ -319,7 +319,7 @@ impl Numbers<'_> {
             return Err(TAKEN.into());
         }
         let hold = Hold { id: new, offer, expires_at: now.plus(HOLD) };
-        tx.exec(
+        tx.queue(
             "INSERT INTO number_holds (id, organization_id, environment, e164, expires_at) VALUES ($1, $2, $3, $4, $5)",
             vec![
                 id(new),
@@ -480,7 +480,7 @@ impl Numbers<'_> {
                 )
                 .await?;
                 let rent_at = months_after(number.created_at, 1)?;
-                tx.exec(
+                tx.queue(
                     "UPDATE numbers SET status = 'active', carrier_id = $3, months = 1, rent_at = $4, try_at = NULL \
                      WHERE organization_id = $1 AND id = $2",
                     vec![id(organization), id(which), carrier_id.into(), rent_at.into()],
@@ -502,7 +502,7 @@ impl Numbers<'_> {
                     by.now,
                 )
                 .await?;
-                tx.exec(
+                tx.queue(
                     "UPDATE numbers SET status = 'failed', try_at = NULL, ended_at = $3 WHERE organization_id = $1 AND id = $2",
                     vec![id(organization), id(which), by.now.into()],
                 )
@@ -600,7 +600,7 @@ impl Numbers<'_> {
         if number.status == Status::Buying {
             return Err(StoreError::Conflict("The number is being bought; assign it when it is."));
         }
-        tx.exec(
+        tx.queue(
             "UPDATE numbers SET agent_id = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(which), agent.map(|it| *it.as_bytes()).into()],
         )
@@ -647,7 +647,7 @@ impl Numbers<'_> {
             }
             Status::Releasing | Status::Released | Status::Failed => return Err(StoreError::NotFound),
         }
-        tx.exec(
+        tx.queue(
             "UPDATE numbers SET status = 'releasing', agent_id = NULL, rent_at = NULL, try_at = $3 \
              WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(which), by.now.into()],
@@ -676,7 +676,7 @@ impl Numbers<'_> {
             tx.commit().await?;
             return Err(error.into());
         }
-        tx.exec(
+        tx.queue(
             "UPDATE numbers SET status = 'released', try_at = NULL, ended_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(number.organization), id(number.id), now.into()],
         )

@@ -658,7 +658,7 @@ impl Skills<'_> {
         }
         name_is_free(&mut tx, new).await?;
         let (sealed, pepper) = headers(new);
-        tx.exec(
+        tx.queue(
             "INSERT INTO skills (id, organization_id, agent_id, name, tool, description, skill_type, parameters_schema, \
              required_params, execution_config, sealed_headers, headers_pepper_id, requires_confirmation, is_enabled, \
              created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)",
@@ -709,7 +709,7 @@ impl Skills<'_> {
         }
         name_is_free(&mut tx, new).await?;
         let (sealed, pepper) = headers(new);
-        tx.exec(
+        tx.queue(
             "UPDATE skills SET name = $4, tool = $5, description = $6, parameters_schema = $7, required_params = $8, \
              execution_config = $9, sealed_headers = $10, headers_pepper_id = $11, requires_confirmation = $12, \
              is_enabled = $13, updated_at = $14 WHERE organization_id = $1 AND agent_id = $2 AND id = $3",
@@ -747,7 +747,7 @@ impl Skills<'_> {
     ) -> Result<(), StoreError> {
         let mut tx = self.0.product().await?;
         let row = load(&mut tx, organization, agent, which).await?;
-        tx.exec(
+        tx.queue(
             "DELETE FROM skills WHERE organization_id = $1 AND agent_id = $2 AND id = $3",
             vec![id(organization), id(agent), id(which)],
         )

@@ -69,13 +69,13 @@ impl Talks<'_> {
         let mut tx = self.0.batch().await?;
         tx.agent_is_there(new.organization, new.agent).await?;
         // So many at once that those of a flood are not left to one of its neighbours.
-        tx.exec(
+        tx.queue(
             "DELETE FROM talk_tokens WHERE digest IN \
              (SELECT digest FROM talk_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT 20)",
             vec![now.into()],
         )
         .await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO talk_tokens (digest, organization_id, agent_id, conversation_id, draft, environment, minted_by, \
              expires_at, asked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![

@@ -88,7 +88,7 @@ impl Uploads<'_> {
         has_room(&mut self.0.read().await?, organization, size).await?;
         for (position, part) in (0_i64..).zip(file.content.chunks(PART)) {
             let mut tx = self.0.batch().await?;
-            tx.exec(
+            tx.queue(
                 "INSERT INTO upload_parts (organization_id, upload_id, position, content, created_at) VALUES ($1, $2, $3, $4, $5)",
                 vec![id(organization), id(new), position.into(), part.to_vec().into(), now.into()],
             )
@@ -97,7 +97,7 @@ impl Uploads<'_> {
         }
         let mut tx = self.0.batch().await?;
         has_room(&mut tx, organization, size).await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO uploads (id, organization_id, filename, content_type, content, size, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
             vec![

@@ -53,7 +53,7 @@ impl Widgets<'_> {
     ) -> Result<(), StoreError> {
         let mut tx = self.0.product().await?;
         tx.agent_is_there(organization, agent).await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO widgets (agent_id, organization_id, theme, copy, behavior) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (agent_id) DO UPDATE SET theme = excluded.theme, copy = excluded.copy, behavior = excluded.behavior",
             vec![

@@ -353,7 +353,7 @@ impl SecurityTx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.fits_address(email, password_hash, None).await?;
-        self.exec(
+        self.queue(
             "INSERT INTO users (id, handle, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
             vec![
                 id(user),
@@ -386,7 +386,7 @@ impl SecurityTx {
         founder: UserId,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.exec(
+        self.queue(
             "INSERT INTO organizations (id, name, created_at, founded_by) VALUES ($1, $2, $3, $4)",
             vec![id(organization), name.into(), now.into(), id(founder)],
         )
@@ -403,7 +403,7 @@ impl SecurityTx {
         role: Role,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.exec(
+        self.queue(
             "INSERT INTO members (id, organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4, $5)",
             vec![id(member), id(organization), id(user), role.as_str().into(), now.into()],
         )
@@ -429,7 +429,7 @@ impl SecurityTx {
         for row in oldest {
             self.end(row.id("organization_id")?, row.id("id")?, by.now).await?;
         }
-        self.exec(
+        self.queue(
             "INSERT INTO sessions (id, organization_id, user_id, digest, pepper_id, created_at, signed_in_at, last_seen_at, \
              expires_at, address, user_agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $6, $8, $9, $10)",
             vec![
@@ -464,7 +464,7 @@ impl SecurityTx {
         session: SessionId,
         now: Timestamp,
     ) -> Result<Revision, StoreError> {
-        self.exec(
+        self.queue(
             "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
             vec![id(session), now.into()],
         )
@@ -476,14 +476,14 @@ impl SecurityTx {
 impl dyn Store + '_ {
     /// Whether nobody has set this installation up yet.
     pub async fn is_empty(&self) -> Result<bool, StoreError> {
-        let row = self.read().await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
+        let row = self.glance().await?.one("SELECT COUNT(*) AS n FROM users", vec![]).await?;
         Ok(row.get::<i64>("n")? == 0)
     }
 
     /// Keeps the digest of the set-up token; a later one replaces it.
     pub async fn offer_setup(&self, digest: Digest) -> Result<(), StoreError> {
         let mut tx = self.security().await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO settings (name, value) VALUES ('setup_token', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             args![hex::encode(digest.as_bytes())],
         )
@@ -493,7 +493,7 @@ impl dyn Store + '_ {
 
     /// Whether this is the digest of the set-up token, and nobody has used it.
     pub async fn setup_stands(&self, digest: Digest) -> Result<bool, StoreError> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         let sql = "SELECT value FROM settings WHERE name = 'setup_token' AND value = $1";
         Ok(tx.opt(sql, args![hex::encode(digest.as_bytes())]).await?.is_some())
     }
@@ -538,18 +538,18 @@ impl dyn Store + '_ {
 
     /// A person.
     pub async fn user(&self, who: UserId) -> Result<UserRow, StoreError> {
-        let row = self.read().await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
+        let row = self.glance().await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
         user(&row)
     }
 
     /// The organizations of a person, oldest membership first.
     pub async fn memberships(&self, who: UserId) -> Result<Vec<MembershipRow>, StoreError> {
-        self.read().await?.memberships(who).await
+        self.glance().await?.memberships(who).await
     }
 
     /// One organization.
     pub async fn organization(&self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
-        self.read().await?.organization(organization).await
+        self.glance().await?.organization(organization).await
     }
 
     /// Renames an organization or sets its key policy. Keys that are there stay as they are.
@@ -562,7 +562,7 @@ impl dyn Store + '_ {
         let mut tx = self.security().await?;
         let old = tx.organization(organization).await?;
         unchanged(change.expected.as_deref(), &old.tag())?;
-        tx.exec(
+        tx.queue(
             "UPDATE organizations SET name = $2, max_ttl_days = $3, require_expiry = $4 WHERE id = $1",
             vec![
                 id(organization),
@@ -723,7 +723,7 @@ impl dyn Store + '_ {
                 vec![id(organization), id(invite)],
             )
             .await?;
-        tx.exec(
+        tx.queue(
             "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(invite), by.now.into()],
         )
@@ -762,7 +762,7 @@ impl dyn Store + '_ {
     ) -> Result<(), StoreError> {
         let mut tx = self.security().await?;
         let invite = tx.standing_invite(digests, inviters, by.now).await?;
-        tx.exec(
+        tx.queue(
             "UPDATE invites SET closed_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(invite.organization), id(invite.id), by.now.into()],
         )
@@ -935,7 +935,7 @@ impl dyn Store + '_ {
         if old == Role::Owner && new != Role::Owner {
             tx.another_owner(organization).await?;
         }
-        tx.exec(
+        tx.queue(
             "UPDATE members SET role = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(member), new.as_str().into()],
         )
@@ -984,7 +984,7 @@ impl dyn Store + '_ {
         for row in sessions {
             tx.end(organization, row.id("id")?, by.now).await?;
         }
-        tx.exec(
+        tx.queue(
             "DELETE FROM members WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(member)],
         )
@@ -1027,7 +1027,7 @@ impl dyn Store + '_ {
             return Err(StoreError::Conflict("This person is a member already."));
         }
         let expires_at = by.now.plus(INVITE_LIFE);
-        tx.exec(
+        tx.queue(
             "INSERT INTO invites (id, organization_id, email, role, digest, pepper_id, created_at, expires_at, invited_by) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![

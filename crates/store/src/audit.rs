@@ -201,7 +201,7 @@ impl ProductTx {
         let mut unique = [0; 10];
         unique.copy_from_slice(&event.hash[..10]);
         event.id = AuditEventId::generate(by.now, unique);
-        self.exec(
+        self.queue(
             "INSERT INTO audit_events (organization_id, sequence, id, at, actor_kind, actor_id, actor_name, action, \
              target_kind, target_id, target_name, details, address, hash) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",

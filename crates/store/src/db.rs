@@ -2,16 +2,14 @@
 
 use crate::guest::Guest;
 use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
-use crate::measure::Pool;
-use crate::syncs::{NotDurable, Syncs};
-use crate::{Entity, Revision, StoreError};
+use crate::measure::{Connections, Pool};
+use crate::sqlite::{self, FromCell, NotDurable, Syncs};
+use crate::{DatabaseError, Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
-use sqlx::sqlite::SqliteRow;
 #[cfg(feature = "postgres")]
-use sqlx::{Postgres as Pg, postgres::PgRow};
-use sqlx::{Row as _, Sqlite as Lite, Transaction};
+use sqlx::{Postgres as Pg, Row as _, postgres::PgRow};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
@@ -109,7 +107,12 @@ impl dyn Store + '_ {
         Ok(self.begin(Mode::Read).await?.0.0.0)
     }
 
-    /// The same for replicas, over a connection that nobody else takes.
+    /// The same for one statement, which costs half as much. A second one fails.
+    pub async fn glance(&self) -> Result<ReadTx, StoreError> {
+        Ok(self.begin(Mode::Glance).await?.0.0.0)
+    }
+
+    /// The same as a read, for replicas, over a connection that nobody else takes.
     pub async fn feed(&self) -> Result<ReadTx, StoreError> {
         Ok(self.begin(Mode::Feed).await?.0.0.0)
     }
@@ -135,7 +138,9 @@ impl dyn Store + '_ {
 pub enum Mode {
     /// One consistent state, unchanged.
     Read,
-    /// The same for replicas, over a connection that nobody else takes.
+    /// The same of one statement.
+    Glance,
+    /// The same as a read, for replicas, over a connection that nobody else takes.
     Feed,
     /// The one writer. Begins by holding the revision counter.
     Write,
@@ -196,36 +201,30 @@ macro_rules! args {
 pub struct Row(RowOf);
 
 enum RowOf {
-    Lite(SqliteRow),
+    Lite(sqlite::Row),
     #[cfg(feature = "postgres")]
     Pg(PgRow),
 }
 
 /// What a column may be read as.
 #[cfg(feature = "postgres")]
-pub trait Column:
-    for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>
-{
-}
+pub trait Column: FromCell + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg> {}
 #[cfg(feature = "postgres")]
-impl<T> Column for T where
-    T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg>
-{
-}
+impl<T> Column for T where T: FromCell + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg> {}
 
 /// What a column may be read as.
 #[cfg(not(feature = "postgres"))]
-pub trait Column: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> {}
+pub trait Column: FromCell {}
 #[cfg(not(feature = "postgres"))]
-impl<T> Column for T where T: for<'r> sqlx::Decode<'r, Lite> + sqlx::Type<Lite> {}
+impl<T: FromCell> Column for T {}
 
 impl Row {
     /// A column by name.
     pub fn get<T: Column>(&self, column: &str) -> Result<T, StoreError> {
         match &self.0 {
-            RowOf::Lite(row) => row.try_get(column),
+            RowOf::Lite(row) => row.get(column).map_err(str::to_owned),
             #[cfg(feature = "postgres")]
-            RowOf::Pg(row) => row.try_get(column),
+            RowOf::Pg(row) => row.try_get(column).map_err(|error| error.to_string()),
         }
         .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
     }
@@ -325,9 +324,9 @@ can_what_the_one_before_can! {
 
 pub(crate) enum Inner {
     /// What makes it durable once it is committed comes with it.
-    Lite(Transaction<'static, Lite>, Arc<Syncs>),
+    Lite(sqlite::Transaction, Arc<Syncs>),
     #[cfg(feature = "postgres")]
-    Pg(Transaction<'static, Pg>),
+    Pg(sqlx::Transaction<'static, Pg>),
 }
 
 impl SecurityTx {
@@ -357,7 +356,7 @@ impl SecurityTx {
             )
             .await?;
         let revision: Revision = row.get("revision")?;
-        self.exec(
+        self.queue(
             "INSERT INTO changes (revision, organization_id, entity, entity_id, at) VALUES ($1, $2, $3, $4, $5)",
             vec![revision.into(), id(organization), entity.as_str().into(), id(entity_id), now.into()],
         )
@@ -383,9 +382,18 @@ impl BatchTx {
     /// Runs a statement; answers how many rows it touched.
     pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, StoreError> {
         match &mut self.inner {
-            Inner::Lite(tx, _) => Ok(bind_lite(sql, args).execute(&mut **tx).await?.rows_affected()),
+            Inner::Lite(tx, _) => Ok(tx.exec(sql, args).await?),
             #[cfg(feature = "postgres")]
             Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
+        }
+    }
+
+    /// Runs a statement whose answer nobody needs. Where it fails, that may show in a later statement, and at the latest in the commit.
+    pub async fn queue(&mut self, sql: &'static str, args: Vec<Value>) -> Result<(), StoreError> {
+        match &mut self.inner {
+            Inner::Lite(tx, _) => Ok(tx.queue(sql, args)?),
+            #[cfg(feature = "postgres")]
+            Inner::Pg(_) => self.exec(sql, args).await.map(drop),
         }
     }
 
@@ -421,7 +429,7 @@ impl ReadTx {
     pub async fn all(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &mut self.inner {
             Inner::Lite(tx, _) => {
-                let rows = bind_lite(sql, args).fetch_all(&mut **tx).await?;
+                let rows = tx.all(sql, args).await?;
                 rows.into_iter().map(|row| Row(RowOf::Lite(row))).collect()
             }
             #[cfg(feature = "postgres")]
@@ -450,7 +458,7 @@ impl ReadTx {
 
 impl From<NotDurable> for StoreError {
     fn from(_: NotDurable) -> Self {
-        Self::Database(sqlx::Error::Io(std::io::Error::other("the disk could not be synced")))
+        DatabaseError::NotDurable.into()
     }
 }
 
@@ -458,17 +466,6 @@ impl From<NoTurn> for StoreError {
     fn from(_: NoTurn) -> Self {
         Self::Busy
     }
-}
-
-fn bind_lite(
-    sql: &'static str,
-    args: Vec<Value>,
-) -> sqlx::query::Query<'static, Lite, sqlx::sqlite::SqliteArguments> {
-    args.into_iter().fold(sqlx::query(sql), |query, arg| match arg {
-        Value::Int(it) => query.bind(it),
-        Value::Text(it) => query.bind(it),
-        Value::Bytes(it) => query.bind(it),
-    })
 }
 
 #[cfg(feature = "postgres")]
@@ -485,27 +482,23 @@ fn bind_pg(
 
 /// Connections that read. Reports and chats can't take those that credentials and replicas need, and lanes take turns at them
 /// as they do at writing: one organization's searches can't keep another's keys waiting.
-pub(crate) struct Readers<D: sqlx::Database> {
-    pub(crate) feed: sqlx::Pool<D>,
-    credentials: (sqlx::Pool<D>, Arc<Queue>),
-    product: (sqlx::Pool<D>, Arc<Queue>),
+pub(crate) struct Readers<P> {
+    pub(crate) feed: P,
+    credentials: (P, Arc<Queue>),
+    product: (P, Arc<Queue>),
 }
 
-impl<D: sqlx::Database> Readers<D> {
-    pub(crate) fn new(feed: sqlx::Pool<D>, credentials: sqlx::Pool<D>, product: sqlx::Pool<D>) -> Self {
-        let in_turns = |pool: sqlx::Pool<D>| {
-            let turns = Queue::new(pool.options().get_max_connections() as usize, READS);
+impl<P: Connections> Readers<P> {
+    pub(crate) fn new(feed: P, credentials: P, product: P) -> Self {
+        let in_turns = |pool: P| {
+            let turns = Queue::new(pool.most(), READS);
             (pool, turns)
         };
         Self { feed, credentials: in_turns(credentials), product: in_turns(product) }
     }
 
     /// The connections for a read of this lane, and leave to take one.
-    pub(crate) async fn enter(
-        &self,
-        lane: Lane,
-        mode: Mode,
-    ) -> Result<(&sqlx::Pool<D>, Option<Turn>), NoTurn> {
+    pub(crate) async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&P, Option<Turn>), NoTurn> {
         let (pool, turns) = match (mode, lane.class) {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
@@ -514,14 +507,13 @@ impl<D: sqlx::Database> Readers<D> {
         Ok((pool, Some(turns.enter(lane).await?)))
     }
 
-    pub(crate) fn pools(&self) -> [Pool; 3] {
-        [("feed", &self.feed), ("credentials", &self.credentials.0), ("product", &self.product.0)]
-            .map(|(name, pool)| Pool::of(name, pool))
+    /// All of them.
+    pub(crate) fn each(&self) -> [&P; 3] {
+        [&self.feed, &self.credentials.0, &self.product.0]
     }
 
-    pub(crate) async fn close(&self) {
-        self.feed.close().await;
-        self.credentials.0.close().await;
-        self.product.0.close().await;
+    pub(crate) fn pools(&self) -> [Pool; 3] {
+        let [feed, credentials, product] = self.each();
+        [feed.shown("feed"), credentials.shown("credentials"), product.shown("product")]
     }
 }

@@ -137,7 +137,7 @@ impl dyn Store + '_ {
     ) -> Result<OrganizationId, StoreError> {
         let mut tx = self.security().await?;
         let who = tx.standing_recovery(digests, by.now).await?;
-        tx.exec("DELETE FROM recoveries WHERE user_id = $1", vec![id(who.id)]).await?;
+        tx.queue("DELETE FROM recoveries WHERE user_id = $1", vec![id(who.id)]).await?;
         let organization = tx.memberships(who.id).await?.first().map(|it| it.organization);
         let organization = organization.ok_or(StoreError::Conflict(
             "You belong to no organization any more; ask a member for an invite.",
@@ -152,7 +152,7 @@ impl dyn Store + '_ {
     /// Forgets recovery links that are over.
     pub async fn forget_recoveries(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.batch().await?;
-        tx.exec("DELETE FROM recoveries WHERE expires_at <= $1", args![now]).await?;
+        tx.queue("DELETE FROM recoveries WHERE expires_at <= $1", args![now]).await?;
         tx.commit().await
     }
 }
@@ -253,8 +253,8 @@ impl SecurityTx {
         now: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         let expires_at = now.plus(RECOVERY_LIFE);
-        self.exec("DELETE FROM recoveries WHERE user_id = $1", vec![id(who)]).await?;
-        self.exec(
+        self.queue("DELETE FROM recoveries WHERE user_id = $1", vec![id(who)]).await?;
+        self.queue(
             "INSERT INTO recoveries (user_id, digest, pepper_id, organization_id, made_by, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6)",
             vec![
@@ -278,7 +278,7 @@ impl SecurityTx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.fits_address(&who.email, password_hash, Some(who.id)).await?;
-        self.exec(
+        self.queue(
             "UPDATE users SET password_hash = $2 WHERE id = $1",
             vec![id(who.id), password_hash.into()],
         )

@@ -164,7 +164,7 @@ pub struct Changes {
 impl dyn Store + '_ {
     /// The newest revision.
     pub async fn revision(&self) -> Result<Revision, StoreError> {
-        self.read().await?.revision().await
+        self.glance().await?.revision().await
     }
 
     /// The peppers that something stored depends on.

@@ -41,7 +41,7 @@ impl BatchTx {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(claim) = claim else { return Ok(None) };
         // So many at once that those of a flood are not left to one of its neighbours.
-        self.exec(
+        self.queue(
             "DELETE FROM idempotency WHERE (organization_id, actor, digest) IN \
              (SELECT organization_id, actor, digest FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT 20)",
             args![now],
@@ -70,7 +70,7 @@ impl BatchTx {
         answer: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), StoreError> {
         let Some(claim) = claim else { return Ok(()) };
-        self.exec(
+        self.queue(
             "INSERT INTO idempotency (organization_id, actor, digest, operation, request, answer, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, actor, digest) DO UPDATE SET \
              operation = excluded.operation, request = excluded.request, answer = excluded.answer, \

@@ -249,17 +249,17 @@ impl SecurityTx {
             .one("SELECT COALESCE(MAX(sequence), 0) AS newest FROM secrets WHERE key_id = $1", vec![id(key)])
             .await?
             .get("newest")?;
-        self.exec(
+        self.queue(
             "UPDATE secrets SET expires_at = $3 WHERE key_id = $1 AND sequence < $2 AND expires_at > $3",
             vec![id(key), newest.into(), now.into()],
         )
         .await?;
-        self.exec(
+        self.queue(
             "UPDATE secrets SET expires_at = $3 WHERE key_id = $1 AND sequence = $2 AND expires_at > $3",
             vec![id(key), newest.into(), old_until.into()],
         )
         .await?;
-        self.exec(
+        self.queue(
             "INSERT INTO secrets (digest, pepper_id, organization_id, key_id, sequence, last4, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             vec![
@@ -466,7 +466,7 @@ impl dyn Store + '_ {
         }
         tx.within_policy(organization, new.expires_at, by.now).await?;
         tx.one_key_more(organization, most, by.now).await?;
-        tx.exec(
+        tx.queue(
             "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
              rate_limit_rpm, allowed_addresses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             vec![
@@ -558,7 +558,7 @@ impl dyn Store + '_ {
         if let Some(expires_at) = change.expires_at {
             tx.within_policy(organization, expires_at, by.now).await?;
         }
-        tx.exec(
+        tx.queue(
             "UPDATE secret_keys SET name = $3, scopes = $4, expires_at = $5, rate_limit_rpm = $6, allowed_addresses = $7 \
              WHERE organization_id = $1 AND id = $2",
             vec![
@@ -580,7 +580,7 @@ impl dyn Store + '_ {
             if end > running.expires_at {
                 return Err(StoreError::Conflict("A running grace can be shortened, not lengthened."));
             }
-            tx.exec(
+            tx.queue(
                 "UPDATE secrets SET expires_at = $2 WHERE key_id = $1 AND expires_at > $2 AND expires_at < $3",
                 vec![id(key), end.into(), Timestamp::NEVER.into()],
             )
@@ -648,14 +648,15 @@ impl dyn Store + '_ {
             let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;
             return Ok((old, revision));
         }
-        tx.exec(
+        tx.queue(
             "UPDATE secret_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(key), by.now.into()],
         )
         .await?;
         // One that expired before may have been taken out of the count already.
         if by.now < old.expires_at {
-            tx.exec("UPDATE organizations SET keys = keys - 1 WHERE id = $1", vec![id(organization)]).await?;
+            tx.queue("UPDATE organizations SET keys = keys - 1 WHERE id = $1", vec![id(organization)])
+                .await?;
         }
         let row = tx.secret_key(organization, key, by.now).await?;
         tx.audit(organization, by, deed("api_key.revoked", &row, json!({}))).await?;

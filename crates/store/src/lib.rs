@@ -21,7 +21,6 @@ pub mod publishable;
 pub mod restore;
 pub mod sqlite;
 pub mod sweep;
-mod syncs;
 pub mod time;
 pub mod usage;
 pub mod walk;
@@ -34,7 +33,7 @@ pub use idempotency::{Claim, Once};
 pub use lanes::{Class, Lane};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
-pub use sqlite::Sqlite;
+pub use sqlite::{Sqlite, SqliteError};
 
 use flowyte_core::Denial;
 
@@ -84,7 +83,7 @@ pub enum StoreError {
     Unusable(String),
     /// The database is away, full or read-only.
     #[error("database: {0}")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] DatabaseError),
 }
 
 /// What a guest refuses in a transaction. Its text is for the caller.
@@ -93,17 +92,61 @@ pub trait Refusal: std::error::Error + Send + Sync + 'static {
     fn code(&self) -> &'static str;
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
+/// What a database refused or failed to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// SQLite said so.
+    #[error("SQLite: {0}")]
+    Sqlite(SqliteError),
+    /// PostgreSQL said so, or nothing.
+    #[cfg(feature = "postgres")]
+    #[error("PostgreSQL: {0}")]
+    Postgres(sqlx::Error),
+    /// None was free in time.
+    #[error("no connection was free in time")]
+    NoConnection,
+    /// It is closed.
+    #[error("the connection is closed")]
+    Away,
+    /// What is one statement had a second one: a fault of ours.
+    #[error("the transaction is over")]
+    Over,
+    /// The disk could not be synced.
+    #[error("the disk could not be synced")]
+    NotDurable,
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
         measure::failed(&error);
         Self::Database(error)
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::Sqlite(error.into()).into()
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::Postgres(error).into()
     }
 }
 
 impl StoreError {
     /// Whether a unique constraint refused the write.
     pub fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+        match self {
+            Self::Database(DatabaseError::Sqlite(error)) => error.is_duplicate(),
+            #[cfg(feature = "postgres")]
+            Self::Database(DatabaseError::Postgres(sqlx::Error::Database(error))) => {
+                error.is_unique_violation()
+            }
+            _ => false,
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What `/metrics` shows of the database.
 
 use crate::db::Mode;
+use crate::{DatabaseError, sqlite};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_histogram_vec,
     register_int_counter_vec, register_int_gauge_vec,
 };
-use sqlx::Error;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 /// A declaration fails where a name is taken; each stands once.
@@ -78,7 +78,7 @@ impl Drop for Place {
 /// Waits for the beginning of a transaction, and counts that.
 pub(crate) async fn waited<T>(mode: Mode, begin: impl Future<Output = T>) -> T {
     let queue = match mode {
-        Mode::Read => &READ,
+        Mode::Read | Mode::Glance => &READ,
         Mode::Feed => &FEED,
         Mode::Write => &WRITE,
         Mode::Batch => &BATCH,
@@ -89,22 +89,33 @@ pub(crate) async fn waited<T>(mode: Mode, begin: impl Future<Output = T>) -> T {
 }
 
 /// Counts an error.
-pub(crate) fn failed(error: &Error) {
+pub(crate) fn failed(error: &DatabaseError) {
     let kind = match error {
+        DatabaseError::NoConnection => "busy",
+        DatabaseError::Away => "away",
+        DatabaseError::NotDurable | DatabaseError::Over => "other",
+        DatabaseError::Sqlite(error) if error.is_busy() => "busy",
+        DatabaseError::Sqlite(error) if error.is_refusal() => "refused",
+        DatabaseError::Sqlite(_) => "other",
+        #[cfg(feature = "postgres")]
+        DatabaseError::Postgres(error) => postgres(error),
+    };
+    ERRORS.with_label_values(&[kind]).inc();
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(error: &sqlx::Error) -> &'static str {
+    use sqlx::Error;
+    match error {
         Error::PoolTimedOut => "busy",
-        Error::Database(error) if is_busy(error.code().as_deref()) => "busy",
+        // lock_not_available and query_canceled.
+        Error::Database(error) if matches!(error.code().as_deref(), Some("55P03" | "57014")) => "busy",
         Error::Database(error) if error.is_unique_violation() || error.is_foreign_key_violation() => {
             "refused"
         }
         Error::Io(_) | Error::Tls(_) | Error::PoolClosed | Error::WorkerCrashed => "away",
         _ => "other",
-    };
-    ERRORS.with_label_values(&[kind]).inc();
-}
-
-/// SQLite's SQLITE_BUSY and SQLITE_LOCKED, PostgreSQL's lock_not_available and query_canceled.
-fn is_busy(code: Option<&str>) -> bool {
-    matches!(code, Some("5" | "6" | "55P03" | "57014"))
+    }
 }
 
 /// The connections of one pool.
@@ -119,9 +130,32 @@ pub struct Pool {
     pub most: usize,
 }
 
-impl Pool {
-    pub(crate) fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
-        let most = pool.options().get_max_connections() as usize;
-        Self { name, open: pool.size() as usize, idle: pool.num_idle(), most }
+/// Connections that may be shown.
+pub(crate) trait Connections {
+    /// That may be open.
+    fn most(&self) -> usize;
+
+    /// How many there are. `name`: what they are for.
+    fn shown(&self, name: &'static str) -> Pool;
+}
+
+impl Connections for Arc<sqlite::Pool> {
+    fn most(&self) -> usize {
+        sqlite::Pool::most(self)
+    }
+
+    fn shown(&self, name: &'static str) -> Pool {
+        Pool { name, open: self.open(), idle: self.idle(), most: self.most() }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Connections for sqlx::PgPool {
+    fn most(&self) -> usize {
+        self.options().get_max_connections() as usize
+    }
+
+    fn shown(&self, name: &'static str) -> Pool {
+        Pool { name, open: self.size() as usize, idle: self.num_idle(), most: Connections::most(self) }
     }
 }

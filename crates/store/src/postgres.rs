@@ -4,7 +4,7 @@ use crate::StoreError;
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
-use crate::measure::{Pool, waited};
+use crate::measure::{Connections, Pool, waited};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// PostgreSQL, or what speaks its protocol.
 pub struct Postgres {
     writers: PgPool,
-    readers: Readers<sqlx::Postgres>,
+    readers: Readers<PgPool>,
     guests: &'static [Guest],
     /// Those that hold the revision counter would only wait for one another over connections.
     changes: Arc<Queue>,
@@ -86,7 +86,7 @@ impl Store for Postgres {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError> {
         let begin = async {
             let (inner, turn) = match mode {
-                Mode::Read | Mode::Feed => {
+                Mode::Read | Mode::Feed | Mode::Glance => {
                     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                     let (pool, turn) = self.readers.enter(lane, mode).await?;
                     (pool.begin_with(begin).await?, turn)
@@ -145,7 +145,7 @@ impl Store for Postgres {
     }
 
     fn pools(&self) -> Vec<Pool> {
-        [Pool::of("writers", &self.writers)].into_iter().chain(self.readers.pools()).collect()
+        [self.writers.shown("writers")].into_iter().chain(self.readers.pools()).collect()
     }
 
     async fn woken(&self) {
@@ -167,7 +167,9 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        for pool in self.readers.each() {
+            pool.close().await;
+        }
         self.writers.close().await;
     }
 }

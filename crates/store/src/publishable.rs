@@ -220,7 +220,7 @@ impl dyn Store + '_ {
         }
         tx.resource_is_there(organization, resource).await?;
         let identity = new.identity.as_ref();
-        tx.exec(
+        tx.queue(
             "INSERT INTO publishable_keys (id, organization_id, resource_id, name, environment, key_public, allowed_origins, \
              rate_limit_rpm, require_identity, identity_secret, identity_pepper_id, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -327,7 +327,7 @@ impl dyn Store + '_ {
         let mut tx = self.security().await?;
         let old = tx.active_publishable_key(organization, resource, key).await?;
         unchanged(change.expected.as_deref(), &old.tag())?;
-        tx.exec(
+        tx.queue(
             "UPDATE publishable_keys SET name = $3, allowed_origins = $4, rate_limit_rpm = $5 \
              WHERE organization_id = $1 AND id = $2",
             vec![
@@ -340,7 +340,7 @@ impl dyn Store + '_ {
         )
         .await?;
         if let Some(identity) = &change.identity {
-            tx.exec(
+            tx.queue(
                 "UPDATE publishable_keys SET require_identity = $3, identity_secret = $4, identity_pepper_id = $5 \
                  WHERE organization_id = $1 AND id = $2",
                 vec![
@@ -385,7 +385,7 @@ impl dyn Store + '_ {
         }
         tx.active_publishable_key(organization, resource, key).await?;
         tx.add_secret(organization, key, secret, old_until, by.now).await?;
-        tx.exec(
+        tx.queue(
             "UPDATE publishable_keys SET key_public = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(key), key_public.into()],
         )
@@ -414,7 +414,7 @@ impl dyn Store + '_ {
             let revision = tx.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")?;
             return Ok((old, revision));
         }
-        tx.exec(
+        tx.queue(
             "UPDATE publishable_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
             vec![id(organization), id(key), by.now.into()],
         )
@@ -463,9 +463,9 @@ impl dyn Store + '_ {
             return Err(StoreError::Conflict("The key asks for a signed visitor identity from now on."));
         }
         for (statement, arguments) in &new.beside {
-            tx.exec(statement, arguments.clone()).await?;
+            tx.queue(statement, arguments.clone()).await?;
         }
-        tx.exec(
+        tx.queue(
             "INSERT INTO visitors (id, organization_id, key_id, context_id, digest, pepper_id, origin, created_at, \
              last_seen_at, expires_at, verified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10)",
             vec![

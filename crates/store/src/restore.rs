@@ -5,17 +5,14 @@
 
 use crate::audit::{AuditAction, AuditContext};
 use crate::db::{ReadTx, Row, SecurityTx, Store, Value, id};
-use crate::{Entity, Revision, Sqlite, StoreError, args, list};
+use crate::{Entity, Revision, StoreError, args, list};
 use flowyte_core::address::AddressBlock;
 use flowyte_core::id::{
     Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
 };
 use flowyte_core::{Digest, Role, ScopeSet, Timestamp};
 use serde_json::json;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 /// The setting that holds a restored database back until its operator has looked through it.
 const PENDING: &str = "restore_pending";
@@ -72,19 +69,6 @@ struct PublishableKey {
     identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Sqlite {
-    /// Writes a copy of the file at `from` to `into`, which may not be there yet. A server that runs is not disturbed.
-    pub async fn backup(from: &Path, into: &Path) -> Result<(), StoreError> {
-        let options = SqliteConnectOptions::new().filename(from).create_if_missing(false);
-        let mut connection = options.connect().await?;
-        let into =
-            into.to_str().ok_or_else(|| StoreError::Unusable("the backup's path is not UTF-8".into()))?;
-        sqlx::query("VACUUM INTO $1").bind(into).execute(&mut connection).await?;
-        connection.close().await?;
-        Ok(())
-    }
-}
-
 impl dyn Store + '_ {
     /// Everything that is granted here.
     pub async fn standing(&self) -> Result<Standing, StoreError> {
@@ -113,12 +97,12 @@ impl dyn Store + '_ {
     ) -> Result<Vec<String>, StoreError> {
         let mut tx = self.security().await?;
         // No revision is given out twice, and time does not go back, whatever the backup had reached.
-        tx.exec("UPDATE head SET revision = $1 WHERE revision < $1", args![before.revision]).await?;
+        tx.queue("UPDATE head SET revision = $1 WHERE revision < $1", args![before.revision]).await?;
         if let Some(seen) = before.seen_at {
-            tx.exec("UPDATE head SET seen_at = $1 WHERE seen_at < $1", args![seen]).await?;
+            tx.queue("UPDATE head SET seen_at = $1 WHERE seen_at < $1", args![seen]).await?;
         }
         // Used links are gone from what was put aside, and can't be told from those that were not made yet.
-        tx.exec("DELETE FROM recoveries", vec![]).await?;
+        tx.queue("DELETE FROM recoveries", vec![]).await?;
         let here = tx.standing().await?;
         let mut narrowing = Narrowing { tx, by, done: Vec::new() };
         narrowing.organizations(&here, before).await?;
@@ -136,8 +120,8 @@ impl dyn Store + '_ {
     /// Keeps the server from serving until [`Self::acknowledge_restore`]. `why`: for the operator.
     pub async fn hold_restore(&self, why: &str) -> Result<(), StoreError> {
         let mut tx = self.batch().await?;
-        tx.exec("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
-        tx.exec("INSERT INTO settings (name, value) VALUES ($1, $2)", args![PENDING, why]).await?;
+        tx.queue("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
+        tx.queue("INSERT INTO settings (name, value) VALUES ($1, $2)", args![PENDING, why]).await?;
         tx.commit().await
     }
 
@@ -151,7 +135,7 @@ impl dyn Store + '_ {
     /// The operator has seen what it grants.
     pub async fn acknowledge_restore(&self) -> Result<(), StoreError> {
         let mut tx = self.batch().await?;
-        tx.exec("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
+        tx.queue("DELETE FROM settings WHERE name = $1", args![PENDING]).await?;
         tx.commit().await
     }
 
@@ -297,7 +281,7 @@ impl Narrowing<'_> {
                 continue;
             }
             self.tx
-                .exec(
+                .queue(
                     "UPDATE organizations SET max_ttl_days = $2, require_expiry = $3, suspended = $4 WHERE id = $1",
                     vec![id(*organization), Value::Int(days), expiry.into(), suspended.into()],
                 )
@@ -324,7 +308,7 @@ impl Narrowing<'_> {
             let Some(theirs) = before.users.get(user) else { continue };
             if ours.password_hash != theirs.password_hash || ours.disabled != theirs.disabled {
                 self.tx
-                    .exec(
+                    .queue(
                         "UPDATE users SET password_hash = $2, disabled = $3 WHERE id = $1",
                         vec![
                             id(*user),
@@ -345,7 +329,7 @@ impl Narrowing<'_> {
             match before.members.get(&(*organization, *user)) {
                 None if before.organizations.contains_key(organization) => {
                     self.tx
-                        .exec(
+                        .queue(
                             "DELETE FROM members WHERE organization_id = $1 AND user_id = $2",
                             vec![id(*organization), id(*user)],
                         )
@@ -355,7 +339,7 @@ impl Narrowing<'_> {
                 }
                 Some(theirs) if !scopes(theirs.role).covers(scopes(ours.role)) => {
                     self.tx
-                        .exec(
+                        .queue(
                             "UPDATE members SET role = $3 WHERE organization_id = $1 AND user_id = $2",
                             vec![id(*organization), id(*user), theirs.role.as_str().into()],
                         )
@@ -371,7 +355,7 @@ impl Narrowing<'_> {
         self.owners(here, before).await?;
         for invite in here.open_invites.difference(&before.open_invites) {
             self.tx
-                .exec(
+                .queue(
                     "UPDATE invites SET closed_at = $2 WHERE id = $1",
                     vec![id(*invite), self.by.now.into()],
                 )
@@ -393,7 +377,7 @@ impl Narrowing<'_> {
             for ((_, user), member) in owners {
                 let Some(it) = before.users.get(user) else { continue };
                 self.tx
-                    .exec(
+                    .queue(
                         "INSERT INTO users (id, handle, email, name, password_hash, disabled, created_at) \
                          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                         vec![
@@ -408,7 +392,7 @@ impl Narrowing<'_> {
                     )
                     .await?;
                 self.tx
-                    .exec(
+                    .queue(
                         "INSERT INTO members (id, organization_id, user_id, role, joined_at) VALUES ($1, $2, $3, 'owner', $4) \
                          ON CONFLICT (organization_id, user_id) DO UPDATE SET role = 'owner'",
                         vec![id(member.id), id(*organization), id(*user), member.joined_at.into()],
@@ -438,7 +422,7 @@ impl Narrowing<'_> {
             let addresses = meet(&ours.addresses, &theirs.addresses);
             let (Some(addresses), false, false) = (addresses, theirs.revoked, scopes.is_empty()) else {
                 self.tx
-                    .exec(
+                    .queue(
                         "UPDATE secret_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
                         vec![id(*organization), id(*key), self.by.now.into()],
                     )
@@ -465,7 +449,7 @@ impl Narrowing<'_> {
                 continue;
             }
             self.tx
-                .exec(
+                .queue(
                     "UPDATE secret_keys SET scopes = $3, allowed_addresses = $4, expires_at = $5, rate_limit_rpm = $6 \
                      WHERE organization_id = $1 AND id = $2",
                     vec![
@@ -495,7 +479,7 @@ impl Narrowing<'_> {
             let origins = common(&ours.origins, &theirs.origins);
             if theirs.revoked || origins.is_empty() {
                 self.tx
-                    .exec(
+                    .queue(
                         "UPDATE publishable_keys SET revoked_at = $3 WHERE organization_id = $1 AND id = $2",
                         vec![id(*organization), id(*key), self.by.now.into()],
                     )
@@ -521,7 +505,7 @@ impl Narrowing<'_> {
                 continue;
             }
             self.tx
-                .exec(
+                .queue(
                     "UPDATE publishable_keys SET allowed_origins = $3, rate_limit_rpm = $4, require_identity = $5, \
                      identity_secret = $6, identity_pepper_id = $7 WHERE organization_id = $1 AND id = $2",
                     vec![
@@ -546,7 +530,7 @@ impl Narrowing<'_> {
         for (digest, ours) in &here.secrets {
             let Some(theirs) = before.secrets.get(digest).filter(|theirs| *theirs < ours) else { continue };
             self.tx
-                .exec("UPDATE secrets SET expires_at = $2 WHERE digest = $1", args![*digest, *theirs])
+                .queue("UPDATE secrets SET expires_at = $2 WHERE digest = $1", args![*digest, *theirs])
                 .await?;
         }
         Ok(())
@@ -559,15 +543,15 @@ impl Narrowing<'_> {
         for row in open {
             let session: SessionId = row.id("id")?;
             self.tx
-                .exec(
+                .queue(
                     "UPDATE sessions SET ended_at = $2 WHERE id = $1",
                     vec![id(session), self.by.now.into()],
                 )
                 .await?;
             self.tx.change(row.id("organization_id")?, Entity::Session, session, self.by.now).await?;
         }
-        self.tx.exec("DELETE FROM visitors", vec![]).await?;
-        self.tx.exec("DELETE FROM idempotency", vec![]).await?;
+        self.tx.queue("DELETE FROM visitors", vec![]).await?;
+        self.tx.queue("DELETE FROM idempotency", vec![]).await?;
         Ok(())
     }
 

@@ -1,25 +1,32 @@
 //! The embedded database: one file, one process.
 
+mod connection;
+mod syncs;
+
 use crate::StoreError;
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
-use crate::measure::{Pool, waited};
-use crate::syncs::Syncs;
+use crate::measure::{self, Connections, waited};
 use async_trait::async_trait;
-use sqlx::Connection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use connection::Options;
+pub use connection::{FromCell, SqliteError};
+pub(crate) use connection::{Pool, Row, Transaction};
+use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+pub(crate) use syncs::{NotDurable, Syncs};
+
+/// Of a file that others may use at the same time.
+const BESIDE: &str = "";
+/// Of the one connection that writes. Commits are synced together, see [`Syncs`]; what is left to sync keeps the file whole.
+const WRITING: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
+const READING: &str = "PRAGMA foreign_keys = ON";
 
 /// The embedded database: one file, one process.
 pub struct Sqlite {
-    writer: SqlitePool,
-    readers: Readers<sqlx::Sqlite>,
+    writer: Arc<Pool>,
+    readers: Readers<Arc<Pool>>,
     queue: Arc<Queue>,
     syncs: Arc<Syncs>,
     guests: &'static [Guest],
@@ -29,84 +36,81 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens a file that is there and up to date, beside a server that may be running on it.
     pub async fn open_beside(path: &Path, guests: &'static [Guest]) -> Result<Arc<dyn Store>, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
-        let mut connection = pool.acquire().await?;
-        if !guest::pending(&applied(&mut connection).await?, guests)?.is_empty() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let options = Options { file: path.to_owned(), flags, pragmas: BESIDE, gives_way: false };
+        let opening = options.clone();
+        let pending = aside(move || guest::pending(&applied(&opening.open()?)?, guests)).await?;
+        if !pending.is_empty() {
             return Err(StoreError::Unusable(
                 "the database was written by an earlier release; start the server once to bring it up to date".into(),
             ));
         }
-        drop(connection);
-        let readers = Readers::new(pool.clone(), pool.clone(), pool.clone());
-        Ok(Arc::new(Self {
-            writer: pool,
-            readers,
-            queue: Queue::new(1, WRITES),
-            syncs: Syncs::new(log_of(path)),
-            guests,
-            follower: OnceLock::new(),
-        }))
+        let pool = Pool::new(options, 2);
+        Ok(Self::of(path, pool.clone(), Readers::new(pool.clone(), pool.clone(), pool), guests))
     }
 
     /// Opens or makes the file and brings its tables up to date.
     pub async fn open(path: &Path, guests: &'static [Guest]) -> Result<Arc<dyn Store>, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal) // Commits are synced together; see [`Syncs`].
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .test_before_acquire(false)
-                .acquire_timeout(Duration::from_secs(10))
-        };
-        // When a disk is full SQLite ends the transaction by itself, and the connection would count it as open for ever
-        // after; the pool opens another instead. The ping waits until a rollback that is under way is done.
-        let writer = pool(1)
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .connect_with(options.clone())
-            .await?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer).await?;
-        if !wal_is_safe(&version) {
-            return Err(StoreError::Unusable(format!(
-                "SQLite {version} can lose data in WAL mode; 3.51.3 or later is needed"
-            )));
-        }
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql(guest::TABLES).execute(&mut *tx).await?;
-        for Step { guest, version, sql } in guest::pending(&applied(&mut tx).await?, guests)? {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BLOB"))).execute(&mut *tx).await?;
-            let note = sqlx::query("INSERT INTO guest_migrations (guest, version) VALUES ($1, $2)");
-            note.bind(guest).bind(version).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        let options = options.read_only(true);
+        let options =
+            |flags, pragmas, gives_way| Options { file: path.to_owned(), flags, pragmas, gives_way };
+        let writing =
+            options(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, WRITING, false);
+        let opening = writing.clone();
+        aside(move || bring_up_to_date(&mut opening.open()?, guests)).await?;
+        let reading = |gives_way| options(OpenFlags::SQLITE_OPEN_READ_ONLY, READING, gives_way);
         let readers = Readers::new(
-            pool(1).connect_with(options.clone()).await?,
-            pool(2).connect_with(options.clone()).await?,
-            pool(4).connect_with(options).await?,
+            Pool::new(reading(false), 1),
+            Pool::new(reading(false), 2),
+            Pool::new(reading(true), 4),
         );
-        Ok(Arc::new(Self {
-            writer,
-            readers,
-            queue: Queue::new(1, WRITES),
-            syncs: Syncs::new(log_of(path)),
-            guests,
-            follower: OnceLock::new(),
-        }))
+        Ok(Self::of(path, Pool::new(writing, 1), readers, guests))
     }
+
+    /// Writes a copy of the file at `from` to `into`, which may not be there yet. A server that runs is not disturbed.
+    pub async fn backup(from: &Path, into: &Path) -> Result<(), StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let options = Options { file: from.to_owned(), flags, pragmas: BESIDE, gives_way: false };
+        let into = into
+            .to_str()
+            .ok_or_else(|| StoreError::Unusable("the backup's path is not UTF-8".into()))?
+            .to_owned();
+        aside(move || Ok(options.open()?.execute("VACUUM INTO ?1", [into]).map(drop)?)).await
+    }
+
+    fn of(
+        path: &Path,
+        writer: Arc<Pool>,
+        readers: Readers<Arc<Pool>>,
+        guests: &'static [Guest],
+    ) -> Arc<dyn Store> {
+        let (queue, syncs) = (Queue::new(1, WRITES), Syncs::new(log_of(path)));
+        Arc::new(Self { writer, readers, queue, syncs, guests, follower: OnceLock::new() })
+    }
+}
+
+/// Does something with a file on another thread.
+async fn aside<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .map_err(|_| StoreError::Inconsistent("opening it panicked".into()))?
+}
+
+fn bring_up_to_date(connection: &mut Connection, guests: &'static [Guest]) -> Result<(), StoreError> {
+    let version = rusqlite::version();
+    if !wal_is_safe(version) {
+        return Err(StoreError::Unusable(format!(
+            "SQLite {version} can lose data in WAL mode; 3.51.3 or later is needed"
+        )));
+    }
+    let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    tx.execute_batch(guest::TABLES)?;
+    for Step { guest, version, sql } in guest::pending(&applied(&tx)?, guests)? {
+        tx.execute_batch(&sql.replace("BYTES", "BLOB"))?;
+        tx.execute("INSERT INTO guest_migrations (guest, version) VALUES (?1, ?2)", (guest, version))?;
+    }
+    Ok(tx.commit()?)
 }
 
 /// The write-ahead log of a database, where SQLite keeps it (<https://sqlite.org/walformat.html>).
@@ -117,9 +121,11 @@ fn log_of(database: &Path) -> PathBuf {
 }
 
 /// What was applied to this file.
-async fn applied(connection: &mut SqliteConnection) -> Result<guest::Applied, StoreError> {
-    let old = sqlx::query_scalar("SELECT version FROM migrations").fetch_all(&mut *connection).await?;
-    let new = sqlx::query_as("SELECT guest, version FROM guest_migrations").fetch_all(connection).await?;
+fn applied(connection: &Connection) -> Result<guest::Applied, StoreError> {
+    let mut old = connection.prepare("SELECT version FROM migrations")?;
+    let old = old.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut new = connection.prepare("SELECT guest, version FROM guest_migrations")?;
+    let new = new.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     Ok(guest::Applied::new(old, new))
 }
 
@@ -134,18 +140,19 @@ impl Store for Sqlite {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError> {
         let begin = async {
             Ok::<_, StoreError>(match mode {
-                Mode::Read | Mode::Feed => {
+                Mode::Read | Mode::Feed | Mode::Glance => {
                     let (pool, turn) = self.readers.enter(lane, mode).await?;
-                    (pool.begin().await?, turn)
+                    let begin = (mode != Mode::Glance).then_some("BEGIN");
+                    (pool.begin(begin).await?, turn)
                 }
                 Mode::Write | Mode::Batch => {
                     let turn = self.queue.enter(lane).await?;
-                    (self.writer.begin_with("BEGIN IMMEDIATE").await?, Some(turn))
+                    (self.writer.begin(Some("BEGIN IMMEDIATE")).await?, Some(turn))
                 }
             })
         };
-        let (inner, turn) = waited(mode, begin).await?;
-        let inner = Inner::Lite(inner, self.syncs.clone());
+        let (tx, turn) = waited(mode, begin).await?;
+        let inner = Inner::Lite(tx, self.syncs.clone());
         Ok(SecurityTx::new(inner, self.guests, self.follower.get().cloned(), turn))
     }
 
@@ -165,8 +172,8 @@ impl Store for Sqlite {
         self.syncs.failure().await
     }
 
-    fn pools(&self) -> Vec<Pool> {
-        [Pool::of("writers", &self.writer)].into_iter().chain(self.readers.pools()).collect()
+    fn pools(&self) -> Vec<measure::Pool> {
+        [self.writer.shown("writers")].into_iter().chain(self.readers.pools()).collect()
     }
 
     async fn woken(&self) {
@@ -174,7 +181,9 @@ impl Store for Sqlite {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        for pool in self.readers.each() {
+            pool.close().await;
+        }
         self.writer.close().await;
     }
 }

@@ -3,16 +3,15 @@
 use crate::StoreError;
 use std::time::Duration;
 
-/// Transactions that one sweep makes, and how long it leaves the database to others after each.
-const MOST_PARTS: u32 = 100;
+/// How long a sweep leaves the database to others after each transaction.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Some at a time, so that nobody waits long to write. `part` does `size` of them, or those that are left.
+/// Some at a time, so that nobody waits long to write, until none is left. `part` does `size` of them, or those that are left.
 pub async fn in_parts<F>(what: &str, size: u32, part: impl Fn() -> F)
 where
     F: Future<Output = Result<u64, StoreError>>,
 {
-    for _ in 0..MOST_PARTS {
+    loop {
         match part().await {
             Ok(done) if done == u64::from(size) => tokio::time::sleep(PAUSE).await,
             Ok(_) => return,

@@ -13,14 +13,14 @@ impl dyn Store + '_ {
     /// Writes down how late it is. An earlier instant changes nothing.
     pub async fn note_time(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.security().await?;
-        tx.exec("UPDATE head SET seen_at = $1 WHERE id = 1 AND seen_at < $1", args![now]).await?;
+        tx.queue("UPDATE head SET seen_at = $1 WHERE id = 1 AND seen_at < $1", args![now]).await?;
         tx.commit().await
     }
 
     /// Forgets a later instant: the operator says that it was wrong.
     pub async fn reset_time(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.security().await?;
-        tx.exec("UPDATE head SET seen_at = $1 WHERE id = 1", args![now]).await?;
+        tx.queue("UPDATE head SET seen_at = $1 WHERE id = 1", args![now]).await?;
         tx.commit().await
     }
 }

@@ -54,7 +54,7 @@ impl BatchTx {
             batch.iter().filter(|row| row.kind == CredentialKind::SecretKey).collect();
         rows.sort_by_key(|row| (row.organization, row.credential, &row.day, &row.operation, &row.outcome));
         for row in &rows {
-            self.exec(
+            self.queue(
                 "INSERT INTO usage (organization_id, key_id, day, operation_id, outcome, calls, last_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, key_id, day, operation_id, outcome) \
                  DO UPDATE SET calls = usage.calls + excluded.calls, last_at = excluded.last_at",
@@ -74,7 +74,7 @@ impl BatchTx {
         rows.sort_by_key(|row| (row.organization, row.secret.map(|it| *it.as_bytes()), &row.address));
         for row in rows {
             let Some(digest) = row.secret else { continue };
-            self.exec(
+            self.queue(
                 "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (organization_id, digest, address) \
                  DO UPDATE SET calls = superseded_usage.calls + excluded.calls, last_at = excluded.last_at",
@@ -95,7 +95,7 @@ impl dyn Store + '_ {
             move |row: &UsageRow| (row.kind == kind && row.outcome == "allowed").then_some(row.credential)
         };
         for (key, row) in last_of(batch, used(CredentialKind::SecretKey)) {
-            tx.exec(
+            tx.queue(
                 "UPDATE secret_keys SET last_used_at = $2, last_used_address = $3, last_used_operation = $4 \
                  WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)",
                 args![key, row.last_at, row.address.clone(), row.operation.clone()],
@@ -117,11 +117,11 @@ impl dyn Store + '_ {
             ),
         ] {
             for (credential, row) in last_of(batch, used(kind)) {
-                tx.exec(sql, args![credential, row.last_at]).await?;
+                tx.queue(sql, args![credential, row.last_at]).await?;
             }
         }
         for (digest, row) in last_of(batch, |row| row.secret.map(|it| *it.as_bytes())) {
-            tx.exec(
+            tx.queue(
                 "UPDATE secrets SET last_call_at = $3, last_call_operation = $4, last_call_outcome = $5 \
                  WHERE digest = $1 AND organization_id = $2 AND (last_call_at IS NULL OR last_call_at <= $3)",
                 args![
@@ -159,7 +159,7 @@ impl dyn Store + '_ {
     /// Forgets the use of older secrets whose grace is over.
     pub async fn forget_superseded_usage(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.batch().await?;
-        tx.exec(
+        tx.queue(
             "DELETE FROM superseded_usage WHERE NOT EXISTS \
              (SELECT 1 FROM secrets s WHERE s.digest = superseded_usage.digest AND s.expires_at > $1)",
             args![now],

@@ -1030,3 +1030,37 @@ async fn a_backup_has_seen_what_the_database_had_that_it_replaces() {
     restored.narrow(&store.standing().await.unwrap(), &holds, &by_at(NOW)).await.unwrap();
     assert_eq!(restored.seen_at().await.unwrap(), later);
 }
+
+/// What has one statement is not begun and not ended, so it can't have a second one; and what nobody waited for fails the commit.
+#[tokio::test]
+async fn a_transaction_is_whole_or_never_was() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let name = "SELECT name FROM organizations WHERE id = $1";
+        let named = || async {
+            let row = store.glance().await.unwrap().one(name, vec![id(organization)]).await.unwrap();
+            row.get::<String>("name").unwrap()
+        };
+        let before = named().await;
+        let rename = "UPDATE organizations SET name = $2 WHERE id = $1";
+        let again = "INSERT INTO users (id, handle, name, password_hash, disabled, created_at, email) \
+             SELECT id, handle, name, password_hash, disabled, created_at, email FROM users WHERE id = $1";
+        let mut tx = store.batch().await.unwrap();
+        tx.queue(rename, vec![id(organization), "never".into()]).await.unwrap();
+        let refused = match tx.queue(again, vec![id(user)]).await {
+            Ok(()) => tx.commit().await.unwrap_err(),
+            Err(at_once) => at_once,
+        };
+        assert!(refused.is_duplicate(), "{refused}");
+        assert_eq!(named().await, before);
+        let mut tx = store.batch().await.unwrap();
+        tx.queue(rename, vec![id(organization), "dropped".into()]).await.unwrap();
+        drop(tx);
+        assert_eq!(named().await, before);
+        let mut tx = store.batch().await.unwrap();
+        tx.queue(rename, vec![id(organization), "after".into()]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(named().await, "after");
+    })
+    .await;
+}

@@ -213,7 +213,7 @@ impl Store for Warrant {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError> {
         let mut tx = self.verifier.store.begin_in(lane, mode).await?;
         match mode {
-            Mode::Read | Mode::Feed => {}
+            Mode::Read | Mode::Glance | Mode::Feed => {}
             Mode::Write if self.digest.is_some() => {
                 let newest = tx.revision().await?;
                 if let Some(follower) = self.follower().get() {

@@ -133,7 +133,8 @@ fn beside(world: &World, at_once: usize, path: &str) -> BTreeMap<u16, usize> {
             go_round(world, &mut wrong);
         }
     });
-    assert_eq!(wrong, Vec::<String>::new(), "the other tenant noticed");
+    let log = world.server.output.lock().unwrap();
+    assert!(wrong.is_empty(), "the other tenant noticed: {wrong:?}\n{log}");
     told.into_inner().unwrap()
 }
 
@@ -169,7 +170,8 @@ fn a_restart_beside_many_open_conversations_refuses_nobody() {
     for _ in 0..rounds() {
         go_round(&world, &mut wrong);
     }
-    assert_eq!(wrong, Vec::<String>::new(), "the other tenant noticed");
+    let log = world.server.output.lock().unwrap();
+    assert!(wrong.is_empty(), "the other tenant noticed: {wrong:?}\n{log}");
 }
 
 /// Once, they took the connections that the lease was renewed over, and on SQLite those that the replica was fed over.
@@ -181,7 +183,7 @@ fn reports_of_one_tenant_refuse_nothing_of_another() {
         fill(&mut world, url, &conversations(url, size(20_000, 1_000_000), 0));
         let told = beside(&world, 12, "/api/v1/analytics/overview");
         assert!(told.contains_key(&200), "{told:?}");
-        assert!(told.keys().all(|status| [200, 503].contains(status)), "{told:?}");
+        assert!(told.keys().all(|status| [200, 429, 503].contains(status)), "{told:?}");
     }
 }
 
@@ -199,7 +201,7 @@ fn checks_of_one_audit_trail_refuse_nothing_of_another_tenant() {
     fill(&mut world, None, &events);
     let told = beside(&world, 5, "/api/v1/audit-events/verify");
     assert!(told.contains_key(&200), "{told:?}");
-    assert!(told.keys().all(|status| [200, 503].contains(status)), "{told:?}");
+    assert!(told.keys().all(|status| [200, 429, 503].contains(status)), "{told:?}");
 }
 
 /// Once, the snapshot was one statement, which ran into its time-out.
