@@ -5,18 +5,18 @@
 //! neighbour is in the figures, and a ratio of two of them says what our part is.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
+mod support;
+
 use bytes::Bytes;
 use flowyte::config::Given;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::convert::Infallible;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use support::{Client, Server, free_port, median, request};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,94 +61,22 @@ fn serve(port: u16) {
     });
 }
 
-struct Server {
-    child: Child,
-    port: u16,
-    bare: u16,
+/// This program again as the server, with its bare listener's port. Its log goes where it costs what a file costs.
+fn start(folder: &Path) -> (Server, u16) {
+    let bare = free_port();
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(BARE, bare.to_string()).stderr(log);
+    (Server::start(&mut command, &folder.join("data")), bare)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let [port, ops, bare] =
-            std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-        let log = std::fs::File::create(folder.join("log")).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .env(BARE, bare.to_string())
-            .env("FLOWYTE_DATA", folder.join("data"))
-            .env("FLOWYTE_LISTEN", format!("127.0.0.1:{port}"))
-            .env("FLOWYTE_OPS_LISTEN", format!("127.0.0.1:{ops}"))
-            .env("FLOWYTE_ORGANIZATION_RPM", "60000000")
-            .env("FLOWYTE_UNAUTHENTICATED_RPM", "60000000")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the server does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { child, port, bare }
-    }
-
-    /// Nanoseconds on a processor so far, of all threads (proc(5), schedstat).
-    fn on_processor(&self) -> u64 {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        threads
-            .filter_map(|it| std::fs::read_to_string(it.ok()?.path().join("schedstat")).ok())
-            .filter_map(|it| it.split(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
-}
-
-/// One open connection.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn new(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// Sends a request; its status and its body.
-    fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
-        self.0.get_mut().write_all(request).unwrap();
-        let (mut line, mut status, mut length) = (Vec::new(), 0, 0);
-        loop {
-            line.clear();
-            self.0.read_until(b'\n', &mut line).unwrap();
-            let text = line.trim_ascii_end();
-            match text {
-                [] => break,
-                _ if status == 0 => status = std::str::from_utf8(&text[9..12]).unwrap().parse().unwrap(),
-                _ if text.len() > 15 && text[..15].eq_ignore_ascii_case(b"content-length:") => {
-                    length = std::str::from_utf8(text[15..].trim_ascii()).unwrap().parse().unwrap();
-                }
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        (status, body)
-    }
-}
-
-fn request(method: &str, path: &str, fields: &str, body: Option<&Value>) -> Vec<u8> {
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let typed = if body.is_empty() {
-        String::new()
-    } else {
-        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
-    };
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost:8080\r\n{fields}{typed}\r\n{body}").into_bytes()
+/// Nanoseconds on a processor so far, of all threads (proc(5), schedstat).
+fn on_processor(server: &Server) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+    threads
+        .filter_map(|it| std::fs::read_to_string(it.ok()?.path().join("schedstat")).ok())
+        .filter_map(|it| it.split(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 /// What is asked for, and what the answer is.
@@ -167,43 +95,26 @@ fn cost(server: &Server, case: &Case) -> u64 {
             for client in clients {
                 scope.spawn(move || {
                     for _ in 0..times {
-                        assert_eq!(client.ask(&case.request).0, case.status, "{}", case.name);
+                        assert_eq!(client.ask(&case.request).status, case.status, "{}", case.name);
                     }
                 });
             }
         });
     };
     ask(&mut clients, REQUESTS / 10);
-    let before = server.on_processor();
+    let before = on_processor(server);
     ask(&mut clients, REQUESTS);
-    (server.on_processor() - before) / (CONNECTIONS * REQUESTS) as u64
+    (on_processor(server) - before) / (CONNECTIONS * REQUESTS) as u64
 }
 
 fn measure() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let (server, bare) = start(folder.path());
+    let owner = server.set_up(&folder.path().join("data"));
     let port = server.port;
-    let mut client = Client::new(port);
-    let token = std::fs::read_to_string(folder.path().join("data/setup-token")).unwrap();
-    let body = json!({"token": token.trim(), "organizationName": "Example", "name": "Ada", "email": "ada@example.com",
-        "password": "mountain-kettle-orbit-71"});
-    assert_eq!(client.ask(&request("POST", "/api/v1/auth/setup", "", Some(&body))).0, 201);
-    let body = json!({"email": "ada@example.com", "password": "mountain-kettle-orbit-71"});
-    client.0.get_mut().write_all(&request("POST", "/api/v1/auth/login", "", Some(&body))).unwrap();
-    let cookie = loop {
-        let mut line = String::new();
-        client.0.read_line(&mut line).unwrap();
-        if let Some(cookie) = line.strip_prefix("set-cookie: flowyte_session=") {
-            break cookie.split(';').next().unwrap().to_owned();
-        }
-    };
-    let mut client = Client::new(port);
-    let fields = format!("Cookie: flowyte_session={cookie}\r\nSec-Fetch-Site: same-origin\r\n");
     let body = json!({"name": "bench", "scopes": ["agents:read"]});
-    let (status, minted) = client.ask(&request("POST", "/api/v1/api-keys", &fields, Some(&body)));
-    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&minted));
-    let minted: Value = serde_json::from_slice(&minted).unwrap();
-    let key = minted["data"]["secret"].as_str().unwrap();
+    let minted = Client::new(port).ask(&request("POST", "/api/v1/api-keys", &owner, Some(&body))).data();
+    let key = minted["secret"].as_str().unwrap();
     let bearer = |key: &str| format!("Authorization: Bearer {key}\r\n");
     let wrong = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
     let none = format!("/api/v1/agents/agent_{:032x}", 1);
@@ -216,7 +127,7 @@ fn measure() {
     let cases = [
         Case {
             name: "bare hyper",
-            port: server.bare,
+            port: bare,
             request: request("GET", "/", &bearer(key), None),
             status: 200,
         },
@@ -234,11 +145,7 @@ fn measure() {
         }
     }
     println!("request\tmicroseconds on a processor\tbeside bare hyper");
-    let median = |costs: &mut Vec<u64>| {
-        costs.sort_unstable();
-        costs[costs.len() / 2]
-    };
-    let costs: Vec<u64> = costs.iter_mut().map(median).collect();
+    let costs: Vec<u64> = costs.iter_mut().map(|costs| median(costs)).collect();
     for (case, cost) in cases.iter().zip(&costs) {
         println!("{}\t{:.2}\t{:.2}", case.name, *cost as f64 / 1e3, *cost as f64 / costs[0] as f64);
     }
