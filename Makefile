@@ -1,5 +1,5 @@
 # The front door: `make test` runs everything, `make run` builds and starts the server.
-.PHONY: test plane sizes versions generators torture lint run release web demo screenshots browser bench fuzz compiler postgres faketime proxies
+.PHONY: test plane versions generators torture lint run release web demo screenshots browser bench fuzz compiler postgres faketime proxies
 
 test: compiler postgres faketime proxies browser web lint versions
 	cargo test --workspace --locked
@@ -11,23 +11,20 @@ test: compiler postgres faketime proxies browser web lint versions
 	cd tests/generators && ../../tools/node npm ci --no-audit --no-fund
 	tools/node tools/python tests/generators/requirements.txt tests/generators/run.py
 
-# The plane without the product: it builds, and its server passes what the whole one passes, in a folder of its own so that neither build
-# undoes the other's work.
+# The plane without the product: it builds, and its server passes what the whole one passes. Both builds share what they have in common;
+# at the end the binary is the whole one again, which the other tests use.
 PLANE := --locked -p flowyte --no-default-features --features dashboard,postgres
 plane: compiler postgres web
-	CARGO_TARGET_DIR=target/plane cargo clippy $(PLANE) --all-targets -- -D warnings
-	CARGO_TARGET_DIR=target/plane cargo test $(PLANE)
-	cargo build --locked -p flowyte
-	@$(MAKE) --no-print-directory sizes
+	cargo clippy $(PLANE) --all-targets -- -D warnings
+	cargo test $(PLANE)
+	@$(SIZE) plane --no-default-features --features dashboard,postgres
+	cargo test --workspace --locked --no-run --quiet
+	@$(SIZE) whole
 
-# How large both builds are as the tests make them: the binary without symbols, and the crates that it is made of.
-sizes:
-	@for build in "whole target" "plane target/plane --no-default-features --features dashboard,postgres"; do \
-		set -- $$build; name=$$1; binary=$$2/debug/flowyte; shift 2; \
-		strip -o $$binary.stripped $$binary && size=$$(wc -c < $$binary.stripped) && rm $$binary.stripped; \
-		crates=$$(cargo tree --locked -p flowyte "$$@" -e normal --prefix none | sed 's/ (\*)$$//' | sort -u | wc -l); \
-		echo "$$name: $$((size / 1048576)) MiB, $$crates crates"; \
-	done
+# How large a build is as the tests make it: the binary without symbols, and the crates that it is made of.
+SIZE := size() { name=$$1; shift; strip -o target/stripped target/debug/flowyte && bytes=$$(wc -c < target/stripped) && rm target/stripped; \
+	crates=$$(cargo tree --locked -p flowyte "$$@" -e normal --prefix none | sed 's/ (\*)$$//' | sort -u | wc -l); \
+	echo "$$name: $$((bytes / 1048576)) MiB, $$crates crates"; }; size
 
 # What the tests use that is not fixed by this repository.
 versions: browser postgres tools/node

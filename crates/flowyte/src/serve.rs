@@ -10,7 +10,7 @@ use flowyte_core::{CredentialKind, Environment};
 use flowyte_doors::api;
 use flowyte_http::accept;
 use flowyte_http::wire::Limits;
-use flowyte_store::sweep::in_parts;
+use flowyte_store::sweep::{Old, in_parts};
 use flowyte_store::{Sqlite, Store};
 use flowyte_verifier::Verifier;
 use flowyte_verifier::clock::{Clock, Entropy, Steady, System};
@@ -198,7 +198,7 @@ async fn assemble(config: Config) -> anyhow::Result<Arc<Server>> {
     let scopes = api.contract.scopes().clone();
     let replica = Replica::load(store, scopes, config.organization_rpm, shared, clock.now()).await?;
     if shared {
-        replica.renew().await;
+        replica.renew().await?;
     }
     let parts = Parts {
         api,
@@ -430,7 +430,10 @@ async fn flush(verifier: &Verifier) {
 async fn follow(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
     loop {
-        verifier.replica.renew().await;
+        if let Err(error) = verifier.replica.renew().await {
+            tracing::error!(%error, "this replica can't be brought up to date");
+            return;
+        }
         tokio::select! {
             () = &mut stopped => return,
             _ = timeout(flowyte_verifier::replica::POLL, verifier.store.woken()) => {}
@@ -469,6 +472,10 @@ async fn sweep_visitors(verifier: &Verifier) {
 async fn sweep(verifier: &Verifier) {
     if let Err(error) = verifier.store.forget_superseded_usage(verifier.now()).await {
         tracing::warn!(%error, "usage of ended secrets could not be deleted; the next sweep tries again");
+    }
+    for old in Old::ALL {
+        let what = "rows that are over could not be deleted";
+        in_parts(what, CHUNK, || verifier.store.forget(old, verifier.now(), CHUNK)).await;
     }
     if let Err(error) = verifier.store.forget_recoveries(verifier.now()).await {
         tracing::warn!(%error, "old recovery links could not be deleted; the next sweep tries again");

@@ -400,7 +400,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(what, "a stored row can't be read");
                 Self::internal()
             }
-            StoreError::Unusable(_) | StoreError::Database(_) => {
+            StoreError::Unusable(_) | StoreError::Forgotten | StoreError::Database(_) => {
                 tracing::error!(%error, "the database reported an error");
                 Self::new(
                     Code::DependencyUnavailable,

@@ -246,7 +246,11 @@ impl dyn Store + '_ {
     /// What changed after `since`, each entity once, in its newest state.
     pub async fn changes(&self, since: Revision) -> Result<Changes, StoreError> {
         let mut tx = self.feed().await?;
-        let revision = tx.revision().await?;
+        let head = tx.one("SELECT revision, forgotten FROM head WHERE id = 1", vec![]).await?;
+        let revision: Revision = head.get("revision")?;
+        if head.get::<Revision>("forgotten")? > since {
+            return Err(StoreError::Forgotten);
+        }
         let rows = tx
             .all(
                 "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1 AND revision <= $2",

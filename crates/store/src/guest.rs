@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = &[
     (19, include_str!("../migrations/0019_accounts.sql")),
     (20, include_str!("../migrations/0020_pinned.sql")),
     (21, include_str!("../migrations/0021_audit_targets.sql")),
+    (22, include_str!("../migrations/0022_forgotten.sql")),
 ];
 
 /// The last number of the one list that the plane and the product had.

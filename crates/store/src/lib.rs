@@ -78,6 +78,9 @@ pub enum StoreError {
     /// A row does not mean anything; never the caller's fault.
     #[error("inconsistent row: {0}")]
     Inconsistent(String),
+    /// Changes that were not applied here are forgotten. Only a start, which reads everything, helps.
+    #[error("the change log no longer has what changed since it was read last")]
+    Forgotten,
     /// This database can't be served from; the text is for the operator.
     #[error("{0}")]
     Unusable(String),

@@ -1,6 +1,7 @@
 //! What `/metrics` shows of the database.
 
 use crate::db::Mode;
+use crate::sweep::Old;
 use crate::{DatabaseError, sqlite};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_histogram_vec,
@@ -29,6 +30,11 @@ static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!("flowyte_database_waiting", help, &["mode"]).expect(ONCE)
 });
 
+static FORGOTTEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Rows that were deleted because they were over for long enough.";
+    register_int_counter_vec!("flowyte_forgotten_rows_total", help, &["table"]).expect(ONCE)
+});
+
 static TURNS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let help = "Requests that wait for a turn at slow work: passwords, reports, uploads, and indexes of and searches in knowledge.";
     register_int_gauge_vec!("flowyte_work_waiting", help, &["work"]).expect(ONCE)
@@ -44,10 +50,18 @@ pub(crate) fn turns_waiting(work: &str) -> IntGauge {
     TURNS.with_label_values(&[work])
 }
 
+/// Counts rows that were deleted from a table.
+pub(crate) fn forgotten(table: &str, rows: u64) {
+    FORGOTTEN.with_label_values(&[table]).inc_by(rows);
+}
+
 /// Shows what has not happened yet with the count 0, so that its first occurrence is seen as an increase.
 pub fn show() {
     for kind in ["busy", "away", "refused", "other"] {
         ERRORS.with_label_values(&[kind]);
+    }
+    for old in Old::ALL {
+        forgotten(old.table(), 0);
     }
     for queue in [&READ, &FEED, &WRITE, &BATCH] {
         LazyLock::force(queue);

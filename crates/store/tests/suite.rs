@@ -14,6 +14,7 @@ use flowyte_store::audit::AuditFilter;
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
+use flowyte_store::sweep::Old;
 use flowyte_store::usage::UsageRow;
 use flowyte_store::walk::{Search, Window};
 use flowyte_store::{
@@ -1061,6 +1062,77 @@ async fn a_transaction_is_whole_or_never_was() {
         tx.queue(rename, vec![id(organization), "after".into()]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(named().await, "after");
+    })
+    .await;
+}
+
+/// What is over for long enough is forgotten, some of it at a time, and nothing else is.
+#[tokio::test]
+async fn what_is_old_is_forgotten() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let key = mint(&store, organization, user).await;
+        let start = store.revision().await.unwrap();
+        let week = NOW.plus(8 * DAY);
+        let late = NewSecretKey { expires_at: week.plus(DAY), ..new_key(user) };
+        let seal = |_: &SecretKeyRow| vec![];
+        store.mint_secret_key(organization, &late, 1_000, None, &by_at(week), &seal).await.unwrap();
+        // A change log that goes on where somebody has read it, and not where it was cut.
+        let sweep = async |old: Old, now: Timestamp| {
+            let mut all = 0;
+            loop {
+                let done = store.forget(old, now, 2).await.unwrap();
+                assert!(done <= 2, "{old:?}: {done}");
+                all += done;
+                if done < 2 {
+                    return all;
+                }
+            }
+        };
+        assert_eq!(sweep(Old::Changes, NOW.plus(6 * DAY)).await, 0);
+        assert_eq!(sweep(Old::Changes, week).await, start as u64);
+        assert!(matches!(store.changes(start - 1).await, Err(StoreError::Forgotten)));
+        let news = store.changes(start).await.unwrap().states;
+        assert!(matches!(&news[..], [State::SecretKey { id, .. }] if *id == late.id), "{news:?}");
+
+        // A superseded secret goes a month after its grace; the one that works stays, however old.
+        let grace = NOW.plus(DAY);
+        let seal = |_: &(SecretKeyRow, Revision)| vec![];
+        store
+            .rotate_secret_key(organization, key.id, &secret(), grace, &ANYTHING, None, &by_at(NOW), &seal)
+            .await
+            .unwrap();
+        assert_eq!(sweep(Old::Secrets, grace.plus(29 * DAY)).await, 0);
+        assert_eq!(sweep(Old::Secrets, grace.plus(31 * DAY)).await, 1);
+        assert_eq!(sweep(Old::Secrets, grace.plus(3_000 * DAY)).await, 0);
+
+        let sessions = async || {
+            let states = snapshot(&store, NOW).await;
+            states.iter().filter(|it| matches!(it, State::Session { .. })).count()
+        };
+        let before = sessions().await;
+        assert!(before > 0);
+        assert_eq!(sweep(Old::Sessions, NOW.plus(59 * DAY)).await, 0);
+        assert_eq!(sweep(Old::Sessions, NOW.plus(61 * DAY)).await, before as u64);
+        assert_eq!(sessions().await, 0);
+
+        let row = UsageRow {
+            organization,
+            credential: *key.id.as_bytes(),
+            kind: CredentialKind::SecretKey,
+            secret: None,
+            superseded: false,
+            day: NOW.day(),
+            operation: "listAgents".into(),
+            outcome: "allowed".into(),
+            calls: 3,
+            last_at: NOW,
+            address: "127.0.0.1".into(),
+        };
+        let yesterday = UsageRow { day: NOW.plus(-DAY).day(), ..row.clone() };
+        store.add_usage(&[row, yesterday]).await.unwrap();
+        assert_eq!(sweep(Old::Usage, NOW.plus(400 * DAY)).await, 1);
+        assert_eq!(sweep(Old::Usage, NOW.plus(401 * DAY)).await, 1);
     })
     .await;
 }

@@ -167,8 +167,8 @@ impl Replica {
     }
 
     /// Reads what others changed, and may be trusted for another [`LEASE`] from when the read began. Where it fails the
-    /// lease runs out by itself.
-    pub async fn renew(&self) {
+    /// lease runs out by itself. An error is one that no later attempt mends.
+    pub async fn renew(&self) -> Result<(), StoreError> {
         let begun = boot_time();
         // The claim proves that this process still is the one that serves, and that the database is the one it claimed.
         let read = async {
@@ -185,6 +185,7 @@ impl Replica {
                 self.fresh.store(true, Ordering::Release);
                 self.lease.store(begun + LEASE, Ordering::Release);
             }
+            Ok(Err(error @ StoreError::Forgotten)) => return Err(error),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the change log can't be read; credentials are verified until the lease ends")
             }
@@ -192,6 +193,7 @@ impl Replica {
                 tracing::warn!("the database does not answer; credentials are verified until the lease ends")
             }
         }
+        Ok(())
     }
 
     /// Forgets visitors' sessions that are over, people's that ended a day ago, and what restricts keys that expired.
