@@ -3,7 +3,7 @@
 
 use crate::support::{World, text};
 use serde_json::json;
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{Connection, Executor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -45,21 +45,13 @@ fn fill(world: &mut World, url: Option<&str>, sql: &str) {
 
 /// Runs statements on the database at `url`, or on the SQLite file of a data folder, which it makes where there is none.
 pub fn execute(url: Option<&str>, folder: &Path, sql: &str) {
-    let sql = sqlx::AssertSqlSafe(sql.to_owned());
-    runtime().block_on(async {
-        match url {
-            Some(url) => {
-                let mut database = sqlx::PgConnection::connect(url).await.unwrap();
-                database.execute(sqlx::raw_sql(sql)).await.unwrap();
-            }
-            None => {
-                let file = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("flowyte.db"));
-                let mut database = file.create_if_missing(true).connect().await.unwrap();
-                database.execute(sqlx::raw_sql(sql)).await.unwrap();
-                database.close().await.unwrap();
-            }
-        }
-    });
+    match url {
+        Some(url) => runtime().block_on(async {
+            let mut database = sqlx::PgConnection::connect(url).await.unwrap();
+            database.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))).await.unwrap();
+        }),
+        None => rusqlite::Connection::open(folder.join("flowyte.db")).unwrap().execute_batch(sql).unwrap(),
+    }
 }
 
 /// The numbers from 1 on as a table `series (n)`, and 16 bytes made of each, in the words of either database.

@@ -441,13 +441,9 @@ fn a_kill_at_any_point_leaves_each_source_read_exactly_once() {
     }
     let file = world.server.folder.join("flowyte.db");
     world.server.terminate();
-    let count = |sql: &'static str| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let url = format!("sqlite://{}", file.display());
-            let mut database = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap();
-            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut database).await.unwrap()
-        })
+    let count = |sql: &str| {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert_eq!(count("SELECT COUNT(*) FROM passages"), (SOURCES * PASSAGES) as i64);
     assert_eq!(

@@ -3,7 +3,7 @@
 
 use crate::support::{Got, Server, World, text};
 use serde_json::json;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,16 +35,12 @@ impl Drop for Ends<'_> {
     }
 }
 
-fn sqlite(runtime: &Runtime, server: &Server) -> SqliteConnection {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.folder.join("flowyte.db"));
-    runtime.block_on(options.connect()).unwrap()
+fn sqlite(server: &Server) -> rusqlite::Connection {
+    rusqlite::Connection::open(server.folder.join("flowyte.db")).unwrap()
 }
 
-fn run<'c, C: Connection>(runtime: &Runtime, connection: &'c mut C, sql: &'static str)
-where
-    &'c mut C: Executor<'c, Database = C::Database>,
-{
-    runtime.block_on(async { connection.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
+fn run(runtime: &Runtime, database: &mut PgConnection, sql: &'static str) {
+    runtime.block_on(async { database.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
 }
 
 /// A disk whose syncs take 300 ms or fail, while a file says so.
@@ -180,9 +176,8 @@ fn a_file_that_somebody_holds_is_waited_for_in_bounds() {
     let server = Server::start(&[("LOG_LEVEL", "error")]);
     let owner = server.set_up("ada@example.com");
     let (_, key) = server.mint(&owner, json!({"name": "before", "scopes": ["agents:read"]}));
-    let runtime = runtime();
-    let mut other = sqlite(&runtime, &server);
-    run(&runtime, &mut other, "BEGIN IMMEDIATE");
+    let other = sqlite(&server);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let begun = Instant::now();
     let refused = std::thread::scope(|scope| {
         let minting = scope.spawn(|| mint(&server, &owner));
@@ -193,21 +188,20 @@ fn a_file_that_somebody_holds_is_waited_for_in_bounds() {
     });
     assert_eq!((refused.status, refused.code().as_str()), (503, "dependency_unavailable"), "{refused:?}");
     assert!(refused.header("retry-after").is_some() && begun.elapsed() < Duration::from_secs(12));
-    run(&runtime, &mut other, "ROLLBACK");
+    other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(mint(&server, &owner).status, 201);
 
     // What is written while somebody reads an older state stays in the log until they are done. Then the log is used again from
     // its beginning: the same writes make it no longer.
     let length = || std::fs::metadata(server.folder.join("flowyte.db-wal")).unwrap().len();
-    run(&runtime, &mut other, "BEGIN; SELECT COUNT(*) FROM users");
+    other.execute_batch("BEGIN; SELECT COUNT(*) FROM users").unwrap();
     let writes = || (0..300).for_each(|_| assert_eq!(mint(&server, &owner).status, 201));
     writes();
-    run(&runtime, &mut other, "COMMIT");
+    other.execute_batch("COMMIT").unwrap();
     let longest = length();
     writes();
     writes();
     assert!(length() <= longest + longest / 2, "{longest} and then {}", length());
-    runtime.block_on(other.close()).unwrap();
 }
 
 /// Revokes a key as another process would, and tells nobody.
@@ -340,10 +334,7 @@ fn a_start_that_is_killed_is_made_up_for_and_a_later_release_s_database_is_refus
     server.kill_and_restart();
     assert_eq!(whoami(&server, &key).status, 200);
     server.kill();
-    let runtime = runtime();
-    let mut database = sqlite(&runtime, &server);
-    run(&runtime, &mut database, "INSERT INTO migrations (version) VALUES (100000)");
-    runtime.block_on(database.close()).unwrap();
+    sqlite(&server).execute_batch("INSERT INTO migrations (version) VALUES (100000)").unwrap();
     let ports = (crate::support::free_port(), crate::support::free_port());
     let refused = Server::command(&folder, ports.0, ports.1, &[]).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
