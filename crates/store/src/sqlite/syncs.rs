@@ -7,7 +7,9 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
@@ -15,6 +17,8 @@ use tokio::sync::{Notify, oneshot};
 pub(crate) struct Syncs {
     log: PathBuf,
     state: Mutex<State>,
+    /// The inode of the log whose name is on the disk.
+    named: AtomicU64,
     /// Rung when a sync fails.
     failed: Notify,
 }
@@ -35,7 +39,7 @@ pub(crate) struct NotDurable;
 
 impl Syncs {
     pub(crate) fn new(log: PathBuf) -> Arc<Self> {
-        Arc::new(Self { log, state: Mutex::default(), failed: Notify::new() })
+        Arc::new(Self { log, state: Mutex::default(), named: AtomicU64::new(0), failed: Notify::new() })
     }
 
     /// Returns when everything that was written to the log before the call is on the disk.
@@ -93,13 +97,20 @@ impl Syncs {
     }
 
     /// The log is opened for each sync, since SQLite may have removed it: it does when it has copied everything into the database and
-    /// synced that, and no connection is left.
+    /// synced that, and no connection is left. Of a new log the name must be on the disk as well (fsync(2)).
     fn sync(&self) -> io::Result<()> {
-        match File::open(&self.log) {
-            Ok(log) => log.sync_data(),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        let log = match File::open(&self.log) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        log.sync_data()?;
+        let number = log.metadata()?.ino();
+        if self.named.load(Ordering::Relaxed) != number {
+            let folder = self.log.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()?;
+            self.named.store(number, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
