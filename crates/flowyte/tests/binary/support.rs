@@ -191,7 +191,10 @@ impl Server {
             {
                 break;
             }
-            assert!(begun.elapsed() < patience(), "not ready: {}", output.lock().unwrap());
+            if begun.elapsed() > patience() {
+                child.kill().unwrap();
+                panic!("not ready: {}", output.lock().unwrap());
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
         let settings = settings.to_vec();
