@@ -268,7 +268,8 @@ fn main() -> ExitCode {
 }
 
 fn run_server(config: Config) -> Result<String, String> {
-    flowyte::log::start(&config);
+    // Kept until the end, which waits for the last lines.
+    let _log = flowyte::log::start(&config).map_err(|error| format!("no threads can be started: {error}"))?;
     block_on(serve::run(config)).map(|()| String::new())
 }
 

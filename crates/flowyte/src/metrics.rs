@@ -1,5 +1,6 @@
 //! What `/metrics` shows. What other crates count stands beside what they count; the rest is asked for here.
 
+use crate::log::DROPPED;
 use crate::server::Server;
 use flowyte_core::time::SECOND;
 use flowyte_verifier::clock::{Clock, System};
@@ -11,7 +12,9 @@ use std::sync::LazyLock;
 /// Everything, as text. What is only known by asking (the database, the replica) is asked now, and left out where it does not answer.
 pub async fn render(server: &Server) -> prometheus::Result<String> {
     // Shown before they first happen.
-    LazyLock::force(&UNATTRIBUTED);
+    for counter in [&UNATTRIBUTED, &DROPPED] {
+        LazyLock::force(counter);
+    }
     flowyte_store::measure::show();
     #[cfg(feature = "product")]
     flowyte_product::services::show();

@@ -2,9 +2,9 @@
 
 use crate::support::{Server, World};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn signal(server: &Server, name: &str) {
@@ -201,4 +201,90 @@ fn a_json_log_line_says_whose_the_request_was() {
     let unknown = line(stranger.header("x-request-id").unwrap());
     assert!(unknown.get("organization").is_none() && unknown.get("credential").is_none(), "{unknown}");
     assert!(!server.output.lock().unwrap().contains(&world.key));
+}
+
+/// A server whose standard error is a pipe that nobody reads; its port and that of operations.
+fn unread(folder: &std::path::Path) -> (Child, u16, u16) {
+    let (port, ops_port) = (crate::support::free_port(), crate::support::free_port());
+    let json = [("LOG_FORMAT".to_owned(), "json".to_owned())];
+    let child = Server::command(folder, port, ops_port, &json).spawn().unwrap();
+    until("it does not listen", || TcpStream::connect(("127.0.0.1", ops_port)).is_ok());
+    (child, port, ops_port)
+}
+
+/// Makes `times` requests that are refused, one after the other.
+fn ask(port: u16, times: usize) {
+    let mut connection = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    connection.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let request = format!("GET /api/v1/whoami HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+    for _ in 0..times {
+        connection.get_mut().write_all(request.as_bytes()).unwrap();
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let from = head.len();
+            connection.read_line(&mut head).expect("no answer");
+            if let Some(value) = head[from..].strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+        std::io::copy(&mut (&mut connection).take(length), &mut std::io::sink()).unwrap();
+    }
+}
+
+/// More lines than there is room for.
+const MANY: usize = 12_000;
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up_and_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, port, ops_port) = unread(&folder.path().join("data"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| ask(port, MANY / 4));
+        }
+    });
+    let metrics = || {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{ops_port}\r\nConnection: close\r\n\r\n");
+        crate::support::raw(ops_port, request.as_bytes()).unwrap().body
+    };
+    let counted = sample(&metrics(), "flowyte_log_lines_dropped_total");
+    assert!(counted > 0.0);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(|it| it.unwrap());
+    let (mut answered, mut dropped) = (0, 0);
+    while dropped == 0 {
+        let line: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        answered += usize::from(line["message"] == "answered");
+        dropped = line["dropped"].as_u64().unwrap_or(0) as usize;
+    }
+    assert_eq!((answered + dropped, dropped), (MANY, counted as usize));
+    // And it goes on, to the last line.
+    ask(port, 1);
+    assert!(lines.next().unwrap().contains("answered"));
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(lines.last().unwrap().contains("stopped"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_it_from_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, port, _) = unread(&folder.path().join("data"));
+    ask(port, 1_000);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not stop");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.wait().unwrap().success());
+}
+
+/// What is wrong is said before the process ends, however soon that is.
+#[test]
+fn the_last_lines_are_written() {
+    let mut server = Server::start(&[]);
+    assert!(server.terminate().success());
+    until("the last line is missing", || server.output.lock().unwrap().contains("stopped"));
 }
