@@ -3,6 +3,7 @@
 use crate::limit::Limited;
 use crate::path::Ambiguity;
 use crate::{Contract, CredentialKind, Operation, Requirement, ScopeSet};
+use std::borrow::Cow;
 
 /// A refusal. Holds what the caller needs to do better, and nothing secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,18 +103,20 @@ pub fn needed(
 
 /// What `WWW-Authenticate` begins with (RFC 6750 §3).
 pub const CHALLENGE: &str = "Bearer realm=\"flowyte\"";
+/// What it says to a credential that does not hold.
+pub const INVALID_TOKEN: &str = "Bearer realm=\"flowyte\", error=\"invalid_token\"";
 
 impl Denial {
     /// What `WWW-Authenticate` says, where another credential would have helped.
-    pub fn challenge(&self, contract: &Contract, operation: Option<&Operation>) -> Option<String> {
+    pub fn challenge(&self, contract: &Contract, operation: Option<&Operation>) -> Option<Cow<'static, str>> {
         match *self {
-            Self::MissingCredential => Some(CHALLENGE.to_owned()),
+            Self::MissingCredential => Some(CHALLENGE.into()),
             Self::InvalidCredential | Self::CredentialExpired | Self::CredentialRevoked => {
-                Some(format!("{CHALLENGE}, error=\"invalid_token\""))
+                Some(INVALID_TOKEN.into())
             }
             Self::InsufficientScope { held, kind } => {
                 let scopes = contract.scopes().names(needed(operation, held, kind).1).join(" ");
-                Some(format!("{CHALLENGE}, error=\"insufficient_scope\", scope=\"{scopes}\""))
+                Some(format!("{CHALLENGE}, error=\"insufficient_scope\", scope=\"{scopes}\"").into())
             }
             _ => None,
         }

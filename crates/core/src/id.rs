@@ -55,6 +55,16 @@ fn hex_digit(digit: u8) -> Option<u8> {
     }
 }
 
+/// Sixteen bytes as lower-case hexadecimal digits, written into `digits`: ids stand in every answer and every line of the log.
+pub fn hex<'d>(bytes: &[u8; 16], digits: &'d mut [u8; 32]) -> &'d str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0x0f)];
+    }
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
 /// Declares types of ids: `/// What it names.` and `Name = "prefix";` for each.
 #[macro_export]
 macro_rules! ids {
@@ -76,7 +86,7 @@ macro_rules! ids {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(concat!($prefix, "_"))?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str($crate::id::hex(&self.0, &mut [0; 32]))
             }
         }
 

@@ -75,7 +75,12 @@ impl ScopeSet {
 
     /// The scopes in table order.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        (0..128).map(Scope).filter(move |scope| self.contains(*scope))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let next = (left != 0).then(|| Scope(left.trailing_zeros() as u8));
+            left &= left.saturating_sub(1);
+            next
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Our own API: facts, authorization, limits of the body, handler, answer.
 
 use crate::answers::Answers;
+use crate::request_id::RequestId;
 use bytes::Bytes;
 use flowyte_contract::{Api, BodyError, Checks};
 use flowyte_core::address::AddressBlock;
@@ -12,9 +13,9 @@ use flowyte_core::{
 };
 use flowyte_http::answer::{Answer, Body, full};
 use flowyte_http::bodies::{Bodies, PUBLIC_BYTES, Room};
-use flowyte_http::call::{Call, Repeat};
+use flowyte_http::call::{Permitted, Repeat};
 use flowyte_http::problem::{Code, Outcome, Problem};
-use flowyte_http::route::{Extension, Route, Unauthorized, bind};
+use flowyte_http::route::{Extension, Route, Unauthorized, Work, bind};
 use flowyte_http::wire::{HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use flowyte_store::audit::AuditAction;
 use flowyte_store::labour::{Bounds, Turn, Turns, labour};
@@ -32,19 +33,23 @@ use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::{Cursor, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// A body up to so many bytes is checked at once.
 const QUICK_BYTES: usize = 64 << 10;
-/// The longest `User-Agent` that is kept.
-const USER_AGENT_CHARS: usize = 256;
 
 /// Which organization the caller believes to act in.
 const MEANT_ORGANIZATION: HeaderName = HeaderName::from_static("flowyte-organization");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// An organization does one dear thing at once; its others wait, and a few of its own only.
 const DEAR: Bounds =
     Bounds { at_once: 4, each: 1, waiting: 256, waiting_each: 32, patience: Duration::from_secs(10) };
@@ -115,7 +120,7 @@ impl ApiDoor {
 
     /// The caller's address: the peer's, or the last one in the `X-Forwarded-For` fields that no trusted proxy stands for.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let forwarded = headers.get_all("x-forwarded-for").iter().map(|it| it.to_str().unwrap_or_default());
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|it| it.to_str().unwrap_or_default());
         client(&self.settings.trusted_proxies, peer, forwarded)
     }
 }
@@ -158,14 +163,17 @@ pub async fn serve(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response<Body>, Infallible> {
-    let request_id = request_id(&api);
+    let request_id = RequestId::new(&*api.verifier.entropy);
+    // Boxed, because it is large, and is moved some times before it begins.
+    let response = Box::pin(respond(&api, request, peer, &request_id));
     // What a request changes is changed by the database or in one go, so nothing half-changed is left behind.
-    let response = AssertUnwindSafe(respond(&api, request, peer, &request_id)).catch_unwind().await;
+    let response = AssertUnwindSafe(response).catch_unwind().await;
     Ok(response.unwrap_or_else(|_| {
         let problem = Problem::internal();
-        tracing::error!(request_id, status = problem.code().status(), address = %peer.ip(), "answering panicked");
-        let mut response = refusal(&api, &problem, &request_id).map(full);
-        add_common_headers(&mut response, &Trace::default(), &request_id);
+        let (request_id, status) = (request_id.as_str(), problem.code().status());
+        tracing::error!(request_id, status, address = %peer.ip(), "answering panicked");
+        let mut response = refusal(&api, &problem, request_id).map(full);
+        add_common_headers(&mut response, &Trace::default(), request_id);
         response
     }))
 }
@@ -174,11 +182,13 @@ async fn respond(
     api: &Arc<ApiDoor>,
     mut request: Request<Incoming>,
     peer: SocketAddr,
-    request_id: &str,
+    request_id: &RequestId,
 ) -> Response<Body> {
     let begun = Instant::now();
+    let request_id = request_id.as_str();
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    let parts = Arc::new(parts);
     let address = api.client(peer.ip(), &parts.headers);
     let mut trace = Trace::default();
     let outcome = answer(api, Received { parts: &parts, body, upgrade, address }, &mut trace).await;
@@ -253,14 +263,15 @@ pub fn refuse(api: &ApiDoor, refused: HeadRefusal, peer: SocketAddr) -> Response
             Problem::new(Code::RequestTimeout, "The head of the request was not complete in time.")
         }
     };
-    let request_id = request_id(api);
+    let request_id = RequestId::new(&*api.verifier.entropy);
+    let request_id = request_id.as_str();
     tracing::info!(request_id, code = problem.code().as_str(), address = %peer.ip(), "refused a request head");
-    let mut response = refusal(api, &problem, &request_id);
+    let mut response = refusal(api, &problem, request_id);
     let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = HeaderValue::from_str(&date) {
         response.headers_mut().insert(header::DATE, date);
     }
-    add_common_headers(&mut response, &Trace::default(), &request_id);
+    add_common_headers(&mut response, &Trace::default(), request_id);
     response
 }
 
@@ -277,7 +288,7 @@ fn too_many_fields() -> Problem {
 
 /// A request as it was received.
 struct Received<'r> {
-    parts: &'r Parts,
+    parts: &'r Arc<Parts>,
     body: Incoming,
     upgrade: OnUpgrade,
     address: IpAddr,
@@ -323,28 +334,39 @@ async fn answer(api: &Arc<ApiDoor>, request: Received<'_>, trace: &mut Trace) ->
     let route = api.routes[matched.index].as_ref().ok_or_else(|| refused(&Denial::OperationReserved))?;
     let warrant = Warrant::new(api.verifier.clone(), route.class, Asked::of(&facts), &authorization);
     let warrant = warrant.map_err(|denial| refused(&denial))?;
-    let params = matched.decoded_params();
-    let mut call = call(api, route, warrant, params, &facts, parts, body).await?;
-    call.quota = authorization.quota;
-    // In a task of its own: what a handler began is not dropped half-way because its caller went.
-    let outcome = tokio::spawn((route.handler)(call)).await.unwrap_or_else(|_| Err(Problem::internal()));
-    outcome.map_err(|problem| match problem.denial() {
+    let (params, quota) = (matched.decoded_params(), authorization.quota);
+    let permitted = check(api, route, warrant, quota, params, &facts, (parts, body)).await?;
+    run((route.handler)(permitted)).await.map_err(|problem| match problem.denial() {
         // What the store says of a permit that ended meanwhile lacks the names that only the contract knows.
         Some(denial) => refused(&denial),
         None => problem,
     })
 }
 
+/// Runs a handler to its end, also where the caller leaves before: what it began is not dropped half-way. One that has to wait goes on in
+/// a task of its own; to most questions there is an answer at once, and those are spared the way to another thread and back.
+async fn run(mut work: Work) -> Outcome<Answer> {
+    let first = poll_fn(|context| {
+        // A panic is a fault of this request alone, as it would be in a task.
+        Poll::Ready(catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))))
+    });
+    match first.await {
+        Ok(Poll::Ready(outcome)) => outcome,
+        Ok(Poll::Pending) => tokio::spawn(work).await.unwrap_or_else(|_| Err(Problem::internal())),
+        Err(_) => Err(Problem::internal()),
+    }
+}
+
 /// Reads the rest of a permitted request, holds it against the contract, and waits for its organization's turn where it costs much.
-async fn call(
+async fn check(
     api: &Arc<ApiDoor>,
     route: &Route,
     warrant: Warrant,
+    quota: Option<Quota>,
     params: Vec<(String, String)>,
     facts: &RequestFacts<'_>,
-    parts: &Parts,
-    body: Incoming,
-) -> Outcome<Call> {
+    (parts, body): (&Arc<Parts>, Incoming),
+) -> Outcome<Permitted> {
     let permit = *warrant.permit();
     let operation = &api.api.contract.operations()[permit.operation()];
     let checks = &api.api.checks[permit.operation()];
@@ -369,27 +391,20 @@ async fn call(
         }
         _ => None,
     };
-    let text = |name: HeaderName| parts.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
-    Ok(Call {
-        state: Arc::new(()),
+    Ok(Permitted {
         verifier: api.verifier.clone(),
         warrant,
+        head: parts.clone(),
         params,
         query,
         headers,
-        uri: parts.uri.clone(),
         body: sent.value,
         sent: sent.bytes,
-        content_type: sent.content_type,
         room: sent.room,
         turn,
-        origin: facts.origin.one().map(str::to_owned),
-        user_agent: text(header::USER_AGENT).chars().take(USER_AGENT_CHARS).collect(),
-        cookies: cookies.map(str::to_owned).collect(),
         address: facts.address,
         now: permit.decided_at(),
-        quota: None,
+        quota,
         repeat,
     })
 }
@@ -492,7 +507,6 @@ struct Sent {
     /// As JSON; null where there is none, and where it is something else.
     value: Value,
     bytes: Bytes,
-    content_type: String,
     room: Option<Room>,
 }
 
@@ -523,10 +537,8 @@ async fn read(
         api.bodies.long(&mut room, caller, address).await?;
     }
     let bytes = room.read(body, most).await?;
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let content_type = content_type.to_owned();
     if !checks.takes_json() {
-        return Ok(Sent { value: Value::Null, bytes, content_type, room: Some(room) });
+        return Ok(Sent { value: Value::Null, bytes, room: Some(room) });
     }
     room.grow(bytes.len())?;
     let value = check_body(api, permit.operation(), &bytes).await?.map_err(|error| match error {
@@ -535,7 +547,7 @@ async fn read(
         }
         BodyError::Invalid(errors) => Problem::invalid(errors),
     })?;
-    Ok(Sent { value, bytes, content_type, room: Some(room) })
+    Ok(Sent { value, bytes, room: Some(room) })
 }
 
 /// Holds a body against the contract, a long one beside the requests.
@@ -623,13 +635,9 @@ fn add_common_headers<B>(response: &mut Response<B>, trace: &Trace, request_id: 
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Some(quota) = trace.quota {
-        let policy = format!("\"default\";q={};w=60", quota.limit);
-        let left = format!("\"default\";r={};t={}", quota.remaining, quota.reset_seconds);
-        for (name, text) in [("ratelimit-policy", policy), ("ratelimit", left)] {
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                headers.insert(name, value);
-            }
-        }
+        headers.insert(RATELIMIT_POLICY, short(format_args!("\"default\";q={};w=60", quota.limit)));
+        let left = format_args!("\"default\";r={};t={}", quota.remaining, quota.reset_seconds);
+        headers.insert(RATELIMIT, short(left));
     }
     if let Some(Ok(origin)) = trace.origin.as_deref().map(HeaderValue::from_str) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -638,15 +646,19 @@ fn add_common_headers<B>(response: &mut Response<B>, trace: &Trace, request_id: 
     }
 }
 
+/// A short value, written without a text on the way.
+fn short(value: std::fmt::Arguments<'_>) -> HeaderValue {
+    let mut text = Cursor::new([0; 64]);
+    // There is room for two numbers and what stands around them.
+    let _ = text.write_fmt(value);
+    let length = text.position() as usize;
+    HeaderValue::from_bytes(&text.get_ref()[..length]).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The same answer without its body, for HEAD.
 fn remove_body(response: &mut Response<Body>) {
     if let Some(length) = http_body::Body::size_hint(response.body()).exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
     *response.body_mut() = full(Bytes::new());
-}
-
-fn request_id(api: &ApiDoor) -> String {
-    // A request without an id is still better than none.
-    format!("req_{}", hex::encode(api.verifier.random::<16>().unwrap_or_default()))
 }

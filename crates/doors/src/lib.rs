@@ -2,3 +2,4 @@
 
 pub mod answers;
 pub mod api;
+mod request_id;

@@ -21,6 +21,8 @@ use std::sync::OnceLock;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Where the OpenAPI document is: the only page beside the operations.
+const DESCRIPTION: &str = "/api/v1/openapi.json";
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("site/style.css");
 const DOCS_SCRIPT: &str = include_str!("site/docs.js");
@@ -98,6 +100,10 @@ fn served(document: &Value, public_url: &str) -> Bytes {
 
 impl Pages for Site {
     fn find(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Outcome<Answer>> {
+        // Nearly every request is for an operation, and the list of pages need not be looked through for it.
+        if path.starts_with("/api/") && path != DESCRIPTION {
+            return None;
+        }
         let answer = dashboard(path, headers).or_else(|| document(self, path))?;
         if !matches!(*method, Method::GET | Method::HEAD) {
             let problem = Problem::new(Code::MethodNotAllowed, "This path takes GET, HEAD.");
@@ -195,7 +201,7 @@ fn document(site: &Site, path: &str) -> Option<Answer> {
         "/docs/swagger-ui.css" => Some(asset("text/css; charset=utf-8", swagger()?.1.clone())),
         "/style.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
         "/llms.txt" => Some(plain("text/plain; charset=utf-8", llms(site))),
-        "/api/v1/openapi.json" => Some(plain("application/json", site.served.clone())),
+        DESCRIPTION => Some(plain("application/json", site.served.clone())),
         "/errors" => Some(page("Refusals", &errors())),
         _ => {
             let wanted = path.strip_prefix("/errors/")?;

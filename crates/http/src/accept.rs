@@ -3,6 +3,7 @@
 use crate::shares::{Holder, Shares};
 use crate::wire::{ConnectionState, Guard, HeadRefusal, Limits, MAX_HEAD_BYTES, Seat};
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -92,14 +93,12 @@ pub async fn serve<M, S, B>(
                     if request.headers().contains_key(header::UPGRADE) {
                         request.extensions_mut().insert(Draining(draining.clone()));
                     }
-                    let (answered, line) = (service.call(request), Arc::clone(&counter));
-                    async move {
-                        let response = answered.await?;
+                    let line = Arc::clone(&counter);
+                    service.call(request).inspect_ok(move |response| {
                         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                             line.tunnel.store(true, Ordering::Release);
                         }
-                        Ok::<_, S::Error>(response)
-                    }
+                    })
                 });
                 let guard = Guard::new(Arc::clone(&line), Arc::clone(&limits));
                 let connection = http.serve_connection_with_upgrades(guard, counted).into_owned();

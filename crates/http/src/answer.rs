@@ -4,15 +4,16 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, SET_COOKIE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 
-/// The body of every response.
-pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// The body of every response: bytes at hand, as nearly always, or a stream.
+pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 
 /// A success.
 pub struct Answer {
@@ -35,16 +36,47 @@ enum Payload {
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Room for the header fields of nearly every answer, those that are added to all of them included.
+pub(crate) const FIELDS: usize = 12;
+
+/// Longer than most documents.
+const USUAL: usize = 512;
+
+/// `{"success":true,"data":…}`, and what a list has besides.
+#[derive(Serialize)]
+struct Envelope<'a, T: ?Sized> {
+    success: bool,
+    data: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pagination: Option<Value>,
+}
+
+impl<'a, T: Serialize + ?Sized> Envelope<'a, T> {
+    fn bytes(data: &'a T, pagination: Option<Value>) -> Bytes {
+        to_bytes(&Self { success: true, data, pagination })
+    }
+}
+
+/// As JSON. Only a map whose keys are no texts can't be written, and nothing here has one.
+pub(crate) fn to_bytes(document: &impl Serialize) -> Bytes {
+    let mut bytes = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut bytes, document).map_or_else(|_| Bytes::new(), |()| bytes.into())
+}
 
 /// `{"success":true,"data":…}` as bytes.
-pub fn envelope(data: &Value) -> Bytes {
-    json!({"success": true, "data": data}).to_string().into()
+pub fn envelope(data: &(impl Serialize + ?Sized)) -> Bytes {
+    Envelope::bytes(data, None)
 }
 
 impl Answer {
     /// One thing.
     pub fn data(data: Value) -> Self {
-        Self::json(envelope(&data))
+        Self::serialized(&data)
+    }
+
+    /// One thing, written from what it is made of.
+    pub fn serialized(data: &impl Serialize) -> Self {
+        Self::json(envelope(data))
     }
 
     /// Nothing to say but that it is done.
@@ -55,7 +87,7 @@ impl Answer {
     /// A page of a list.
     pub fn list(items: Vec<Value>, limit: u32, next: Option<String>) -> Self {
         let pagination = json!({"limit": limit, "nextCursor": next});
-        Self::json(json!({"success": true, "data": items, "pagination": pagination}).to_string().into())
+        Self::json(Envelope::bytes(&items, Some(pagination)))
     }
 
     /// JSON that is rendered already.
@@ -120,12 +152,13 @@ impl Answer {
             Payload::Bytes(content_type, bytes) => (content_type, full(bytes)),
             Payload::Events(events) => {
                 let frames = events.map(|event| Ok(Frame::data(event)));
-                (EVENTS, BodyExt::boxed_unsync(StreamBody::new(frames)))
+                (EVENTS, Either::Right(BodyExt::boxed_unsync(StreamBody::new(frames))))
             }
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status.unwrap_or(status);
         let headers = response.headers_mut();
+        *headers = HeaderMap::with_capacity(FIELDS);
         if !content_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
@@ -145,5 +178,5 @@ impl Answer {
 
 /// A body of these bytes.
 pub fn full(bytes: Bytes) -> Body {
-    BodyExt::boxed_unsync(Full::new(bytes))
+    Either::Left(Full::new(bytes))
 }

@@ -15,47 +15,71 @@ use flowyte_store::walk::{Found, Position, Search, Window};
 use flowyte_store::{Actor, AuditContext, Claim, Once, Page, Store};
 use flowyte_verifier::seal::{NONCE_BYTES, Seal, keyed};
 use flowyte_verifier::{Verifier, Warrant};
-use http::Uri;
+use http::HeaderName;
+use http::header::{CONTENT_TYPE, COOKIE, ORIGIN, USER_AGENT};
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+/// The longest `User-Agent` that is kept.
+const USER_AGENT_CHARS: usize = 256;
 /// How long the answer to an Idempotency-Key is kept.
 const REPEATABLE: i64 = 10 * MINUTE;
 
-/// A request that may run, checked against the contract.
-pub struct Call<S = ()> {
+/// A permitted request with what its handler belongs to.
+pub struct Call<S> {
     /// What its handler belongs to.
     pub state: Arc<S>,
+    /// The request. Its parts can be had from the call too, as long as none is taken out.
+    pub permitted: Permitted,
+}
+
+impl<S> Call<S> {
+    /// A request for a handler of `state`.
+    pub const fn new(state: Arc<S>, permitted: Permitted) -> Self {
+        Self { state, permitted }
+    }
+}
+
+impl<S> Deref for Call<S> {
+    type Target = Permitted;
+
+    fn deref(&self) -> &Permitted {
+        &self.permitted
+    }
+}
+
+impl<S> DerefMut for Call<S> {
+    fn deref_mut(&mut self) -> &mut Permitted {
+        &mut self.permitted
+    }
+}
+
+/// A request that may run, checked against the contract.
+pub struct Permitted {
     /// Who decided it.
     pub verifier: Arc<Verifier>,
     /// Leave to run it, which can be asked for again.
     pub warrant: Warrant,
+    /// Its head, as it was sent.
+    pub head: Arc<Parts>,
     /// Path parameters, decoded.
     pub params: Vec<(String, String)>,
     /// Query parameters that the contract declares.
     pub query: Parameters,
     /// Header fields that the contract declares.
     pub headers: Parameters,
-    /// What was asked for, as sent.
-    pub uri: Uri,
     /// The body; null where there is none.
     pub body: Value,
     /// The body's bytes, as they were sent.
     pub sent: Bytes,
-    /// Its media type with its parameters.
-    pub content_type: String,
     /// The memory that the body takes, given back with the call.
     pub room: Option<Room>,
     /// The organization's turn at an operation that takes a core for a while.
     pub turn: Option<Turn<OrganizationId>>,
-    /// `Origin`.
-    pub origin: Option<String>,
-    /// `User-Agent`, shortened.
-    pub user_agent: String,
-    /// `Cookie`, every field of it.
-    pub cookies: Vec<String>,
     /// The caller's address.
     pub address: IpAddr,
     /// When the request was decided.
@@ -117,53 +141,7 @@ impl Repeat {
     }
 }
 
-impl<S> Call<S> {
-    /// The same for a handler of `state`.
-    pub fn of<T>(self, state: Arc<T>) -> Call<T> {
-        let Self {
-            state: _,
-            verifier,
-            warrant,
-            params,
-            query,
-            headers,
-            uri,
-            body,
-            sent,
-            content_type,
-            room,
-            turn,
-            origin,
-            user_agent,
-            cookies,
-            address,
-            now,
-            quota,
-            repeat,
-        } = self;
-        Call {
-            state,
-            verifier,
-            warrant,
-            params,
-            query,
-            headers,
-            uri,
-            body,
-            sent,
-            content_type,
-            room,
-            turn,
-            origin,
-            user_agent,
-            cookies,
-            address,
-            now,
-            quota,
-            repeat,
-        }
-    }
-
+impl Permitted {
     /// Leave to run it.
     pub const fn permit(&self) -> &Permit {
         self.warrant.permit()
@@ -177,6 +155,31 @@ impl<S> Call<S> {
     /// The database. What it changes is changed only while the permit holds.
     pub fn store(&self) -> &dyn Store {
         &self.warrant
+    }
+
+    /// `Origin`, where there is one.
+    pub fn origin(&self) -> Option<&str> {
+        let mut fields = self.head.headers.get_all(ORIGIN).iter();
+        fields.next().filter(|_| fields.next().is_none())?.to_str().ok()
+    }
+
+    /// `User-Agent`, shortened.
+    pub fn user_agent(&self) -> String {
+        self.text(USER_AGENT).chars().take(USER_AGENT_CHARS).collect()
+    }
+
+    /// The media type of the body with its parameters.
+    pub fn content_type(&self) -> &str {
+        self.text(CONTENT_TYPE)
+    }
+
+    /// `Cookie`, every field of it.
+    pub fn cookies(&self) -> impl Iterator<Item = &str> {
+        self.head.headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok())
+    }
+
+    fn text(&self, name: HeaderName) -> &str {
+        self.head.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
     }
 
     /// Who is calling. On a public operation there is nobody, which is the contract's fault, not the caller's.
@@ -313,9 +316,9 @@ impl<S> Call<S> {
     /// Does something with what this list's cursors are bound to.
     fn scoped<T>(&self, act: impl FnOnce(&Pepper, &cursor::Scope<'_>) -> T) -> Outcome<T> {
         let list = &self.operation().id;
-        let path = self.uri.path();
+        let path = self.head.uri.path();
         // The query without what says where in the list to begin.
-        let pairs = self.uri.query().unwrap_or_default().split('&');
+        let pairs = self.head.uri.query().unwrap_or_default().split('&');
         let pairs =
             pairs.filter(|it| ["cursor=", "limit=", "page="].iter().all(|name| !it.starts_with(name)));
         let filter = [path].into_iter().chain(pairs).collect::<Vec<_>>().join("&");

@@ -1,14 +1,16 @@
 //! Where a refusal becomes HTTP, and nowhere else: RFC 9457 problem documents with their status and header fields.
 
+use crate::answer::{FIELDS, to_bytes};
 use bytes::Bytes;
 use flowyte_contract::FieldError;
-use flowyte_core::denial::{CHALLENGE, needed};
+use flowyte_core::denial::{CHALLENGE, INVALID_TOKEN, needed};
 use flowyte_core::limit::Limited;
 use flowyte_core::{Contract, CredentialKind, Denial, Operation, ScopeSet};
 use flowyte_store::StoreError;
 use flowyte_verifier::clock::NoEntropy;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -126,7 +128,7 @@ pub struct Problem {
     more: Vec<(&'static str, Value)>,
     retry_after: Option<u32>,
     allow: Option<String>,
-    challenge: Option<String>,
+    challenge: Option<Cow<'static, str>>,
     /// A denial that came without the contract's names.
     denial: Option<Box<Denial>>,
 }
@@ -138,9 +140,9 @@ impl Problem {
     /// A refusal that says `detail`.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let challenge = match code {
-            Code::MissingCredential | Code::LoginFailed => Some(CHALLENGE.to_owned()),
+            Code::MissingCredential | Code::LoginFailed => Some(CHALLENGE.into()),
             Code::InvalidCredential | Code::CredentialExpired | Code::CredentialRevoked => {
-                Some(format!("{CHALLENGE}, error=\"invalid_token\""))
+                Some(INVALID_TOKEN.into())
             }
             _ => None,
         };
@@ -221,9 +223,10 @@ impl Problem {
             .retry_after(limited.retry_after_seconds)
     }
 
-    /// With another member in the document.
+    /// With another member in the document, in the place of one of that name.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.retain(|(known, _)| *known != name);
         self.more.push((name, value));
         self
     }
@@ -342,32 +345,48 @@ impl Problem {
     /// The answer. `public_url` has no slash at its end.
     pub fn response(&self, public_url: &str, request_id: &str) -> Response<Bytes> {
         let code = self.code;
-        let mut document = json!({
-            "type": format!("{public_url}/errors/{}", code.as_str()),
-            "title": code.title(),
-            "status": code.status(),
-            "detail": self.detail,
-            "code": code.as_str(),
-            "requestId": request_id,
-        });
-        for (name, value) in &self.more {
-            document[*name] = value.clone();
-        }
-        let mut response = Response::new(Bytes::from(document.to_string()));
+        let document = Document { problem: self, public_url, request_id };
+        let mut response = Response::new(to_bytes(&document));
         *response.status_mut() =
             StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
+        *headers = HeaderMap::with_capacity(FIELDS);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        for (name, text) in [(ALLOW, self.allow.as_ref()), (WWW_AUTHENTICATE, self.challenge.as_ref())] {
+        for (name, text) in [(ALLOW, self.allow.as_deref()), (WWW_AUTHENTICATE, self.challenge.as_deref())] {
             // Both are made of names from the contract, which are plain ASCII.
-            if let Some(Ok(value)) = text.map(|text| HeaderValue::from_str(text)) {
+            if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
                 headers.insert(name, value);
             }
         }
         response
+    }
+}
+
+/// A problem as JSON, written without making a tree of it first.
+struct Document<'a> {
+    problem: &'a Problem,
+    public_url: &'a str,
+    request_id: &'a str,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let code = self.problem.code;
+        let page = format!("{}/errors/{}", self.public_url, code.as_str());
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("type", &page)?;
+        document.serialize_entry("title", code.title())?;
+        document.serialize_entry("status", &code.status())?;
+        document.serialize_entry("detail", &self.problem.detail)?;
+        document.serialize_entry("code", code.as_str())?;
+        document.serialize_entry("requestId", self.request_id)?;
+        for (name, value) in &self.problem.more {
+            document.serialize_entry(name, value)?;
+        }
+        document.end()
     }
 }
 

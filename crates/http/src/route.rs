@@ -3,7 +3,7 @@
 
 use crate::answer::Answer;
 use crate::bodies::Bodies;
-use crate::call::Call;
+use crate::call::{Call, Permitted};
 use crate::problem::{Outcome, Problem};
 use async_trait::async_trait;
 use flowyte_contract::Parameters;
@@ -18,7 +18,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 /// What runs for an operation.
-pub type Handler = Arc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>> + Send + Sync>;
+pub type Handler = Arc<dyn Fn(Permitted) -> Work + Send + Sync>;
+
+/// A handler at work.
+pub type Work = Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>>;
 
 /// When an operation costs much, however short the question: it walks along history or ranks all there is. An organization has one
 /// turn at such operations at once.
@@ -121,7 +124,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         R: Future<Output = Outcome<Answer>> + Send + 'static,
     {
         let state = self.state.clone();
-        let handler: Handler = Arc::new(move |call| Box::pin(handler(call.of(state.clone()))));
+        let handler: Handler = Arc::new(move |request| Box::pin(handler(Call::new(state.clone(), request))));
         let at = self.routes.len();
         self.routes.push(Route { operation, class, cost: Cost::Usual, handler, refused: |problem| problem });
         &mut self.routes[at]

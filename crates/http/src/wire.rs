@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
@@ -36,6 +37,8 @@ pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// Room that one read from the socket may fill.
 const READ_BYTES: usize = 8 * 1024;
+/// The same where a head is awaited: most are shorter, and a small buffer costs less to get and to give back.
+const READ_HEAD_BYTES: usize = 2 * 1024;
 
 /// Why a request head was refused. The connection closes after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,13 +206,29 @@ impl Guard {
 
     /// Reads what the socket has. `Ok(0)` is its end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = match self.framing.phase(!self.inbox.is_empty()) {
+            Phase::First | Phase::Idle => READ_HEAD_BYTES,
+            Phase::Head | Phase::Body | Phase::Http2 => READ_BYTES,
+        };
         loop {
             ready!(self.line.stream.poll_read_ready(cx))?;
             // Only now, so that a silent connection holds no buffer.
-            self.inbox.reserve(READ_BYTES);
-            match self.line.stream.try_read_buf(&mut self.inbox) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+            self.inbox.reserve(room);
+            let (stream, inbox, mut read) = (&self.line.stream, &mut self.inbox, None);
+            let outcome = stream.try_io(Interest::READABLE, || {
+                let count = stream.try_read_buf(inbox)?;
+                read = Some(count);
+                // Where there was less than there is room for, that was all: the socket need not be asked again to know that it has
+                // nothing more. Saying so inside takes nothing away that comes meanwhile.
+                let all = count > 0 && inbox.len() < inbox.capacity();
+                if all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, outcome) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                (None, _) => {}
             }
         }
     }

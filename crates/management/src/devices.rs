@@ -40,8 +40,8 @@ fn prefix(verifier: &Verifier) -> &'static str {
 }
 
 /// The device cookies of a request.
-pub fn sent(verifier: &Verifier, cookies: &[String]) -> Vec<Device> {
-    let pairs = cookies.iter().flat_map(|it| it.split(';'));
+pub fn sent<'c>(verifier: &Verifier, cookies: impl Iterator<Item = &'c str>) -> Vec<Device> {
+    let pairs = cookies.flat_map(|it| it.split(';'));
     pairs.filter_map(|pair| read(pair.trim().strip_prefix(prefix(verifier))?)).take(MOST).collect()
 }
 

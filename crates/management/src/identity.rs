@@ -1,40 +1,68 @@
 //! Who is calling, and which scopes there are.
 
 use crate::Call;
-use flowyte_core::{Contract, CredentialKind, Requirement, Scope};
+use flowyte_core::id::{OrganizationId, ResourceId, UserId};
+use flowyte_core::{Contract, CredentialKind, Requirement, Scope, Timestamp};
 use flowyte_http::answer::Answer;
-use flowyte_http::call::instant;
 use flowyte_http::problem::Outcome;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use std::fmt::Display;
 
-/// The identity that the credential resolves to.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    kind: &'static str,
+    organization_id: Shown<OrganizationId>,
+    environment: &'static str,
+    scopes: Vec<&'a str>,
+    expires_at: Option<Shown<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<Shown<UserId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<Shown<ResourceId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<RateLimit>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RateLimit {
+    limit: u32,
+    remaining: u32,
+    reset_seconds: u32,
+}
+
+/// What is written as it is shown, without a text on the way.
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The identity that the credential resolves to. Clients ask for it often, so it is written as it is, without a tree of values.
 pub async fn whoami(call: Call) -> Outcome<Answer> {
     let caller = call.caller()?;
-    let scopes = call.verifier.contract.scopes();
-    let mut identity = json!({
-        "kind": caller.kind().as_str(),
-        "organizationId": caller.organization().to_string(),
-        "environment": caller.environment().as_str(),
-        "scopes": scopes.names(caller.scopes()),
-        "expiresAt": instant(caller.expires_at()),
-    });
-    match caller.kind() {
-        CredentialKind::SecretKey | CredentialKind::PublishableKey => {
-            identity["keyId"] = caller.credential_id().into();
-        }
-        CredentialKind::Session | CredentialKind::Visitor | CredentialKind::OneTime => {}
-    }
-    if let Some((user, _)) = caller.user() {
-        identity["userId"] = user.to_string().into();
-    }
-    if let Some(agent) = caller.pinned() {
-        identity["agentId"] = agent.to_string().into();
-    }
-    if let Some(quota) = call.quota {
-        identity["rateLimit"] =
-            json!({"limit": quota.limit, "remaining": quota.remaining, "resetSeconds": quota.reset_seconds});
-    }
-    Ok(Answer::data(identity))
+    let is_key = matches!(caller.kind(), CredentialKind::SecretKey | CredentialKind::PublishableKey);
+    Ok(Answer::serialized(&Identity {
+        kind: caller.kind().as_str(),
+        organization_id: Shown(caller.organization()),
+        environment: caller.environment().as_str(),
+        scopes: call.verifier.contract.scopes().names(caller.scopes()),
+        expires_at: caller.expires_at().unless_never().map(Shown),
+        key_id: is_key.then(|| caller.credential_id()),
+        user_id: caller.user().map(|(user, _)| Shown(user)),
+        agent_id: caller.pinned().map(Shown),
+        rate_limit: call.quota.map(|it| RateLimit {
+            limit: it.limit,
+            remaining: it.remaining,
+            reset_seconds: it.reset_seconds,
+        }),
+    }))
 }
 
 /// Every scope with the operations behind it.

@@ -195,7 +195,7 @@ async fn try_password(call: &Call, turn: &Turn, email: &str, password: Zeroizing
 
 /// The account with this address that the device signed in to before, unless it failed too often since.
 async fn known_device(call: &Call, email: &str) -> Outcome<Option<(UserRow, Nonce)>> {
-    for device in devices::sent(&call.verifier, &call.cookies) {
+    for device in devices::sent(&call.verifier, call.cookies()) {
         let user = match call.store().user(device.user()).await {
             Err(StoreError::NotFound) => continue,
             other => other?,
@@ -544,7 +544,7 @@ fn new_session(call: &Call, signed_in_at: Timestamp) -> Outcome<(Secret, NewSess
         id: call.verifier.id(call.now)?,
         secret: stored,
         signed_in_at,
-        user_agent: call.user_agent.clone(),
+        user_agent: call.user_agent(),
     };
     Ok((secret, session))
 }
@@ -559,7 +559,7 @@ async fn signed_in(
     let person = call.store().user(user).await?;
     let session = describe(call, organization, &person, expires_at).await?;
     let seconds = expires_at.since(call.now) / flowyte_core::time::SECOND;
-    let device = devices::value(&call.verifier, &person, &devices::sent(&call.verifier, &call.cookies))?;
+    let device = devices::value(&call.verifier, &person, &devices::sent(&call.verifier, call.cookies()))?;
     let device = named_cookie(call, &devices::cookie_name(&call.verifier, user), &device, devices::LIFE)?;
     Ok(Answer::data(session).cookie(cookie(call, secret.expose(), seconds)?).cookie(device))
 }

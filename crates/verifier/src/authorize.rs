@@ -18,6 +18,7 @@ use flowyte_core::{
 use flowyte_store::Store;
 use flowyte_store::keys::NewSecret;
 use flowyte_store::publishable::{IdentitySecret, PublishableKeyRow};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ impl Authorization<'_, '_> {
     }
 
     /// What `WWW-Authenticate` says (RFC 6750 §3), where a credential would have helped.
-    pub fn challenge(&self, contract: &Contract) -> Option<String> {
+    pub fn challenge(&self, contract: &Contract) -> Option<Cow<'static, str>> {
         let operation = self.matched.as_ref().map(|it| it.operation);
         self.decision.as_ref().err().and_then(|denial| denial.challenge(contract, operation))
     }

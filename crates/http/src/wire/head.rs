@@ -55,6 +55,17 @@ impl HeadReader {
                 return malformed("the request line is too long");
             }
             let after_cr = self.scanned > self.line_start && bytes[self.scanned - 1] == b'\r';
+            if !after_cr && !ends_line(byte) {
+                // Nothing is said within a line before its end, or before there is too much of it.
+                let most = if self.version.is_none() {
+                    self.line_start + MAX_REQUEST_LINE_BYTES
+                } else {
+                    MAX_HEAD_BYTES
+                };
+                let rest = &bytes[self.scanned..bytes.len().min(MAX_HEAD_BYTES).min(most)];
+                self.scanned += rest.iter().position(|byte| ends_line(*byte)).unwrap_or(rest.len());
+                continue;
+            }
             self.scanned += 1;
             match (after_cr, byte) {
                 (true, b'\n') => {
@@ -137,6 +148,10 @@ impl HeadReader {
             (false, length) => Ok(BodyLength::Exact(length.unwrap_or(0))),
         }
     }
+}
+
+fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
 }
 
 fn request_line(line: &[u8], authority: &str) -> Result<Version, HeadRefusal> {

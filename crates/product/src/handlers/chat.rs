@@ -69,7 +69,7 @@ pub async fn open(call: Call) -> Outcome<Answer> {
         id: call.verifier.id(call.now)?,
         context: *conversation.as_bytes(),
         secret: stored,
-        origin: call.origin.clone().unwrap_or_default(),
+        origin: call.origin().unwrap_or_default().to_owned(),
         verified: subject.is_some(),
         beside: vec![opened(organization, conversation, agent, caller.environment(), subject, call.now)],
     };
@@ -114,7 +114,7 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     // Its page has greeted the visitor, with what the bootstrap says.
     let greeted = vec![Utterance { speaker: Speaker::Assistant, text: greeting(&version.config) }];
     let begun = turn(&call, agent, version.config, keep, greeted, body.content)?.begin(call.store()).await?;
-    let warrant = Arc::new(call.warrant);
+    let warrant = Arc::new(call.permitted.warrant);
     Ok(live::answer(warrant.clone(), run(call.state.clone(), warrant, begun), Messages))
 }
 

@@ -82,7 +82,7 @@ pub async fn send(call: Call) -> Outcome<Answer> {
     let keep = Keep::Conversation(session.id);
     let turn = turn(&call, session.agent, version.config, keep, Vec::new(), body.content)?;
     let begun = turn.begin(call.store()).await?;
-    let warrant = Arc::new(call.warrant);
+    let warrant = Arc::new(call.permitted.warrant);
     let events = run(call.state.clone(), warrant.clone(), begun);
     if body.stream {
         return Ok(live::answer(warrant, events, Messages));

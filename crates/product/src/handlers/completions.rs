@@ -167,7 +167,7 @@ pub async fn complete(call: Call) -> Outcome<Answer> {
         prompt_words,
     };
     let begun = turn.begin(call.store()).await?;
-    let warrant = Arc::new(call.warrant);
+    let warrant = Arc::new(call.permitted.warrant);
     let events = run(call.state.clone(), warrant.clone(), begun);
     if body.stream == Some(true) {
         let with_usage = body.stream_options.unwrap_or_default().include_usage == Some(true);

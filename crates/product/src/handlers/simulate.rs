@@ -59,7 +59,7 @@ pub async fn simulate(call: Call) -> Outcome<Answer> {
     })?;
     let keep = trial(&call.state, call.environment()?);
     let begun = turn(&call, agent, config, keep, history, last.text)?.begin(call.store()).await?;
-    let warrant = Arc::new(call.warrant);
+    let warrant = Arc::new(call.permitted.warrant);
     Ok(live::answer(warrant.clone(), run(call.state.clone(), warrant, begun), Audit))
 }
 

@@ -43,7 +43,7 @@ pub async fn create(mut call: Call) -> Outcome<Answer> {
 async fn file(call: &mut Call) -> Outcome<(String, String, Bytes)> {
     let broken =
         |_| Problem::new(Code::MalformedRequest, "The body is not valid multipart/form-data (RFC 7578).");
-    let boundary = multer::parse_boundary(&call.content_type).map_err(broken)?;
+    let boundary = multer::parse_boundary(call.content_type()).map_err(broken)?;
     // Taken, so that no more than two copies of the file are in memory at once.
     let body = stream::iter([Ok::<Bytes, Infallible>(std::mem::take(&mut call.sent))]);
     let mut parts = multer::Multipart::new(body, boundary);
