@@ -4,6 +4,8 @@
 use crate::isolation::execute;
 use crate::support::{Server, text};
 use serde_json::json;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const RELEASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/releases");
@@ -22,7 +24,11 @@ const INVITE: &str = "flowyte_it_DwkOrtBw0xWvfKqio10p6JLYNNE7Za2gs6MZ";
 fn release_0_1_0(url: Option<&str>, folder: &Path) {
     let from = Path::new(RELEASES).join("0.1.0");
     std::fs::create_dir(folder).unwrap();
-    std::fs::copy(from.join("pepper.key"), folder.join("pepper.key")).unwrap();
+    // Written anew, since a checkout may have made it readable for others, which the server refuses.
+    let pepper = std::fs::read(from.join("pepper.key")).unwrap();
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true).mode(0o600);
+    file.open(folder.join("pepper.key")).unwrap().write_all(&pepper).unwrap();
     let sql = std::fs::read_to_string(from.join("flowyte.sql")).unwrap();
     let sql = match url {
         Some(_) => {
