@@ -398,6 +398,7 @@ impl BatchTx {
     }
 
     /// Makes it so; returns when it is durable.
+    #[cfg_attr(not(feature = "postgres"), allow(unused_mut))]
     pub async fn commit(mut self) -> Result<(), StoreError> {
         #[cfg(feature = "postgres")]
         if let (Some(revision), Inner::Pg(_)) = (self.revision, &self.inner) {
