@@ -18,7 +18,10 @@ static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_current_thread()
         .max_blocking_threads(64)
         .thread_name("flowyte-labour")
-        .on_thread_start(give_way)
+        .on_thread_start(|| {
+            // Where the system does not allow it, the thread competes as an equal.
+            let _ = rustix::process::setpriority_process(None, GIVES_WAY);
+        })
         .build()
         .expect("a runtime without a driver needs nothing that could be missing")
 });
@@ -27,12 +30,6 @@ static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the work panicked")]
 pub struct Panicked;
-
-/// Lets this thread give way to those that answer requests.
-pub(crate) fn give_way() {
-    // Where the system does not allow it, the thread competes as an equal.
-    let _ = rustix::process::setpriority_process(None, GIVES_WAY);
-}
 
 /// Does something dear beside the requests.
 pub async fn labour<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
