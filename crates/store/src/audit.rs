@@ -1,6 +1,6 @@
 //! The audit trail: one hash chain per organization, appended in the transaction of the change it tells of.
 
-use crate::db::{ProductTx, Row, Store, id};
+use crate::db::{ProductTx, Row, Statement, Store, id};
 use crate::labour::labour;
 use crate::{Page, StoreError, args};
 use flowyte_core::Timestamp;
@@ -163,6 +163,14 @@ impl AuditEvent {
     }
 }
 
+/// Asks for the newest event of an organization.
+pub(crate) fn end_of_chain(organization: OrganizationId) -> Statement {
+    (
+        "SELECT sequence, hash FROM audit_events WHERE organization_id = $1 ORDER BY sequence DESC LIMIT 1",
+        vec![id(organization)],
+    )
+}
+
 impl ProductTx {
     /// Appends an event. The caller's transaction is the only writer, so the chain can't fork.
     pub async fn audit(
@@ -171,13 +179,20 @@ impl ProductTx {
         by: &AuditContext,
         deed: AuditAction<'_>,
     ) -> Result<(), StoreError> {
-        let last = self
-            .opt(
-                "SELECT sequence, hash FROM audit_events WHERE organization_id = $1 ORDER BY sequence DESC LIMIT 1",
-                vec![id(organization)],
-            )
-            .await?;
-        let (sequence, before) = match last {
+        let (sql, args) = end_of_chain(organization);
+        let last = self.all(sql, args).await?;
+        self.audit_after(&last, organization, by, deed).await
+    }
+
+    /// The same where [`end_of_chain`] has been asked in this transaction already, and answered `last`.
+    pub(crate) async fn audit_after(
+        &mut self,
+        last: &[Row],
+        organization: OrganizationId,
+        by: &AuditContext,
+        deed: AuditAction<'_>,
+    ) -> Result<(), StoreError> {
+        let (sequence, before) = match last.first() {
             Some(row) => (row.get::<i64>("sequence")?, row.bytes("hash")?),
             None => (0, [0; 32]),
         };

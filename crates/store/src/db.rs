@@ -186,6 +186,9 @@ values! {
     flowyte_core::Digest => Bytes(it) it.as_bytes().to_vec();
 }
 
+/// A statement with its arguments.
+pub type Statement = (&'static str, Vec<Value>);
+
 /// The bytes of an id, as an argument.
 pub fn id<I: Id>(id: I) -> Value {
     Value::Bytes(Some(id.as_bytes().to_vec()))
@@ -329,6 +332,15 @@ pub(crate) enum Inner {
     Pg(sqlx::Transaction<'static, Pg>),
 }
 
+/// Takes the next revision.
+pub(crate) fn next_revision(now: Timestamp) -> Statement {
+    (
+        "UPDATE head SET revision = revision + 1, seen_at = CASE WHEN seen_at < $1 THEN $1 ELSE seen_at END \
+         WHERE id = 1 RETURNING revision",
+        args![now],
+    )
+}
+
 impl SecurityTx {
     /// A transaction that has begun.
     pub(crate) fn new(
@@ -348,14 +360,21 @@ impl SecurityTx {
         entity_id: I,
         now: Timestamp,
     ) -> Result<Revision, StoreError> {
-        let row = self
-            .one(
-                "UPDATE head SET revision = revision + 1, seen_at = CASE WHEN seen_at < $1 THEN $1 ELSE seen_at END \
-                 WHERE id = 1 RETURNING revision",
-                args![now],
-            )
-            .await?;
-        let revision: Revision = row.get("revision")?;
+        let (sql, args) = next_revision(now);
+        let next = self.all(sql, args).await?;
+        self.change_at(&next, organization, entity, entity_id, now).await
+    }
+
+    /// The same where [`next_revision`] has been asked in this transaction already, and answered `next`.
+    pub(crate) async fn change_at<I: Id>(
+        &mut self,
+        next: &[Row],
+        organization: OrganizationId,
+        entity: Entity,
+        entity_id: I,
+        now: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        let revision: Revision = next.first().ok_or(StoreError::NotFound)?.get("revision")?;
         self.queue(
             "INSERT INTO changes (revision, organization_id, entity, entity_id, at) VALUES ($1, $2, $3, $4, $5)",
             vec![revision.into(), id(organization), entity.as_str().into(), id(entity_id), now.into()],
@@ -439,6 +458,34 @@ impl ReadTx {
                 rows.into_iter().map(|row| Row(RowOf::Pg(row))).collect()
             }
         })
+    }
+
+    /// All rows of each query, one query after the other. On SQLite they are waited for once, which is what a short statement costs most.
+    pub async fn each(&mut self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        match &mut self.inner {
+            Inner::Lite(tx, _) => {
+                let answers = tx.each(statements).await?;
+                let rows = |rows: Vec<_>| rows.into_iter().map(|row| Row(RowOf::Lite(row))).collect();
+                Ok(answers.into_iter().map(rows).collect())
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Pg(_) => {
+                let mut answers = Vec::with_capacity(statements.len());
+                for (sql, args) in statements {
+                    answers.push(self.all(sql, args).await?);
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    /// The same of as many queries as are written down.
+    pub async fn each_of<const N: usize>(
+        &mut self,
+        statements: [Statement; N],
+    ) -> Result<[Vec<Row>; N], StoreError> {
+        let answers = self.each(statements.into()).await?;
+        answers.try_into().map_err(|_| StoreError::Inconsistent("a query has no answer".into()))
     }
 
     /// The first row of a query, if there is one.

@@ -1,7 +1,7 @@
 //! The change log as replicas read it: which entities have a new state, and that state.
 
 use crate::accounts::{SESSION_IDLE, SESSION_LIFE};
-use crate::db::{ReadTx, Row, Store, Value, id};
+use crate::db::{ReadTx, Row, Statement, Store, Value, id};
 use crate::publishable::VISITOR_IDLE;
 use crate::{Revision, StoreError, args};
 use flowyte_core::id::{
@@ -161,6 +161,9 @@ pub struct Changes {
     pub states: Vec<State>,
 }
 
+/// States that are read for one wait.
+const STATES_AT_ONCE: usize = 256;
+
 impl dyn Store + '_ {
     /// The newest revision.
     pub async fn revision(&self) -> Result<Revision, StoreError> {
@@ -246,17 +249,17 @@ impl dyn Store + '_ {
     /// What changed after `since`, each entity once, in its newest state.
     pub async fn changes(&self, since: Revision) -> Result<Changes, StoreError> {
         let mut tx = self.feed().await?;
-        let head = tx.one("SELECT revision, forgotten FROM head WHERE id = 1", vec![]).await?;
+        let head = ("SELECT revision, forgotten FROM head WHERE id = 1", vec![]);
+        let changed = (
+            "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1",
+            args![since],
+        );
+        let [head, rows] = tx.each_of([head, changed]).await?;
+        let head = head.first().ok_or(StoreError::NotFound)?;
         let revision: Revision = head.get("revision")?;
         if head.get::<Revision>("forgotten")? > since {
             return Err(StoreError::Forgotten);
         }
-        let rows = tx
-            .all(
-                "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1 AND revision <= $2",
-                args![since, revision],
-            )
-            .await?;
         let mut touched = Vec::new();
         for row in &rows {
             let name: String = row.get("entity")?;
@@ -279,8 +282,12 @@ impl dyn Store + '_ {
         // Organizations before members before what hangs on them.
         touched.sort_by_key(|(order, ..)| *order);
         let mut states = Vec::with_capacity(touched.len());
-        for (_, entity, organization, entity_id) in touched {
-            states.extend(tx.state(entity, organization, entity_id).await?);
+        for touched in touched.chunks(STATES_AT_ONCE) {
+            let queries = touched.iter().flat_map(|(_, entity, of, it)| entity.queries(*of, *it)).collect();
+            let mut answers = tx.each(queries).await?.into_iter();
+            for (_, entity, of, it) in touched {
+                states.extend(entity.state(*of, *it, &mut answers)?);
+            }
         }
         Ok(Changes { revision, states })
     }
@@ -339,68 +346,78 @@ impl ReadTx {
         Ok(secrets)
     }
 
+    /// The newest change after `since` that is about one of these entities.
+    pub async fn newest_change(
+        &mut self,
+        since: Revision,
+        entities: [[u8; 16]; 3],
+    ) -> Result<Option<Revision>, StoreError> {
+        let [a, b, c] = entities;
+        let sql =
+            "SELECT MAX(revision) AS newest FROM changes WHERE revision > $1 AND entity_id IN ($2, $3, $4)";
+        self.one(sql, args![since, a, b, c]).await?.get("newest")
+    }
+
     /// The newest revision that this transaction sees.
     pub async fn revision(&mut self) -> Result<Revision, StoreError> {
         self.one("SELECT revision FROM head WHERE id = 1", vec![]).await?.get("revision")
     }
+}
 
-    async fn state(
-        &mut self,
-        entity: Entity,
+impl Entity {
+    /// How the newest state is read: the entity's own row, and of a key its secrets.
+    fn queries(self, organization: OrganizationId, entity_id: [u8; 16]) -> Vec<Statement> {
+        let own = match self {
+            Self::Organization => "SELECT id, suspended FROM organizations WHERE id = $1",
+            Self::Member => {
+                "SELECT m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id \
+                 WHERE m.user_id = $1 AND m.organization_id = $2"
+            }
+            Self::SecretKey => "SELECT * FROM secret_keys WHERE id = $1",
+            Self::Session => "SELECT * FROM sessions WHERE id = $1",
+            Self::PublishableKey => "SELECT * FROM publishable_keys WHERE id = $1",
+            Self::Visitor => "SELECT * FROM visitors WHERE id = $1",
+        };
+        let mut args = args![entity_id];
+        if self == Self::Member {
+            args.push(id(organization));
+        }
+        let mut queries = vec![(own, args)];
+        if self.has_secrets() {
+            queries.push(("SELECT digest, expires_at FROM secrets WHERE key_id = $1", args![entity_id]));
+        }
+        queries
+    }
+
+    const fn has_secrets(self) -> bool {
+        matches!(self, Self::SecretKey | Self::PublishableKey)
+    }
+
+    /// The state that the answers to [`Self::queries`] say.
+    fn state(
+        self,
         of: OrganizationId,
         entity_id: [u8; 16],
+        answers: &mut impl Iterator<Item = Vec<Row>>,
     ) -> Result<Option<State>, StoreError> {
-        let state = match entity {
-            Entity::Organization => organization(
-                &self.one("SELECT id, suspended FROM organizations WHERE id = $1", args![entity_id]).await?,
-            ),
-            Entity::Member => {
-                let row = self
-                    .opt(
-                        "SELECT m.organization_id, m.user_id, m.role, u.disabled FROM members m JOIN users u ON u.id = m.user_id \
-                         WHERE m.organization_id = $1 AND m.user_id = $2",
-                        vec![id(of), entity_id.into()],
-                    )
-                    .await?;
-                match row {
-                    Some(row) => member(&row),
-                    None => Ok(State::Member {
-                        organization: of,
-                        user: UserId::from_bytes(entity_id),
-                        role: None,
-                    }),
-                }
+        let row = answers.next().unwrap_or_default().into_iter().next();
+        let secrets = if self.has_secrets() { answers.next().unwrap_or_default() } else { Vec::new() };
+        let secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
+        let state = match (self, row) {
+            (Self::Member, None) => {
+                State::Member { organization: of, user: UserId::from_bytes(entity_id), role: None }
             }
-            Entity::SecretKey => {
-                let secrets = self
-                    .all("SELECT digest, expires_at FROM secrets WHERE key_id = $1", args![entity_id])
-                    .await?;
-                let secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
-                secret_key(
-                    &self.one("SELECT * FROM secret_keys WHERE id = $1", args![entity_id]).await?,
-                    secrets,
-                )
-            }
-            Entity::Session => {
-                session(&self.one("SELECT * FROM sessions WHERE id = $1", args![entity_id]).await?)
-            }
-            Entity::PublishableKey => {
-                let secrets = self
-                    .all("SELECT digest, expires_at FROM secrets WHERE key_id = $1", args![entity_id])
-                    .await?;
-                let secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
-                publishable_key(
-                    &self.one("SELECT * FROM publishable_keys WHERE id = $1", args![entity_id]).await?,
-                    secrets,
-                )
-            }
-            Entity::Visitor => {
-                // It is swept when it is over, and whoever knew it forgets it by itself.
-                let row = self.opt("SELECT * FROM visitors WHERE id = $1", args![entity_id]).await?;
-                return row.as_ref().map(visitor).transpose();
-            }
+            // It is swept when it is over, and whoever knew it forgets it by itself.
+            (Self::Visitor, None) => return Ok(None),
+            (_, None) => return Err(StoreError::NotFound),
+            (Self::Organization, Some(row)) => organization(&row)?,
+            (Self::Member, Some(row)) => member(&row)?,
+            (Self::SecretKey, Some(row)) => secret_key(&row, secrets)?,
+            (Self::Session, Some(row)) => session(&row)?,
+            (Self::PublishableKey, Some(row)) => publishable_key(&row, secrets)?,
+            (Self::Visitor, Some(row)) => visitor(&row)?,
         };
-        state.map(Some)
+        Ok(Some(state))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Secret keys: mint, change, rotate, revoke.
 
-use crate::audit::{AuditAction, AuditContext};
-use crate::db::{ReadTx, Row, SecurityTx, Store, Value, id};
+use crate::audit::{AuditAction, AuditContext, end_of_chain};
+use crate::db::{ReadTx, Row, SecurityTx, Statement, Store, Value, id, next_revision};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::walk::{Found, Position, Window, containing};
 use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
@@ -42,6 +42,32 @@ pub struct NewSecretKey {
     pub allowed_addresses: Vec<String>,
     /// Its first secret.
     pub secret: NewSecret,
+}
+
+impl NewSecretKey {
+    /// As it stands in the tables when it is minted.
+    fn row(&self, created_by_name: String, now: Timestamp) -> SecretKeyRow {
+        let secret = SecretRow {
+            last4: self.secret.last4.clone(),
+            created_at: now,
+            expires_at: Timestamp::NEVER,
+            last_call: None,
+        };
+        SecretKeyRow {
+            id: self.id,
+            name: self.name.clone(),
+            environment: self.environment,
+            scopes: self.scopes.clone(),
+            created_at: now,
+            created_by: (self.created_by, created_by_name),
+            expires_at: self.expires_at,
+            revoked_at: None,
+            last_used: None,
+            rate_limit_rpm: self.rate_limit_rpm,
+            allowed_addresses: self.allowed_addresses.clone(),
+            secrets: vec![secret],
+        }
+    }
 }
 
 /// A secret of a key, as tables show it.
@@ -129,47 +155,34 @@ const SELECT: &str = "SELECT k.*, u.name AS created_by_name FROM secret_keys k J
      WHERE k.organization_id = $1 AND k.id = $2";
 
 impl ReadTx {
-    /// An expiry that the organization's key policy allows. Whoever asks looked at the policy before, to say what is wrong; it
-    /// may have been changed since.
-    async fn within_policy(
-        &mut self,
-        organization: OrganizationId,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let policy = self.organization(organization).await?;
-        let latest = policy.max_ttl_days.map(|days| now.plus(i64::from(days) * DAY));
-        let never = policy.require_expiry && expires_at == Timestamp::NEVER;
-        match never || latest.is_some_and(|latest| expires_at > latest) {
-            true => Err(StoreError::Conflict(
-                "The organization's key policy was changed while this request ran, so nothing was done. Send it again.",
-            )),
-            false => Ok(()),
-        }
-    }
-
     async fn secret_key(
         &mut self,
         organization: OrganizationId,
         key: SecretKeyId,
         now: Timestamp,
     ) -> Result<SecretKeyRow, StoreError> {
-        let row = self.one(SELECT, vec![id(organization), id(key)]).await?;
-        self.read_key(&row, now).await
+        let own = (SELECT, vec![id(organization), id(key)]);
+        let [row, secrets] = self.each_of([own, working_secrets(key, now)]).await?;
+        SecretKeyRow::read(row.first().ok_or(StoreError::NotFound)?, &secrets)
     }
+}
 
-    async fn read_key(&mut self, row: &Row, now: Timestamp) -> Result<SecretKeyRow, StoreError> {
-        let key: SecretKeyId = row.id("id")?;
-        let secrets = self
-            .all(
-                "SELECT last4, created_at, expires_at, last_call_at, last_call_operation, last_call_outcome FROM secrets WHERE key_id = $1 AND expires_at > $2 ORDER BY sequence DESC",
-                args![*key.as_bytes(), now],
-            )
-            .await?;
+/// Asks for the secrets of a key that work, the newest first.
+fn working_secrets(key: SecretKeyId, now: Timestamp) -> Statement {
+    (
+        "SELECT last4, created_at, expires_at, last_call_at, last_call_operation, last_call_outcome FROM secrets \
+         WHERE key_id = $1 AND expires_at > $2 ORDER BY sequence DESC",
+        args![*key.as_bytes(), now],
+    )
+}
+
+impl SecretKeyRow {
+    /// A row of [`SELECT`], and the answer to [`working_secrets`].
+    fn read(row: &Row, secrets: &[Row]) -> Result<Self, StoreError> {
         let last_used_at = row.maybe_time("last_used_at")?;
         let text = |row: &Row, column| row.get::<Option<String>>(column).map(Option::unwrap_or_default);
-        Ok(SecretKeyRow {
-            id: key,
+        Ok(Self {
+            id: row.id("id")?,
             name: row.get("name")?,
             environment: row.environment()?,
             scopes: row.list("scopes")?,
@@ -204,23 +217,15 @@ impl ReadTx {
 }
 
 impl SecurityTx {
-    /// Counts a key that is about to be minted. The count that is kept is never less than the keys that work: those that
-    /// expired are taken out of it only when it comes to `most`, so that minting does not cost more the more was minted before.
-    async fn one_key_more(
+    /// Takes expired keys out of the count that is kept of an organization's keys, which includes one that is about to be minted. The
+    /// count is never less than the keys that work, and is made anew only when it comes above `most`, so that minting does not cost more the
+    /// more was minted before.
+    async fn count_keys(
         &mut self,
         organization: OrganizationId,
         most: u32,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let kept = self
-            .one(
-                "UPDATE organizations SET keys = keys + 1 WHERE id = $1 RETURNING keys",
-                vec![id(organization)],
-            )
-            .await?;
-        if kept.get::<i64>("keys")? <= i64::from(most) {
-            return Ok(());
-        }
         let counted = self
             .one(
                 "UPDATE organizations SET keys = 1 + (SELECT COUNT(*) FROM secret_keys \
@@ -259,6 +264,18 @@ impl SecurityTx {
             vec![id(key), newest.into(), old_until.into()],
         )
         .await?;
+        self.insert_secret(organization, key, newest + 1, secret, now).await
+    }
+
+    /// Adds the secret that has this number among those of its key.
+    pub(crate) async fn insert_secret<I: Id>(
+        &mut self,
+        organization: OrganizationId,
+        key: I,
+        sequence: i64,
+        secret: &NewSecret,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.queue(
             "INSERT INTO secrets (digest, pepper_id, organization_id, key_id, sequence, last4, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -267,14 +284,13 @@ impl SecurityTx {
                 secret.pepper.into(),
                 id(organization),
                 id(key),
-                (newest + 1).into(),
+                sequence.into(),
                 secret.last4.clone().into(),
                 now.into(),
                 Timestamp::NEVER.into(),
             ],
         )
-        .await?;
-        Ok(())
+        .await
     }
 }
 
@@ -445,6 +461,19 @@ fn live(key: &SecretKeyRow, now: Timestamp) -> Result<(), StoreError> {
     }
 }
 
+/// An expiry that the organization's key policy allows. Whoever asks looked at the policy before, to say what is wrong; it
+/// may have been changed since.
+fn within_policy(organization: &Row, expires_at: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    let latest = organization.get::<Option<i64>>("max_ttl_days")?.map(|days| now.plus(days * DAY));
+    let never = organization.flag("require_expiry")? && expires_at == Timestamp::NEVER;
+    match never || latest.is_some_and(|latest| expires_at > latest) {
+        true => Err(StoreError::Conflict(
+            "The organization's key policy was changed while this request ran, so nothing was done. Send it again.",
+        )),
+        false => Ok(()),
+    }
+}
+
 fn deed<'a>(action: &'a str, key: &'a SecretKeyRow, details: serde_json::Value) -> AuditAction<'a> {
     AuditAction { action, kind: "api_key", id: key.id.to_string(), name: &key.name, details }
 }
@@ -464,8 +493,18 @@ impl dyn Store + '_ {
         if let Some(answer) = tx.claimed(organization, claim, by.now).await? {
             return Ok(Once::Replay(answer));
         }
-        tx.within_policy(organization, new.expires_at, by.now).await?;
-        tx.one_key_more(organization, most, by.now).await?;
+        let counted = (
+            "UPDATE organizations SET keys = keys + 1 WHERE id = $1 RETURNING keys, max_ttl_days, require_expiry, \
+             (SELECT name FROM users WHERE id = $2) AS created_by_name",
+            vec![id(organization), id(new.created_by)],
+        );
+        let [counted, end, next] =
+            tx.each_of([counted, end_of_chain(organization), next_revision(by.now)]).await?;
+        let counted = counted.first().ok_or(StoreError::NotFound)?;
+        within_policy(counted, new.expires_at, by.now)?;
+        if counted.get::<i64>("keys")? > i64::from(most) {
+            tx.count_keys(organization, most, by.now).await?;
+        }
         tx.queue(
             "INSERT INTO secret_keys (id, organization_id, name, environment, scopes, created_at, created_by, expires_at, \
              rate_limit_rpm, allowed_addresses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -483,15 +522,11 @@ impl dyn Store + '_ {
             ],
         )
         .await?;
-        tx.add_secret(organization, new.id, &new.secret, by.now, by.now).await?;
-        let key = tx.secret_key(organization, new.id, by.now).await?;
-        tx.audit(
-            organization,
-            by,
-            deed("api_key.minted", &key, json!({"scopes": key.scopes, "env": key.environment.as_str()})),
-        )
-        .await?;
-        tx.change(organization, Entity::SecretKey, new.id, by.now).await?;
+        tx.insert_secret(organization, new.id, 1, &new.secret, by.now).await?;
+        let key = new.row(counted.get("created_by_name")?, by.now);
+        let details = json!({"scopes": key.scopes, "env": key.environment.as_str()});
+        tx.audit_after(&end, organization, by, deed("api_key.minted", &key, details)).await?;
+        tx.change_at(&next, organization, Entity::SecretKey, new.id, by.now).await?;
         tx.remember(organization, claim, || seal(&key)).await?;
         tx.commit().await?;
         Ok(Once::Fresh(key))
@@ -524,9 +559,11 @@ impl dyn Store + '_ {
         let end = floor.unwrap_or(sql.end);
         let args = filter.args(organization, begin, end, window.limit, now);
         let rows = tx.all(sql.page, args).await?;
+        let secrets = rows.iter().map(|row| Ok(working_secrets(row.id("id")?, now)));
+        let secrets = tx.each(secrets.collect::<Result<_, StoreError>>()?).await?;
         let mut keys = Vec::with_capacity(rows.len());
-        for row in &rows {
-            keys.push((sql.position(row)?, tx.read_key(row, now).await?));
+        for (row, secrets) in rows.iter().zip(secrets) {
+            keys.push((sql.position(row)?, SecretKeyRow::read(row, &secrets)?));
         }
         let found = Found::new(keys, window.limit, floor, |it| it.0);
         Ok(Found { rows: found.rows.into_iter().map(|it| it.1).collect(), next: found.next })
@@ -556,7 +593,13 @@ impl dyn Store + '_ {
         live(&old, by.now)?;
         unchanged(change.expected.as_deref(), &old.tag())?;
         if let Some(expires_at) = change.expires_at {
-            tx.within_policy(organization, expires_at, by.now).await?;
+            let policy = tx
+                .one(
+                    "SELECT max_ttl_days, require_expiry FROM organizations WHERE id = $1",
+                    vec![id(organization)],
+                )
+                .await?;
+            within_policy(&policy, expires_at, by.now)?;
         }
         tx.queue(
             "UPDATE secret_keys SET name = $3, scopes = $4, expires_at = $5, rate_limit_rpm = $6, allowed_addresses = $7 \
@@ -658,7 +701,7 @@ impl dyn Store + '_ {
             tx.queue("UPDATE organizations SET keys = keys - 1 WHERE id = $1", vec![id(organization)])
                 .await?;
         }
-        let row = tx.secret_key(organization, key, by.now).await?;
+        let row = SecretKeyRow { revoked_at: Some(by.now), ..old };
         tx.audit(organization, by, deed("api_key.revoked", &row, json!({}))).await?;
         let revision = tx.change(organization, Entity::SecretKey, key, by.now).await?;
         tx.commit().await?;

@@ -240,7 +240,7 @@ impl dyn Store + '_ {
             ],
         )
         .await?;
-        tx.add_secret(organization, new.id, &new.secret, by.now, by.now).await?;
+        tx.insert_secret(organization, new.id, 1, &new.secret, by.now).await?;
         let row = tx.publishable_key(organization, resource, new.id).await?;
         let details = json!({"agent": resource.to_string(), "allowedOrigins": row.allowed_origins});
         tx.audit(organization, by, deed("publishable_key.minted", &row, details)).await?;

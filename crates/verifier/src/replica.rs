@@ -89,7 +89,7 @@ pub struct Replica {
     /// Until when, by a clock that also runs while the machine sleeps; the end of time where nobody else can write.
     lease: AtomicI64,
     store: Arc<dyn Store>,
-    /// The change up to which all are applied, for whoever watches it.
+    /// The change up to which all are applied.
     applied: AtomicI64,
     writer: tokio::sync::Mutex<(ReplicaIndex, Revision)>,
 }
@@ -118,7 +118,7 @@ impl Replica {
         let mut writer = replica.writer.lock().await;
         let (index, applied) = &mut *writer;
         *applied = store.snapshot(now, &mut |state| replica.table.apply(index, state)).await?;
-        replica.applied.store(*applied, Ordering::Relaxed);
+        replica.applied.store(*applied, Ordering::Release);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -143,9 +143,9 @@ impl Replica {
         &self.store
     }
 
-    /// The change up to which all are applied.
+    /// The change up to which all are applied, and seen by whoever looks something up after this.
     pub fn revision(&self) -> Revision {
-        self.applied.load(Ordering::Relaxed)
+        self.applied.load(Ordering::Acquire)
     }
 
     /// For how many seconds more its answers may be trusted, if nothing is read until then; infinite where nobody else can write.
@@ -177,7 +177,7 @@ impl Replica {
             let batch = self.store.changes(writer.1).await?;
             batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
             writer.1 = batch.revision;
-            self.applied.store(batch.revision, Ordering::Relaxed);
+            self.applied.store(batch.revision, Ordering::Release);
             Ok::<_, StoreError>(())
         };
         match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
@@ -563,13 +563,16 @@ fn keep_limit(writer: &mut ReplicaIndex, key: [u8; 16], rpm: Option<u32>) -> Opt
 impl Follower for Replica {
     /// While the store can't be read, the replica answers nothing rather than something old, and the call waits.
     async fn reach(&self, revision: Revision) {
+        if self.revision() >= revision {
+            return;
+        }
         let mut writer = self.writer.lock().await;
         while writer.1 < revision {
             match self.store.changes(writer.1).await {
                 Ok(batch) => {
                     batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
                     writer.1 = batch.revision;
-                    self.applied.store(batch.revision, Ordering::Relaxed);
+                    self.applied.store(batch.revision, Ordering::Release);
                     self.fresh.store(true, Ordering::Release);
                 }
                 Err(error) => {

@@ -5,7 +5,8 @@ use crate::authorize::{Authorization, Verifier};
 use crate::clock::boot_time;
 use async_trait::async_trait;
 use flowyte_core::facts::Field;
-use flowyte_core::{Denial, Digest, Permit, RequestFacts, decide_again};
+use flowyte_core::id::Id;
+use flowyte_core::{CredentialKind, Denial, Digest, Permit, RequestFacts, decide_again};
 use flowyte_store::guest::Guest;
 use flowyte_store::{Class, Follower, Lane, Mode, SecurityTx, Store, StoreError};
 use serde_json::{Value, json};
@@ -195,6 +196,35 @@ impl Warrant {
     }
 }
 
+impl Warrant {
+    /// Waits until the replica knows what the permit is made of as it is in `tx`, which sees the newest of it.
+    async fn catch_up(&self, tx: &mut SecurityTx) -> Result<(), StoreError> {
+        let replica = &self.verifier.replica;
+        let newest = match self.made_of() {
+            Some(entities) => match tx.newest_change(replica.revision(), entities).await? {
+                Some(newest) => newest,
+                // What others changed meanwhile is nothing to it.
+                None => return Ok(()),
+            },
+            None => tx.revision().await?,
+        };
+        let caught_up = timeout(CATCH_UP, replica.reach(newest)).await;
+        caught_up.map_err(|_| StoreError::Denied(Denial::VerificationUnavailable))
+    }
+
+    /// Ids of everything that the record of its credential is made of (`CredentialTable::apply`): the organization, and the key or the
+    /// session with its user. `None` for other credentials, which hang on more.
+    fn made_of(&self) -> Option<[[u8; 16]; 3]> {
+        let caller = self.permit.caller()?;
+        let (organization, credential) = (*caller.organization().as_bytes(), caller.credential());
+        match (caller.kind(), caller.user()) {
+            (CredentialKind::SecretKey, _) => Some([organization, credential, credential]),
+            (CredentialKind::Session, Some((user, _))) => Some([organization, credential, *user.as_bytes()]),
+            _ => None,
+        }
+    }
+}
+
 fn decide_anew(verifier: &Verifier, asked: &Asked, digest: &Digest) -> Result<Permit, Denial> {
     let facts = asked.facts(&verifier.public_url);
     let matched = verifier.contract.find(facts.method, facts.path)?;
@@ -215,11 +245,7 @@ impl Store for Warrant {
         match mode {
             Mode::Read | Mode::Glance | Mode::Feed => {}
             Mode::Write if self.digest.is_some() => {
-                let newest = tx.revision().await?;
-                if let Some(follower) = self.follower().get() {
-                    let caught_up = timeout(CATCH_UP, follower.reach(newest)).await;
-                    caught_up.map_err(|_| StoreError::Denied(Denial::VerificationUnavailable))?;
-                }
+                self.catch_up(&mut tx).await?;
                 self.holds()?;
             }
             Mode::Batch if boot_time() - self.decided > PERMIT_LIFE => self.holds()?,

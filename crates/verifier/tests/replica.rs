@@ -9,8 +9,12 @@ use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{Brand, CredentialKind, Environment, Pepper, RequestFacts, Role, Timestamp, decide};
 use flowyte_store::accounts::{Inviters, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
-use flowyte_store::{Actor, AuditContext, Once, Revision, Sqlite, Store};
+use flowyte_store::{Actor, AuditContext, Class, Entity, Once, Revision, Sqlite, Store};
+use flowyte_verifier::authorize::{Settings, Verifier};
+use flowyte_verifier::clock::{Clock, System};
+use flowyte_verifier::pepper::Peppers;
 use flowyte_verifier::replica::Replica;
+use flowyte_verifier::warrant::{Asked, Warrant};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -61,24 +65,31 @@ impl World {
     fn ask(&self, secret: &Secret, call: &str, at: Timestamp) -> &'static str {
         let (method, path) = call.split_once(' ').unwrap();
         let bearer = format!("Bearer {}", secret.expose());
-        let is_session = secret.expose().starts_with("flowyte_st_");
-        let facts = RequestFacts {
-            method,
-            path,
-            query: None,
-            authorization: if is_session { Field::None } else { Field::One(&bearer) },
-            session_cookie: if is_session { Field::One(secret.expose()) } else { Field::None },
-            origin: Field::None,
-            fetch_site: Field::One("same-origin"),
-            address: "192.0.2.1".parse().unwrap(),
-            public_origin: "https://flowyte.example",
-        };
+        let facts = facts(secret, &bearer, method, path);
         let matched = self.api.contract.find(method, path).ok().unwrap();
         let presented = present(&Brand::default(), matched.operation, &facts).unwrap().unwrap();
         let digest = self.pepper.digest(&presented);
         let decision =
             self.replica.with(&digest, |record| decide(&matched, Some(&presented), record, &facts, at));
         decision.map_or_else(|denial| denial.code(), |_| "permit")
+    }
+
+    /// A permit of `POST /agents` for this credential, as a store.
+    fn warrant(&self, secret: &Secret) -> Warrant {
+        let settings = Settings {
+            brand: Brand::default(),
+            public_url: "https://flowyte.example".into(),
+            unauthenticated_rpm: 60,
+        };
+        let (contract, peppers) = (self.api.contract.clone(), Peppers::new(vec![[7; 32]]).unwrap());
+        let (store, replica) = (self.store.clone(), self.replica.clone());
+        let clock = Box::new(Fixed);
+        let verifier = Verifier::new(settings, contract, store, replica, peppers, clock, Box::new(System));
+        let bearer = format!("Bearer {}", secret.expose());
+        let facts = facts(secret, &bearer, "POST", "/api/v1/agents");
+        let authorization = verifier.authorize(&facts);
+        Warrant::new(verifier.clone(), Class::Product, Asked::of(&facts), &authorization)
+            .unwrap_or_else(|denial| panic!("{}", denial.code()))
     }
 
     async fn owner(&self) -> (OrganizationId, UserId, MemberId, Secret) {
@@ -120,6 +131,31 @@ impl World {
     }
 }
 
+/// The facts of a request of the dashboard's own page, or of a key with this header.
+fn facts<'a>(secret: &'a Secret, bearer: &'a str, method: &'a str, path: &'a str) -> RequestFacts<'a> {
+    let is_session = secret.expose().starts_with("flowyte_st_");
+    RequestFacts {
+        method,
+        path,
+        query: None,
+        authorization: if is_session { Field::None } else { Field::One(bearer) },
+        session_cookie: if is_session { Field::One(secret.expose()) } else { Field::None },
+        origin: Field::None,
+        fetch_site: Field::One("same-origin"),
+        address: "192.0.2.1".parse().unwrap(),
+        public_origin: "https://flowyte.example",
+    }
+}
+
+/// A clock that stands still.
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
 fn by() -> AuditContext {
     AuditContext {
         actor: Actor { kind: "system", id: String::new(), name: String::new() },
@@ -129,6 +165,11 @@ fn by() -> AuditContext {
 }
 
 const AGENTS: &str = "GET /api/v1/agents";
+
+/// A store on the same file whose commits no replica here is told of, as another node's would be.
+async fn beside(world: &World) -> Arc<dyn Store> {
+    Sqlite::open_beside(&world._folder.path().join("flowyte.db"), &[]).await.unwrap()
+}
 
 /// Lets a key become anything.
 const ANYTHING: fn(&SecretKeyRow, &SecretKeyRow) -> Result<(), flowyte_store::StoreError> = |_, _| Ok(());
@@ -231,4 +272,47 @@ async fn a_clock_that_jumps_and_comes_back_ends_nothing_for_good() {
     );
     world.replica.sweep(ahead).await;
     assert_eq!((world.ask(&key, AGENTS, NOW), world.ask(&session, AGENTS, NOW)), ("permit", "permit"));
+}
+
+/// What is changed by somebody else, of whose change the replica has not heard yet, is known inside a transaction that the permit opens.
+#[tokio::test]
+async fn a_transaction_knows_what_the_replica_has_not_heard_of() {
+    for (what, sql, entity) in [
+        ("revoked", "UPDATE secret_keys SET revoked_at = 1 WHERE id = $1", Entity::SecretKey),
+        ("narrowed", "UPDATE secret_keys SET scopes = '[]' WHERE id = $1", Entity::SecretKey),
+        ("cut short", "UPDATE secrets SET expires_at = 1 WHERE key_id = $1", Entity::SecretKey),
+        ("suspended", "UPDATE organizations SET suspended = 1 WHERE id = $1", Entity::Organization),
+        ("signed out", "UPDATE sessions SET ended_at = 1 WHERE id = $1", Entity::Session),
+        ("demoted", "UPDATE members SET role = 'viewer' WHERE user_id = $1", Entity::Member),
+        ("removed", "DELETE FROM members WHERE user_id = $1", Entity::Member),
+        ("disabled", "UPDATE users SET disabled = 1 WHERE id = $1", Entity::Member),
+    ] {
+        let world = World::new().await;
+        let (organization, user, _, session) = world.owner().await;
+        let (id, key) = world.mint(organization, user, "agents:write").await;
+        let (_, other) = world.mint(organization, user, "agents:write").await;
+        let open = world.store.sessions(user, NOW).await.unwrap()[0].id;
+        let of_key = matches!(entity, Entity::SecretKey | Entity::Organization);
+        let warrant = world.warrant(if of_key { &key } else { &session });
+        let unconcerned = world.warrant(&other);
+        let elsewhere = beside(&world).await;
+        let changed = match entity {
+            Entity::SecretKey => *id.as_bytes(),
+            Entity::Organization => *organization.as_bytes(),
+            Entity::Session => *open.as_bytes(),
+            _ => *user.as_bytes(),
+        };
+        let mut tx = elsewhere.security().await.unwrap();
+        tx.exec(sql, vec![changed.into()]).await.unwrap();
+        tx.change(organization, entity, SecretKeyId::from_bytes(changed), NOW).await.unwrap();
+        tx.commit().await.unwrap();
+        let before = world.replica.revision();
+        // Nobody waits for what is nothing to them.
+        if entity != Entity::Organization {
+            assert!((&unconcerned as &dyn Store).security().await.is_ok(), "{what}");
+            assert_eq!(world.replica.revision(), before, "{what}");
+        }
+        assert!((&warrant as &dyn Store).security().await.is_err(), "{what}");
+        assert_eq!(world.replica.revision(), before + 1, "{what}");
+    }
 }

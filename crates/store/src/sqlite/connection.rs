@@ -2,7 +2,7 @@
 //! disk. What is asked is done in order, so only what has an answer needs to be waited for.
 
 use crate::DatabaseError;
-use crate::db::Value;
+use crate::db::{Statement, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, Value as Cell, ValueRef};
 use rusqlite::{CachedStatement, Connection as Raw, OpenFlags, ffi};
 use std::path::PathBuf;
@@ -142,6 +142,8 @@ struct Command(Option<&'static str>, Work);
 enum Work {
     /// Runs a statement, and answers its rows.
     All(&'static str, Vec<Value>, Reply<Vec<Row>>),
+    /// Runs statements one after the other, and answers the rows of each.
+    Each(Vec<Statement>, Reply<Vec<Vec<Row>>>),
     /// Runs a statement, and answers how many rows it touched.
     Exec(&'static str, Vec<Value>, Reply<u64>),
     /// Runs a statement. Where it fails, so does everything else in the transaction.
@@ -186,6 +188,7 @@ impl Session {
             }
             match work {
                 Work::All(sql, args, reply) => drop(reply.send(self.act(|raw| all(raw, sql, &args)))),
+                Work::Each(statements, reply) => drop(reply.send(self.each(&statements))),
                 Work::Exec(sql, args, reply) => drop(reply.send(self.act(|raw| exec(raw, sql, &args)))),
                 Work::Queue(sql, args) => {
                     if let Err(error) = self.act(|raw| exec(raw, sql, &args)) {
@@ -210,6 +213,10 @@ impl Session {
             }
             error
         })
+    }
+
+    fn each(&mut self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, SqliteError> {
+        statements.iter().map(|(sql, args)| self.act(|raw| all(raw, sql, args))).collect()
     }
 
     fn commit(&mut self) -> Result<(), SqliteError> {
@@ -372,6 +379,11 @@ impl Transaction {
         args: Vec<Value>,
     ) -> Result<Vec<Row>, DatabaseError> {
         self.ask(|reply| Work::All(sql, args, reply)).await
+    }
+
+    /// The rows of each statement, for one wait.
+    pub(crate) async fn each(&mut self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        self.ask(|reply| Work::Each(statements, reply)).await
     }
 
     pub(crate) async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, DatabaseError> {
