@@ -107,7 +107,8 @@ impl dyn Store + '_ {
         Ok(self.begin(Mode::Read).await?.0.0.0)
     }
 
-    /// The same for one statement, which costs half as much. A second one fails.
+    /// The same for one statement that finds what it looks for by an index: it costs half as much, and does not wait for those that pass many
+    /// rows. A second one fails.
     pub async fn glance(&self) -> Result<ReadTx, StoreError> {
         Ok(self.begin(Mode::Glance).await?.0.0.0)
     }
@@ -138,7 +139,7 @@ impl dyn Store + '_ {
 pub enum Mode {
     /// One consistent state, unchanged.
     Read,
-    /// The same of one statement.
+    /// The same of one short statement.
     Glance,
     /// The same as a read, for replicas, over a connection that nobody else takes.
     Feed,
@@ -528,27 +529,34 @@ fn bind_pg(
     })
 }
 
-/// Connections that read. Reports and chats can't take those that credentials and replicas need, and lanes take turns at them
-/// as they do at writing: one organization's searches can't keep another's keys waiting.
+/// Connections that read. Reports and chats can't take those that credentials and replicas need, nor can what passes many rows take those
+/// that look one thing up; and lanes take turns at them as they do at writing: one organization's searches can't keep another's keys waiting.
 pub(crate) struct Readers<P> {
     pub(crate) feed: P,
+    lookups: (P, Arc<Queue>),
     credentials: (P, Arc<Queue>),
     product: (P, Arc<Queue>),
 }
 
 impl<P: Connections> Readers<P> {
-    pub(crate) fn new(feed: P, credentials: P, product: P) -> Self {
+    pub(crate) fn new(feed: P, lookups: P, credentials: P, product: P) -> Self {
         let in_turns = |pool: P| {
             let turns = Queue::new(pool.most(), READS);
             (pool, turns)
         };
-        Self { feed, credentials: in_turns(credentials), product: in_turns(product) }
+        Self {
+            feed,
+            lookups: in_turns(lookups),
+            credentials: in_turns(credentials),
+            product: in_turns(product),
+        }
     }
 
     /// The connections for a read of this lane, and leave to take one.
     pub(crate) async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&P, Option<Turn>), NoTurn> {
         let (pool, turns) = match (mode, lane.class) {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
+            (Mode::Glance, _) => &self.lookups,
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
             (_, Class::Product) => &self.product,
         };
@@ -556,12 +564,17 @@ impl<P: Connections> Readers<P> {
     }
 
     /// All of them.
-    pub(crate) fn each(&self) -> [&P; 3] {
-        [&self.feed, &self.credentials.0, &self.product.0]
+    pub(crate) fn each(&self) -> [&P; 4] {
+        [&self.feed, &self.lookups.0, &self.credentials.0, &self.product.0]
     }
 
-    pub(crate) fn pools(&self) -> [Pool; 3] {
-        let [feed, credentials, product] = self.each();
-        [feed.shown("feed"), credentials.shown("credentials"), product.shown("product")]
+    pub(crate) fn pools(&self) -> [Pool; 4] {
+        let [feed, lookups, credentials, product] = self.each();
+        [
+            feed.shown("feed"),
+            lookups.shown("lookups"),
+            credentials.shown("credentials"),
+            product.shown("product"),
+        ]
     }
 }

@@ -58,6 +58,7 @@ impl Postgres {
         let readers = Readers::new(
             pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
             pool(2).connect_lazy_with(options.clone()),
+            pool(2).connect_lazy_with(options.clone()),
             pool(5).connect_lazy_with(options.clone()),
         );
         Ok(Arc::new(Self {

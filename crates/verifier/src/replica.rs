@@ -21,6 +21,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How often a database that others may write to is asked for changes.
 pub const POLL: Duration = Duration::from_millis(500);
@@ -90,7 +91,7 @@ pub struct Replica {
     lease: AtomicI64,
     store: Arc<dyn Store>,
     /// The change up to which all are applied.
-    applied: AtomicI64,
+    applied: watch::Sender<Revision>,
     writer: tokio::sync::Mutex<(ReplicaIndex, Revision)>,
 }
 
@@ -109,7 +110,7 @@ impl Replica {
             fresh: AtomicBool::new(false),
             lease: AtomicI64::new(if shared { 0 } else { i64::MAX }),
             store: store.clone(),
-            applied: AtomicI64::new(0),
+            applied: watch::Sender::new(0),
             writer: tokio::sync::Mutex::default(),
         });
         if store.follower().set(replica.clone()).is_err() {
@@ -118,7 +119,7 @@ impl Replica {
         let mut writer = replica.writer.lock().await;
         let (index, applied) = &mut *writer;
         *applied = store.snapshot(now, &mut |state| replica.table.apply(index, state)).await?;
-        replica.applied.store(*applied, Ordering::Release);
+        replica.applied.send_replace(*applied);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -145,7 +146,7 @@ impl Replica {
 
     /// The change up to which all are applied, and seen by whoever looks something up after this.
     pub fn revision(&self) -> Revision {
-        self.applied.load(Ordering::Acquire)
+        *self.applied.borrow()
     }
 
     /// For how many seconds more its answers may be trusted, if nothing is read until then; infinite where nobody else can write.
@@ -177,7 +178,7 @@ impl Replica {
             let batch = self.store.changes(writer.1).await?;
             batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
             writer.1 = batch.revision;
-            self.applied.store(batch.revision, Ordering::Release);
+            self.applied.send_replace(batch.revision);
             Ok::<_, StoreError>(())
         };
         match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
@@ -563,16 +564,19 @@ fn keep_limit(writer: &mut ReplicaIndex, key: [u8; 16], rpm: Option<u32>) -> Opt
 impl Follower for Replica {
     /// While the store can't be read, the replica answers nothing rather than something old, and the call waits.
     async fn reach(&self, revision: Revision) {
-        if self.revision() >= revision {
-            return;
-        }
-        let mut writer = self.writer.lock().await;
+        let mut applied = self.applied.subscribe();
+        // Whoever is first reads for all who wait.
+        let mut writer = tokio::select! {
+            biased;
+            _ = applied.wait_for(|applied| *applied >= revision) => return,
+            writer = self.writer.lock() => writer,
+        };
         while writer.1 < revision {
             match self.store.changes(writer.1).await {
                 Ok(batch) => {
                     batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
                     writer.1 = batch.revision;
-                    self.applied.store(batch.revision, Ordering::Release);
+                    self.applied.send_replace(batch.revision);
                     self.fresh.store(true, Ordering::Release);
                 }
                 Err(error) => {
