@@ -137,6 +137,12 @@ fn measure() {
         get("404, one row read", &none, key, 404),
         get("list of no agents", "/api/v1/agents", key, 200),
     ];
+    // Some of them, where their names begin with an argument.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let cases: Vec<Case> = cases
+        .into_iter()
+        .filter(|case| asked.is_empty() || asked.iter().any(|it| case.name.starts_with(it.as_str())))
+        .collect();
     // In turns, so that a change of the machine's speed meets all of them; the median of each.
     let mut costs = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {

@@ -10,7 +10,7 @@ use flowyte_core::{Brand, CredentialKind, Environment, Pepper, RequestFacts, Rol
 use flowyte_store::accounts::{Inviters, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::{Actor, AuditContext, Class, Entity, Once, Revision, Sqlite, Store};
-use flowyte_verifier::authorize::{Settings, Verifier};
+use flowyte_verifier::authorize::{Authorization, Settings, Verifier};
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::pepper::Peppers;
 use flowyte_verifier::replica::Replica;
@@ -74,8 +74,8 @@ impl World {
         decision.map_or_else(|denial| denial.code(), |_| "permit")
     }
 
-    /// A permit of `POST /agents` for this credential, as a store.
-    fn warrant(&self, secret: &Secret) -> Warrant {
+    /// A permit of `POST /agents` for this credential, decided so many nanoseconds ago, as a store.
+    fn warrant(&self, secret: &Secret, ago: i64) -> Warrant {
         let settings = Settings {
             brand: Brand::default(),
             public_url: "https://flowyte.example".into(),
@@ -88,6 +88,7 @@ impl World {
         let bearer = format!("Bearer {}", secret.expose());
         let facts = facts(secret, &bearer, "POST", "/api/v1/agents");
         let authorization = verifier.authorize(&facts);
+        let authorization = Authorization { decided: authorization.decided - ago, ..authorization };
         Warrant::new(verifier.clone(), Class::Product, Asked::of(&facts), &authorization)
             .unwrap_or_else(|denial| panic!("{}", denial.code()))
     }
@@ -221,6 +222,18 @@ async fn narrowing_and_rotation_are_met_by_the_next_request() {
         (world.ask(&old, AGENTS, NOW), world.ask(&new, AGENTS, NOW)),
         ("credential_expired", "permit")
     );
+    // No grace outlives the key.
+    let (late, stored) = world.secret(CredentialKind::SecretKey);
+    let grace = NOW.plus(DAY + HOUR);
+    world
+        .store
+        .rotate_secret_key(organization, id, &stored, grace, &ANYTHING, None, &by(), &seal)
+        .await
+        .unwrap();
+    assert_eq!(
+        (world.ask(&new, AGENTS, NOW.plus(DAY)), world.ask(&late, AGENTS, NOW.plus(DAY))),
+        ("credential_expired", "credential_expired")
+    );
     // A scope this release does not know, and one no key may hold, grant nothing.
     let stored = vec!["keys:read".into(), "*".into(), "agents:everything".into()];
     let narrowed = SecretKeyChange { scopes: Some(stored), ..Default::default() };
@@ -274,6 +287,20 @@ async fn a_clock_that_jumps_and_comes_back_ends_nothing_for_good() {
     assert_eq!((world.ask(&key, AGENTS, NOW), world.ask(&session, AGENTS, NOW)), ("permit", "permit"));
 }
 
+/// A permit is decided again before something is written, and otherwise once it is older than a second.
+#[tokio::test]
+async fn an_old_permit_is_decided_again() {
+    let world = World::new().await;
+    let (organization, user, ..) = world.owner().await;
+    let (id, key) = world.mint(organization, user, "agents:write").await;
+    let (young, old) = (world.warrant(&key, 0), world.warrant(&key, 1_100_000_000));
+    assert!(young.check_if_old().is_ok() && old.check_if_old().is_ok());
+    world.store.revoke_secret_key(organization, id, &by()).await.unwrap();
+    assert!(young.check_if_old().is_ok());
+    assert_eq!(old.check_if_old().map_err(|it| it.code()), Err("credential_revoked"));
+    assert!((&young as &dyn Store).security().await.is_err());
+}
+
 /// What is changed by somebody else, of whose change the replica has not heard yet, is known inside a transaction that the permit opens.
 #[tokio::test]
 async fn a_transaction_knows_what_the_replica_has_not_heard_of() {
@@ -293,8 +320,8 @@ async fn a_transaction_knows_what_the_replica_has_not_heard_of() {
         let (_, other) = world.mint(organization, user, "agents:write").await;
         let open = world.store.sessions(user, NOW).await.unwrap()[0].id;
         let of_key = matches!(entity, Entity::SecretKey | Entity::Organization);
-        let warrant = world.warrant(if of_key { &key } else { &session });
-        let unconcerned = world.warrant(&other);
+        let warrant = world.warrant(if of_key { &key } else { &session }, 0);
+        let unconcerned = world.warrant(&other, 0);
         let elsewhere = beside(&world).await;
         let changed = match entity {
             Entity::SecretKey => *id.as_bytes(),

@@ -96,6 +96,20 @@ impl Text {
 }
 
 impl Visit for Text {
+    /// As it is debugged: in quotes. Most values need nothing but those.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if field.name() != MESSAGE && value.as_bytes().iter().all(plain) {
+            self.0.push(b' ');
+            self.0.extend_from_slice(field.name().as_bytes());
+            self.0.extend_from_slice(b"=\"");
+            self.0.extend_from_slice(value.as_bytes());
+            self.0.push(b'"');
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         self.value(field, format_args!("{value}"));
     }

@@ -4,7 +4,6 @@ use crate::support::{PASSWORD, Server, text};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -34,7 +33,7 @@ fn a_clock_set_back_revives_nothing_and_locks_nobody_out() {
         &owner,
         "POST",
         &format!("/api/v1/api-keys/{id}/rotate"),
-        Some(&json!({"graceSeconds": 2})),
+        Some(&json!({"graceSeconds": 60})),
     );
     let new = text(&rotate.data()["secret"]);
     let (_, limited) =
@@ -45,13 +44,12 @@ fn a_clock_set_back_revives_nothing_and_locks_nobody_out() {
     for _ in 0..50 {
         assert_eq!(code(&server, &limited), "");
     }
-    std::thread::sleep(Duration::from_millis(2_200));
+    set("+2m");
     assert_eq!(code(&server, &old), "credential_expired");
 
-    // Back by an hour: what ended stays ended, what is good is not locked out, and what is new works.
+    // Back by an hour and two minutes: what ended stays ended, what is good is not locked out, and what is new works.
     set("-1h");
     assert_eq!(code(&server, &old), "credential_expired");
-    std::thread::sleep(Duration::from_millis(1_500));
     for _ in 0..50 {
         assert_eq!(code(&server, &limited), "");
     }

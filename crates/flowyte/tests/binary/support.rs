@@ -222,6 +222,20 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// What a key was used for, when so many calls are written down: they are once a second.
+    pub fn usage(&self, owner: &str, key: &str, calls: usize) -> Value {
+        let begun = Instant::now();
+        loop {
+            let path = format!("/api/v1/api-keys/{key}/usage");
+            let usage = self.as_member(owner, "GET", &path, None).data();
+            if usage["total"] == calls {
+                return usage;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{calls} calls were expected: {usage}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// How it ends by itself.
     pub fn ended(&mut self, patience: Duration) -> std::process::ExitStatus {
         let begun = Instant::now();
