@@ -240,7 +240,8 @@ impl Agents<'_> {
 
     /// Agents, newest first.
     pub async fn list(&self, organization: OrganizationId, page: Page) -> Result<Vec<Agent>, StoreError> {
-        let mut tx = self.0.glance().await?;
+        // It may pass many that were deleted.
+        let mut tx = self.0.read().await?;
         let rows = tx
             .all(
                 "SELECT * FROM agents WHERE organization_id = $1 AND id < $2 AND deleted_at IS NULL ORDER BY id DESC LIMIT $3",
