@@ -1,4 +1,7 @@
-//! How a visitor feels, read from words alone: the same words always give the same mood.
+//! How a visitor feels, estimated from single words: the same words always give the same mood. No model is asked, whichever one answers,
+//! so that figures of agents can be compared. It understands nothing: "not bad" is good, irony is praise, and what is said in
+//! another language is neutral. How often it is right was not measured, so whatever shows it says that it is an estimate, and
+//! nothing is decided by it.
 
 use crate::knowledge::analysis::terms;
 use crate::words::words;

@@ -36,7 +36,7 @@ export function AnalyticsPage() {
               <Figure name="Questions" value={it.answerStats.questions.toLocaleString()} />
               <Figure name="Not answered" value={it.answerStats.unansweredQuestions.toLocaleString()} />
               <Figure name="Handled alone" value={percent(it.answerStats.containmentRate)} />
-              <Figure name="Unhappy visitors" value={(it.sentimentTriage.negative + it.sentimentTriage.frustrated).toLocaleString()} />
+              <Figure name="Unhappy visitors, estimated" value={(it.sentimentTriage.negative + it.sentimentTriage.frustrated).toLocaleString()} />
               <Figure name="Spent" value={usd(it.costBreakdown.totalUsd)} />
             </div>
           )}

@@ -64,7 +64,7 @@ export function ConversationsPage() {
           </Empty>
         )}
         {rows.length > 0 && (
-          <Table label="Table of conversations" columns={['Summary', 'Agent', 'Began', 'Lasted', 'Outcome', 'Mood']}>
+          <Table label="Table of conversations" columns={['Summary', 'Agent', 'Began', 'Lasted', 'Outcome', 'Mood, estimated']}>
             {rows.map((it) => (
               <tr key={it.id}>
                 <td className="name">
@@ -151,7 +151,9 @@ export function ConversationPage() {
               <dt>Topic</dt>
               <dd>{it.primaryTopic ?? <span className="quiet">unknown</span>}</dd>
               <dt>Mood</dt>
-              <dd>{it.sentimentLabel ?? <span className="quiet">unknown</span>}</dd>
+              <dd>
+                {it.sentimentLabel ?? 'unknown'} <span className="quiet">(estimated from single words)</span>
+              </dd>
               <dt>Language</dt>
               <dd>{it.language ?? <span className="quiet">unknown</span>}</dd>
               <dt>Id</dt>
