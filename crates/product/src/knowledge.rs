@@ -8,6 +8,10 @@ pub mod index;
 pub mod ingest;
 pub mod library;
 mod page;
+mod said;
+mod segment;
+mod spelling;
+mod statistics;
 
 use crate::agents::AgentIsThere;
 use crate::id::{AgentId, KnowledgeSourceId, PassageId, UploadId};
@@ -22,11 +26,14 @@ use flowyte_store::audit::AuditAction;
 use flowyte_store::db::id;
 use flowyte_store::{AuditContext, BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Sources that an agent may have.
 pub const MOST_SOURCES: i64 = 1_000;
 /// Passages that an agent may have: its index is kept in memory.
 pub const MOST_PASSAGES: i64 = 20_000;
+/// Changes of an agent's passages that are remembered: what an index is behind of by more is not worth following.
+pub const KEPT_CHANGES: i64 = MOST_SOURCES;
 /// How often a source is fetched again, in seconds, where nobody says otherwise.
 pub const REFRESH_INTERVAL: i64 = 604_800;
 
@@ -250,14 +257,32 @@ async fn load(
     source(&row)
 }
 
-/// Moves the agent's generation: every index of its passages is old from the commit on.
-async fn changed(tx: &mut BatchTx, organization: OrganizationId, agent: AgentId) -> Result<(), StoreError> {
-    tx.exec(
-        "UPDATE agents SET knowledge_generation = knowledge_generation + 1 WHERE organization_id = $1 AND id = $2",
-        vec![id(organization), id(agent)],
+/// Moves the agent's generation: from the commit on, every index of its passages is old in what it has of this source.
+async fn changed(
+    tx: &mut BatchTx,
+    organization: OrganizationId,
+    agent: AgentId,
+    source: KnowledgeSourceId,
+) -> Result<(), StoreError> {
+    let row = tx
+        .one(
+            "UPDATE agents SET knowledge_generation = knowledge_generation + 1 WHERE organization_id = $1 AND id = $2 \
+             RETURNING knowledge_generation",
+            vec![id(organization), id(agent)],
+        )
+        .await?;
+    let generation: i64 = row.get("knowledge_generation")?;
+    tx.queue(
+        "INSERT INTO knowledge_changes (organization_id, agent_id, generation, source_id) VALUES ($1, $2, $3, $4)",
+        vec![id(organization), id(agent), generation.into(), id(source)],
     )
-    .await
-    .map(drop)
+    .await?;
+    tx.queue(
+        "DELETE FROM knowledge_changes WHERE organization_id = $1 AND agent_id = $2 AND generation <= $3",
+        vec![id(organization), id(agent), (generation - KEPT_CHANGES).into()],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Takes everything away that an agent knows: it goes with the agent.
@@ -274,6 +299,7 @@ pub(crate) async fn forget(
     )
     .await?;
     tx.queue("DELETE FROM passages WHERE organization_id = $1 AND agent_id = $2", own()).await?;
+    tx.queue("DELETE FROM knowledge_changes WHERE organization_id = $1 AND agent_id = $2", own()).await?;
     tx.queue(
         "DELETE FROM uploads WHERE organization_id = $1 AND id IN \
          (SELECT upload_id FROM knowledge_sources WHERE organization_id = $1 AND agent_id = $2 AND upload_id IS NOT NULL)",
@@ -298,6 +324,17 @@ pub struct Stock {
     /// Sources that could not be read.
     pub failed: i64,
     /// Passages that are served.
+    pub passages: i64,
+}
+
+/// What changed of an agent's passages.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The generation after it.
+    pub generation: i64,
+    /// The sources that were exchanged or removed.
+    pub sources: Vec<KnowledgeSourceId>,
+    /// Passages that they have now.
     pub passages: i64,
 }
 
@@ -493,7 +530,7 @@ impl Knowledge<'_> {
             .await?;
         }
         tx.queue("DELETE FROM knowledge_sources WHERE organization_id = $1 AND id = $2", own()).await?;
-        changed(&mut tx, organization, agent).await?;
+        changed(&mut tx, organization, agent, which).await?;
         tx.audit(
             organization,
             by,
@@ -666,7 +703,7 @@ impl Knowledge<'_> {
             )
             .await?;
         }
-        changed(&mut tx, source.organization, source.agent).await?;
+        changed(&mut tx, source.organization, source.agent, source.id).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -763,18 +800,69 @@ impl Knowledge<'_> {
                 vec![id(organization), id(agent)],
             )
             .await?;
-        let entry = |row: &Row| {
-            Ok(index::Entry {
-                id: row.id("id")?,
-                source: row.id("source_id")?,
-                label: row.get("label")?,
-                url: row.get("url")?,
-                heading: row.get("heading")?,
-                question: row.get("question")?,
-                text: row.get("text")?,
-                language: row.get("language")?,
-            })
-        };
         Ok((row.get("knowledge_generation")?, rows.iter().map(entry).collect::<Result<_, StoreError>>()?))
     }
+
+    /// What changed of an agent's passages after a generation. `None`: that is no longer known, or the agent is gone.
+    pub async fn changed_since(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        generation: i64,
+    ) -> Result<Option<Changed>, StoreError> {
+        let mut tx = self.0.read().await?;
+        let rows = tx
+            .all(
+                "SELECT c.generation, c.source_id, COALESCE(s.passages, 0) AS passages FROM knowledge_changes c \
+                 LEFT JOIN knowledge_sources s ON s.organization_id = c.organization_id AND s.id = c.source_id \
+                 WHERE c.organization_id = $1 AND c.agent_id = $2 AND c.generation > $3 ORDER BY c.generation",
+                vec![id(organization), id(agent), generation.into()],
+            )
+            .await?;
+        let last = rows.last().map(|it| it.get("generation")).transpose()?;
+        // One row for each generation, or there are some that nobody knows of.
+        let Some(last) = last.filter(|it| it - generation == rows.len() as i64) else { return Ok(None) };
+        let mut sources: BTreeMap<KnowledgeSourceId, i64> = BTreeMap::new();
+        for row in rows {
+            sources.insert(row.id("source_id")?, row.get("passages")?);
+        }
+        let passages = sources.values().sum();
+        Ok(Some(Changed { generation: last, sources: sources.into_keys().collect(), passages }))
+    }
+
+    /// Every passage that is served of the sources that changed after a generation, up to another one.
+    pub async fn passages_since(
+        &self,
+        organization: OrganizationId,
+        agent: AgentId,
+        generation: i64,
+        last: i64,
+    ) -> Result<Vec<index::Entry>, StoreError> {
+        let mut tx = self.0.read().await?;
+        let rows = tx
+            .all(
+                "SELECT p.id, p.source_id, s.label, s.url, p.heading, p.question, p.text, p.language FROM \
+                 (SELECT DISTINCT source_id FROM knowledge_changes \
+                 WHERE organization_id = $1 AND agent_id = $2 AND generation > $3 AND generation <= $4) c \
+                 JOIN knowledge_sources s ON s.organization_id = $1 AND s.id = c.source_id \
+                 JOIN passages p ON p.organization_id = $1 AND p.source_id = s.id AND p.version = s.version \
+                 ORDER BY p.source_id, p.position",
+                vec![id(organization), id(agent), generation.into(), last.into()],
+            )
+            .await?;
+        rows.iter().map(entry).collect()
+    }
+}
+
+fn entry(row: &Row) -> Result<index::Entry, StoreError> {
+    Ok(index::Entry {
+        id: row.id("id")?,
+        source: row.id("source_id")?,
+        label: row.get("label")?,
+        url: row.get("url")?,
+        heading: row.get("heading")?,
+        question: row.get("question")?,
+        text: row.get("text")?,
+        language: row.get("language")?,
+    })
 }

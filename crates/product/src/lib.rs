@@ -62,6 +62,7 @@ pub const GUEST: Guest = Guest {
         (14, include_str!("../migrations/0014_flat.sql")),
         // Numbers up to 19 are from when the plane and the product had one list; new ones come after them.
         (20, include_str!("../migrations/0020_upload_parts.sql")),
+        (21, include_str!("../migrations/0021_knowledge_changes.sql")),
     ],
     peppers: &[
         "SELECT DISTINCT headers_pepper_id AS pepper_id FROM skills WHERE headers_pepper_id IS NOT NULL",

@@ -17,7 +17,9 @@ use flowyte_product::knowledge::cut::Extracted;
 use flowyte_product::knowledge::extract::{Format, extract};
 use flowyte_product::knowledge::ingest::{self, Extractor, LEASE, Tools, Unread};
 use flowyte_product::knowledge::library::Library;
-use flowyte_product::knowledge::{Content, Knowledge, KnowledgeSource, NewSource, Retriever, Status};
+use flowyte_product::knowledge::{
+    Content, KEPT_CHANGES, Knowledge, KnowledgeSource, NewSource, Retriever, Status,
+};
 use flowyte_product::outbound::{Allowed, Outbound};
 use flowyte_product::uploads::{KEPT, Upload, Uploads};
 use flowyte_store::db::id;
@@ -407,6 +409,131 @@ async fn an_agent_takes_its_knowledge_with_it() {
         let gone = library.retrieve(organization, agent, "gate", &[], 5).await;
         assert!(matches!(gone, Err(StoreError::NotFound)));
         assert_eq!(Knowledge(&*store).stock(organization, agent).await.unwrap(), Default::default());
+    })
+    .await;
+}
+
+/// What a library that was asked before answers, and what a new one does: the same.
+async fn asked_again(
+    store: &Arc<dyn Store>,
+    library: &Library,
+    organization: OrganizationId,
+    agent: AgentId,
+    question: &str,
+) -> Vec<String> {
+    let all = library.retrieve(organization, agent, question, &[], 50).await.unwrap();
+    let anew = Library::new(store.clone()).retrieve(organization, agent, question, &[], 50).await.unwrap();
+    assert_eq!(all, anew);
+    all.into_iter().map(|it| it.text).collect()
+}
+
+#[tokio::test]
+async fn an_index_follows_each_change_as_if_it_were_built_anew() {
+    on_both(async |store| {
+        let organization = found(&store).await;
+        let agent = agent(&store, organization).await;
+        let (url, outbound, page) = site().await;
+        let library = Library::new(store.clone());
+        let says = async || {
+            asked_again(&store, &library, organization, agent, "What is the price of the tour?").await
+        };
+        assert!(says().await.is_empty(), "an index of nothing");
+        let fetched = add(&store, organization, agent, Content::Url(url), NOW).await.unwrap();
+        let mut tours = Vec::new();
+        for n in 0..12 {
+            let text = Content::Text(format!("Tour {n} has the price of {n} euros."));
+            tours.push(add(&store, organization, agent, text, NOW).await.unwrap());
+            work(&store, &outbound, NOW).await;
+            assert_eq!(says().await.len(), n + 2);
+        }
+        let faq = Content::Faq("Q: Is there a price for groups?\nA: Ten euros each.".into());
+        add(&store, organization, agent, faq, NOW).await.unwrap();
+        Knowledge(&*store)
+            .set_refresh(organization, agent, fetched, Some(true), Some(86_400), &by(NOW))
+            .await
+            .unwrap();
+        *page.lock().unwrap() = (200, "<main><p>The price is 15 euros.</p></main>".into());
+        work(&store, &outbound, NOW.plus(DAY)).await;
+        let now = says().await;
+        assert!(
+            now.contains(&"The price is 15 euros.".into()) && !now.contains(&"The price is 12 euros.".into())
+        );
+        assert!(now.contains(&"Ten euros each.".into()));
+        for tour in tours {
+            let before = says().await.len();
+            Knowledge(&*store).delete(organization, agent, tour, &by(NOW)).await.unwrap();
+            assert_eq!(says().await.len(), before - 1);
+        }
+    })
+    .await;
+}
+
+/// A passage is changed behind the back of an index: it is seen where everything is read, and only there.
+#[tokio::test]
+async fn a_change_is_followed_by_reading_what_changed_and_nothing_else() {
+    on_both(async |store| {
+        let organization = found(&store).await;
+        let agent = agent(&store, organization).await;
+        let library = Library::new(store.clone());
+        let says = async || {
+            let found =
+                library.retrieve(organization, agent, "When does the gate open?", &[], 5).await.unwrap();
+            found.into_iter().map(|it| it.text).collect::<Vec<_>>()
+        };
+        let write = async |sql: &'static str| {
+            let mut tx = store.batch().await.unwrap();
+            tx.queue(sql, vec![]).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let add = async |text: &str| {
+            let source = add(&store, organization, agent, Content::Text(text.into()), NOW).await.unwrap();
+            work(&store, &nowhere(), NOW).await;
+            source
+        };
+        let gate = add("The gate opens at nine.").await;
+        assert_eq!(says().await, ["The gate opens at nine."]);
+        write("UPDATE passages SET text = 'The gate opens at ten.'").await;
+        let lake = add("The lake is deep.").await;
+        Knowledge(&*store).delete(organization, agent, lake, &by(NOW)).await.unwrap();
+        assert_eq!(says().await, ["The gate opens at nine."]);
+        // Where it is no longer known what changed, all is read.
+        add("The well is deep.").await;
+        write("DELETE FROM knowledge_changes").await;
+        add("The moat is deep.").await;
+        assert_eq!(says().await, ["The gate opens at ten."]);
+        Knowledge(&*store).delete(organization, agent, gate, &by(NOW)).await.unwrap();
+        assert!(says().await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_latest_changes_of_an_agent_are_remembered_and_no_others() {
+    on_both(async |store| {
+        let organization = found(&store).await;
+        let agent = agent(&store, organization).await;
+        let source = add(&store, organization, agent, Content::Text("Words.".into()), NOW).await.unwrap();
+        work(&store, &nowhere(), NOW).await;
+        let knowledge = Knowledge(&*store);
+        let since =
+            async |generation| knowledge.changed_since(organization, agent, generation).await.unwrap();
+        let first = since(0).await.unwrap();
+        assert_eq!((first.generation, first.sources, first.passages), (1, vec![source], 1));
+        // As after many more changes.
+        let mut tx = store.batch().await.unwrap();
+        tx.queue("UPDATE agents SET knowledge_generation = $1", vec![KEPT_CHANGES.into()]).await.unwrap();
+        tx.commit().await.unwrap();
+        knowledge.delete(organization, agent, source, &by(NOW)).await.unwrap();
+        let last = since(KEPT_CHANGES).await.unwrap();
+        assert_eq!((last.generation, last.sources, last.passages), (KEPT_CHANGES + 1, vec![source], 0));
+        assert!(since(0).await.is_none(), "the first one is forgotten");
+        let rows = async || {
+            let mut tx = store.read().await.unwrap();
+            tx.all("SELECT generation FROM knowledge_changes", vec![]).await.unwrap().len()
+        };
+        assert_eq!(rows().await, 1);
+        Agents(&*store).delete(organization, agent, &by(NOW)).await.unwrap();
+        assert_eq!(rows().await, 0);
     })
     .await;
 }
