@@ -3,6 +3,7 @@
 use crate::field::{self, FieldError};
 use crate::text;
 use jsonschema::Validator;
+use percent_encoding::percent_decode_str;
 use serde_json::{Number, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -274,19 +275,33 @@ fn form_decode(text: &str) -> Option<Cow<'_, str>> {
     percent_decode(&text.replace('+', " ")).map(Cow::Owned)
 }
 
-/// Decodes percent escapes; `None` for a broken one or bytes that are not UTF-8.
+/// Decodes percent escapes; `None` for a broken one, which the library would leave as it is, or bytes that are not UTF-8.
 pub(crate) fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit()?, digit()?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            _ => byte,
-        });
+    let is_whole = |after: &str| after.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    String::from_utf8(bytes).ok()
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// One broken escape is enough, wherever it stands.
+        #[test]
+        fn a_broken_escape_is_refused(before in "[a-z%é]{0,6}", broken in "%(|[0-9a-f]|[g-z+ é][0-9]|[0-9][g-z%é])") {
+            prop_assert_eq!(percent_decode(&format!("{before}{broken}")), None);
+            prop_assert_eq!(percent_decode(&format!("{broken}%20")), None);
+        }
+
+        #[test]
+        fn what_was_encoded_is_decoded(text in "\\PC{0,20}") {
+            let encoded = crate::schema::encode_fragment(&text);
+            prop_assert!(encoded.is_ascii());
+            prop_assert_eq!(percent_decode(&encoded), Some(text));
+        }
+    }
 }

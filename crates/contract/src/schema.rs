@@ -4,6 +4,7 @@ use crate::diagnostic::Findings;
 use crate::document::{Document, Node};
 use crate::name;
 use jsonschema::{Draft, PatternOptions, Registry, Validator};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -295,18 +296,12 @@ impl<'d> Compiler<'d> {
     }
 }
 
+/// What stands plainly in the fragments that are made here.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A JSON pointer as a URI fragment (RFC 6901 §6).
-fn encode_fragment(pointer: &str) -> String {
-    let mut fragment = String::new();
-    for byte in pointer.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
-                fragment.push(byte.into())
-            }
-            _ => fragment.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    fragment
+pub(crate) fn encode_fragment(pointer: &str) -> String {
+    utf8_percent_encode(pointer, PLAIN).to_string()
 }
 
 /// Rewrites the schemas of an OpenAPI 3.0 document to JSON Schema 2020-12.

@@ -1,5 +1,7 @@
 //! One canonical spelling of a path. What another party could read as a different path is refused, never cleaned.
 
+use percent_encoding::percent_decode_str;
+
 /// Why a path has no single meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguity {
@@ -163,22 +165,7 @@ impl Utf8Run {
 
 /// Decodes one segment of a checked path, once.
 pub fn decode(segment: &str) -> String {
-    let bytes = segment.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], escape(bytes, at)) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
