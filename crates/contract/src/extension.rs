@@ -69,25 +69,31 @@ fn at_home(home: Home, path: &[String]) -> bool {
 
 /// Whether `name` is probably a slip of the pen for `ours`: another case or separator, a beginning, a letter or two off.
 fn similar(name: &str, ours: &str) -> bool {
-    let plain = |text: &str| -> Vec<char> {
+    let plain = |text: &str| -> String {
         text.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).take(40).collect()
     };
     let (name, ours) = (plain(name), plain(ours));
     let allowed = if ours.len() > 8 { 2 } else { 1 };
-    (name.len() > 4 && ours.starts_with(&name)) || distance(&name, &ours) <= allowed
+    (name.len() > 4 && ours.starts_with(&name)) || strsim::levenshtein(&name, &ours) <= allowed
 }
 
-/// Levenshtein's distance.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_pen_are_seen() {
+        for (name, meant) in [
+            ("x-publik", Some("x-public")),
+            ("X_Fresh_Session", Some("x-fresh-session")),
+            ("x-fersh-session", Some("x-fresh-session")), // Two letters, of a long name.
+            ("x-pubilc", None),                           // Two letters, of a short one.
+            ("x-pinned", Some("x-pinned-parameter")),
+            ("x-secrét", Some("x-secret")),
+            ("x-logo", None),
+        ] {
+            let found = OURS.iter().find(|(ours, _)| similar(name, ours)).map(|(ours, _)| *ours);
+            assert_eq!(found, meant, "{name}");
         }
     }
-    row[b.len()]
 }
