@@ -5,14 +5,18 @@ use crate::conversations::{Speaker, Utterance};
 use crate::knowledge::Passage;
 use crate::services::counted;
 use crate::skills::toolbox::{Called, Request, Status, Toolbox, Wish, passage};
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sse_stream::{Sse, SseByteStream};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -32,8 +36,8 @@ const ROUNDS: usize = 5;
 const MOST_CALLS: usize = 8;
 /// Characters of earlier messages that are sent along, the newest first.
 const REMEMBERED: usize = 24_000;
-/// Bytes of one line of the stream.
-const LONGEST_LINE: usize = 1 << 20;
+/// Bytes of the stream without the end of an event.
+const LONGEST_EVENT: usize = 1 << 20;
 /// Bytes of one answer.
 const LONGEST_ANSWER: usize = 32_768;
 /// Pieces that wait for a slow reader.
@@ -357,34 +361,23 @@ impl Work {
         if !response.status().is_success() {
             return Err(refused(&response));
         }
-        let mut lines = Lines::default();
-        let mut chunks = response.bytes_stream();
+        let mut events = events(response.bytes_stream(), self.settings.idle);
         let mut round = Round::default();
-        loop {
-            let chunk = timeout(self.settings.idle, chunks.next()).await.map_err(|_| Broken::Silent)?;
-            let untouched = round.text.is_empty() && round.calls.is_empty();
-            let chunk = match chunk {
-                Some(Ok(chunk)) => chunk,
-                None if round.finished => return Ok(round),
-                Some(Err(_)) if round.finished => return Ok(round),
-                _ => {
-                    let again = untouched.then_some(Duration::ZERO);
-                    return Err(Failed { why: Broken::Cut, again });
-                }
+        while let Some(data) = events.next().await {
+            let data = match data {
+                Err(Broken::Cut) => break,
+                data => data?,
             };
-            for data in lines.push(&chunk)? {
-                if data == "[DONE]" {
-                    return match round.finished || !(round.text.is_empty() && round.calls.is_empty()) {
-                        true => Ok(round),
-                        false => Err(Broken::Empty.into()),
-                    };
-                }
-                let more = round.take(&data)?;
-                if let Some(text) = more.map(|it| marks.push(&it)).filter(|it| !it.is_empty()) {
-                    let _ = out.send(Piece::Text(text)).await;
-                }
+            if data.trim() == "[DONE]" {
+                return if round.finished || round.begun() { Ok(round) } else { Err(Broken::Empty.into()) };
+            }
+            let more = round.take(&data)?;
+            if let Some(text) = more.map(|it| marks.push(&it)).filter(|it| !it.is_empty()) {
+                let _ = out.send(Piece::Text(text)).await;
             }
         }
+        let again = (!round.begun()).then_some(Duration::ZERO);
+        if round.finished { Ok(round) } else { Err(Failed { why: Broken::Cut, again }) }
     }
 }
 
@@ -446,6 +439,11 @@ struct Counted {
 }
 
 impl Round {
+    /// Whether anything of the answer has come.
+    fn begun(&self) -> bool {
+        !self.text.is_empty() || !self.calls.is_empty()
+    }
+
     /// Takes one chunk in; what it adds to the text.
     fn take(&mut self, data: &str) -> Result<Option<String>, Broken> {
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| {
@@ -492,28 +490,42 @@ impl Round {
     }
 }
 
-/// Reads the data of server-sent events, however they are cut into chunks. Each line of data stands for itself, as JSON does.
-#[derive(Default)]
-struct Lines(Vec<u8>);
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, Broken> {
-        let mut found = Vec::new();
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.0.push(*byte);
-                if self.0.len() > LONGEST_LINE {
-                    return Err(Broken::TooLong);
-                }
-                continue;
-            }
-            let line = std::mem::take(&mut self.0);
-            if let Some(data) = line.strip_prefix(b"data:") {
-                let data = std::str::from_utf8(data).map_err(|_| Broken::Unreadable("no UTF-8".into()))?;
-                found.push(data.trim().to_owned());
-            }
+/// The data of server-sent events, as long as the endpoint says something every `idle` and ends its events.
+fn events<E: Send + 'static>(
+    chunks: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    idle: Duration,
+) -> BoxStream<'static, Result<String, Broken>> {
+    let pending = Arc::new(AtomicUsize::new(0));
+    let counted = pending.clone();
+    let heard = stream::unfold(Some(chunks.boxed()), move |chunks| {
+        let counted = counted.clone();
+        async move {
+            let mut chunks = chunks?;
+            Some(match timeout(idle, chunks.next()).await {
+                Err(_) => (Err(Broken::Silent), None),
+                Ok(Some(Err(_))) => (Err(Broken::Cut), None),
+                Ok(Some(Ok(chunk))) => match counted.fetch_add(chunk.len(), Relaxed) + chunk.len() {
+                    0..=LONGEST_EVENT => (Ok(chunk), Some(chunks)),
+                    _ => (Err(Broken::TooLong), None),
+                },
+                // The last event may lack the empty line that ends it, but not the end of its own line.
+                Ok(None) => (Ok(Bytes::from_static(b"\n")), None),
+            })
         }
-        Ok(found)
+    });
+    let data = move |event: Result<Sse, sse_stream::Error>| {
+        pending.store(0, Relaxed);
+        ready(event.map(|it| it.data).map_err(Broken::from).transpose())
+    };
+    SseByteStream::new(heard.boxed()).filter_map(data).boxed()
+}
+
+impl From<sse_stream::Error> for Broken {
+    fn from(error: sse_stream::Error) -> Self {
+        match error {
+            sse_stream::Error::Body(why) => why.downcast().map_or(Self::Cut, |it| *it),
+            _ => Self::Unreadable("no UTF-8".into()),
+        }
     }
 }
 
@@ -784,20 +796,60 @@ mod tests {
         }
 
         #[test]
-        fn lines_do_not_depend_on_the_chunks(texts in proptest::collection::vec("[^\\r\\n]{0,20}", 0..6), size in 1usize..9) {
-            let stream: String = texts.iter().map(|it| format!(": c\ndata: {it}\r\nid: 1\n\n")).collect();
-            let mut lines = Lines::default();
-            let mut found = Vec::new();
-            for chunk in stream.as_bytes().chunks(size) {
-                found.extend(lines.push(chunk).unwrap());
-            }
-            prop_assert_eq!(found, texts.iter().map(|it| it.trim().to_owned()).collect::<Vec<_>>());
+        fn events_do_not_depend_on_the_chunks(
+            texts in proptest::collection::vec("[^\\r\\n]{0,20}", 0..6),
+            ends in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            size in 1usize..9,
+        ) {
+            let stream: String =
+                texts.iter().map(|it| format!(": c{ends}data: {it}{ends}id: 1{ends}{ends}")).collect();
+            let (data, end) = heard(stream.as_bytes(), size);
+            prop_assert_eq!((data, end), (texts, None));
         }
 
         #[test]
         fn no_chunk_panics(data in "\\PC{0,60}") {
             let _ = Round::default().take(&data);
-            let _ = Lines::default().push(data.as_bytes());
+            let _ = heard(data.as_bytes(), 7);
         }
+    }
+
+    /// The data of the events that a stream of chunks of so many bytes holds, and why it breaks off.
+    fn heard(bytes: &[u8], size: usize) -> (Vec<String>, Option<String>) {
+        let chunks: Vec<Result<Bytes, ()>> =
+            bytes.chunks(size).map(|it| Ok(Bytes::copy_from_slice(it))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let events = events(stream::iter(chunks), Duration::from_secs(60));
+        let all: Vec<_> = runtime.block_on(events.collect());
+        let end = all.iter().find_map(|it| it.as_ref().err().map(ToString::to_string));
+        (all.into_iter().filter_map(Result::ok).collect(), end)
+    }
+
+    #[test]
+    fn the_last_event_may_lack_its_end_but_not_the_end_of_its_line() {
+        for (stream, data) in [
+            ("data: a\n\ndata: b\n", vec!["a", "b"]),
+            ("data: a\n\ndata: b", vec!["a"]),
+            ("data: a\ndata: b\n\n", vec!["a\nb"]),
+            ("\u{feff}data:a\nevent: x\n\n", vec!["a"]),
+        ] {
+            let data = data.into_iter().map(str::to_owned).collect();
+            assert_eq!(heard(stream.as_bytes(), 3), (data, None), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_given_up() {
+        // What came in one chunk with the end of an event is not counted.
+        let long = "x".repeat(LONGEST_EVENT + 4_096);
+        for endless in [format!("data: {long}"), format!(": {long}"), "data: x\n".repeat(long.len() / 8)] {
+            let (data, end) = heard(format!("data: a\n\n{endless}\n\n").as_bytes(), 4_096);
+            assert_eq!(end, Some(Broken::TooLong.to_string()));
+            assert!(data == ["a"]);
+        }
+        let many = format!("data: {}\n\n", &long[..LONGEST_EVENT / 2]).repeat(3);
+        assert_eq!(heard(many.as_bytes(), 4_096).0.len(), 3);
+        let no_text = Broken::Unreadable("no UTF-8".into()).to_string();
+        assert_eq!(heard(b"data: \xff\n\n", 4_096).1, Some(no_text));
     }
 }
