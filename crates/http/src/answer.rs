@@ -85,9 +85,9 @@ impl Answer {
     }
 
     /// A page of a list.
-    pub fn list(items: Vec<Value>, limit: u32, next: Option<String>) -> Self {
+    pub fn list(items: &[impl Serialize], limit: u32, next: Option<String>) -> Self {
         let pagination = json!({"limit": limit, "nextCursor": next});
-        Self::json(Envelope::bytes(&items, Some(pagination)))
+        Self::json(Envelope::bytes(items, Some(pagination)))
     }
 
     /// JSON that is rendered already.

@@ -18,6 +18,7 @@ use flowyte_verifier::{Verifier, Warrant};
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, COOKIE, ORIGIN, USER_AGENT};
 use http::request::Parts;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -290,19 +291,19 @@ impl Permitted {
     }
 
     /// A page of a list that was searched.
-    pub fn found<T>(&self, found: &Found<T>, render: impl Fn(&T) -> Value) -> Outcome<Answer> {
+    pub fn found<T, R: Serialize>(&self, found: &Found<T>, render: impl Fn(&T) -> R) -> Outcome<Answer> {
         let write = |at: Position| self.scoped(|pepper, scope| cursor::write(pepper, scope, &at.to_bytes()));
         let next = found.next.map(write).transpose()?;
-        Ok(Answer::list(found.rows.iter().map(render).collect(), self.limit(), next))
+        Ok(Answer::list(&found.rows.iter().map(render).collect::<Vec<_>>(), self.limit(), next))
     }
 
     /// A page of rows, of which the store read one more than wanted. `position`: what the next page begins after.
-    pub fn list<T>(
+    pub fn list<T, R: Serialize>(
         &self,
         page: Page,
         mut rows: Vec<T>,
         position: impl Fn(&T) -> [u8; 16],
-        render: impl Fn(&T) -> Value,
+        render: impl Fn(&T) -> R,
     ) -> Outcome<Answer> {
         let more = rows.len() > page.limit as usize;
         rows.truncate(page.limit as usize);
@@ -310,7 +311,7 @@ impl Permitted {
             Some(row) => Some(self.scoped(|pepper, scope| cursor::write(pepper, scope, &position(row)))?),
             None => None,
         };
-        Ok(Answer::list(rows.iter().map(render).collect(), page.limit, next))
+        Ok(Answer::list(&rows.iter().map(render).collect::<Vec<_>>(), page.limit, next))
     }
 
     /// Does something with what this list's cursors are bound to.
@@ -332,15 +333,15 @@ impl Permitted {
     }
 
     /// The answer to keep for a repeated request.
-    pub fn seal(&self, data: &Value) -> Vec<u8> {
+    pub fn seal(&self, data: &impl Serialize) -> Vec<u8> {
         let context = |it: &Repeat| it.seal.seal(&envelope(data), &it.claim.request, it.nonce);
         self.repeat.as_ref().map(context).unwrap_or_default()
     }
 
     /// What was done now, or the answer from when it was done.
-    pub fn once<T>(&self, done: Once<T>, render: impl FnOnce(&T) -> Value) -> Outcome<Answer> {
+    pub fn once<T, R: Serialize>(&self, done: Once<T>, render: impl FnOnce(&T) -> R) -> Outcome<Answer> {
         match done {
-            Once::Fresh(it) => Ok(Answer::data(render(&it))),
+            Once::Fresh(it) => Ok(Answer::serialized(&render(&it))),
             Once::Replay(sealed) => {
                 let opened = self.repeat.as_ref().and_then(|it| it.seal.open(&sealed, &it.claim.request));
                 opened.map(|bytes| Answer::json(bytes.into())).ok_or_else(|| {

@@ -4,6 +4,7 @@
 //! whoever is unsure whether something was charged charges it again.
 
 use crate::id::{AgentId, LedgerTransactionId, MessageId, TopUpId};
+use crate::money::Usd;
 use crate::payment::{Intent, Notice, Payment, PaymentError, Payments, Progress};
 use crate::words::words;
 use flowyte_core::id::{Id, OrganizationId};
@@ -18,7 +19,6 @@ use flowyte_store::{
 use jiff::{Span, tz::TimeZone};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::fmt;
 
 /// How long a plan that can't be paid goes on before the free one takes its place.
 const PLAN_GRACE: i64 = 3 * DAY;
@@ -420,16 +420,6 @@ impl Refusal for InsufficientBalance {
 impl From<InsufficientBalance> for StoreError {
     fn from(short: InsufficientBalance) -> Self {
         Self::Refused(Box::new(short))
-    }
-}
-
-/// Credits as dollars and cents: `-12.05`.
-pub struct Usd(pub i64);
-
-impl fmt::Display for Usd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{:02}", self.0.unsigned_abs() / 100, self.0.unsigned_abs() % 100)
     }
 }
 

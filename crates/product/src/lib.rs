@@ -16,6 +16,7 @@ pub mod identity_token;
 pub mod knowledge;
 mod live;
 pub mod model;
+pub mod money;
 pub mod mood;
 pub mod numbers;
 pub mod outbound;

@@ -2,6 +2,7 @@
 
 use crate::Call;
 use crate::billing::{AutoReload, Billing, Item, NotToppedUp, PLANS, Plan, TopUp, TopUpStatus, Wallet};
+use crate::money::Usd;
 use crate::payment::{Intent, PaymentError};
 use flowyte_core::id::Id;
 use flowyte_core::time::{DAY, InvalidTimestamp};
@@ -9,83 +10,108 @@ use flowyte_core::{Environment, Timestamp};
 use flowyte_http::answer::Answer;
 use flowyte_http::call::instant;
 use flowyte_http::problem::{Code, Outcome, Problem};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Credits as US dollars.
-pub(super) fn usd(credits: i64) -> Value {
-    json!(credits as f64 / 100.0)
+/// A body with amounts of money, which are read from its text: [`Call::read`] has doubles only.
+fn read<'c, T: Deserialize<'c>>(call: &'c Call) -> Outcome<T> {
+    serde_json::from_slice(&call.sent).map_err(|error| Problem::body("", error.to_string()))
 }
 
 /// US dollars as credits, which are whole cents.
-fn credits(pointer: &str, usd: f64) -> Outcome<i64> {
-    let cents = (usd * 100.0).round();
-    match (usd * 100.0 - cents).abs() < 1e-6 {
-        true => Ok(cents as i64), // The contract bounds it far below what would not fit.
-        false => Err(Problem::body(pointer, "must have at most two decimals")),
-    }
+fn credits(pointer: &str, usd: &RawValue) -> Outcome<i64> {
+    Usd::read(usd).map(|it| it.0).map_err(|why| Problem::body(pointer, why.to_string()))
 }
 
 fn billing(call: &Call) -> Billing<'_> {
     Billing { store: call.store(), payments: &call.state.payments }
 }
 
-fn render(call: &Call, environment: Environment, wallet: &Wallet) -> Value {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownWallet {
+    balance_usd: Usd,
+    auto_reload_enabled: bool,
+    auto_reload_threshold_usd: Option<Usd>,
+    auto_reload_amount_usd: Option<Usd>,
+    plan_id: &'static str,
+    next_plan_id: Option<&'static str>,
+    period_starts_at: Value,
+    period_ends_at: Value,
+    payment_provider: &'static str,
+    env: &'static str,
+}
+
+fn render(call: &Call, environment: Environment, wallet: &Wallet) -> ShownWallet {
     let reload = wallet.auto_reload;
-    json!({
-        "balanceUsd": usd(wallet.balance),
-        "autoReloadEnabled": reload.is_some_and(|it| it.enabled),
-        "autoReloadThresholdUsd": reload.map(|it| usd(it.threshold)),
-        "autoReloadAmountUsd": reload.map(|it| usd(it.amount)),
-        "planId": wallet.plan.id,
-        "nextPlanId": wallet.next_plan.map(|it| it.id),
-        "periodStartsAt": instant(wallet.period_from),
-        "periodEndsAt": instant(wallet.period_until),
-        "paymentProvider": call.state.payments.of(environment).name(),
-        "env": environment.as_str(),
-    })
+    ShownWallet {
+        balance_usd: Usd(wallet.balance),
+        auto_reload_enabled: reload.is_some_and(|it| it.enabled),
+        auto_reload_threshold_usd: reload.map(|it| Usd(it.threshold)),
+        auto_reload_amount_usd: reload.map(|it| Usd(it.amount)),
+        plan_id: wallet.plan.id,
+        next_plan_id: wallet.next_plan.map(|it| it.id),
+        period_starts_at: instant(wallet.period_from),
+        period_ends_at: instant(wallet.period_until),
+        payment_provider: call.state.payments.of(environment).name(),
+        env: environment.as_str(),
+    }
 }
 
 /// Balance and auto-reload.
 pub async fn wallet(call: Call) -> Outcome<Answer> {
     let environment = call.environment()?;
     let wallet = billing(&call).wallet(call.organization()?, environment, call.now).await?;
-    Ok(Answer::data(render(&call, environment, &wallet)))
+    Ok(Answer::serialized(&render(&call, environment, &wallet)))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct StartTopUp {
-    amount_usd: f64,
+struct StartTopUp<'b> {
+    #[serde(borrow)]
+    amount_usd: &'b RawValue,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownTopUp {
+    id: String,
+    amount_usd: Usd,
+    status: &'static str,
+    client_secret: Option<String>,
+    payment_provider: &'static str,
+    env: &'static str,
+    created_at: Value,
+}
+
+fn render_top_up(call: &Call, environment: Environment, (top_up, intent): &(TopUp, Intent)) -> ShownTopUp {
+    let status = match top_up.status {
+        TopUpStatus::Open | TopUpStatus::Pending => TopUpStatus::Pending,
+        over => over,
+    };
+    ShownTopUp {
+        id: top_up.id.to_string(),
+        amount_usd: Usd(top_up.credits),
+        status: status.as_str(),
+        client_secret: intent.client_secret.clone(),
+        payment_provider: call.state.payments.of(environment).name(),
+        env: environment.as_str(),
+        created_at: instant(top_up.created_at),
+    }
 }
 
 /// Starts a payment.
 pub async fn top_up(call: Call) -> Outcome<Answer> {
-    let body: StartTopUp = call.read()?;
+    let body: StartTopUp<'_> = read(&call)?;
     let credits = credits("/amountUsd", body.amount_usd)?;
     let (environment, id, by) = (call.environment()?, call.verifier.id(call.now)?, call.by().await?);
-    let provider = call.state.payments.of(environment).name();
-    let render = |(top_up, intent): &(TopUp, Intent)| {
-        let status = match top_up.status {
-            TopUpStatus::Open | TopUpStatus::Pending => TopUpStatus::Pending,
-            over => over,
-        };
-        json!({
-            "id": top_up.id.to_string(),
-            "amountUsd": usd(top_up.credits),
-            "status": status.as_str(),
-            "clientSecret": intent.client_secret,
-            "paymentProvider": provider,
-            "env": environment.as_str(),
-            "createdAt": instant(top_up.created_at),
-        })
-    };
-    let seal = |done: &(TopUp, Intent)| call.seal(&render(done));
+    let seal = |done: &(TopUp, Intent)| call.seal(&render_top_up(&call, environment, done));
     let done = billing(&call)
         .top_up(call.organization()?, environment, id, credits, call.claim(), &by, &seal)
         .await?;
-    call.once(done, render)
+    call.once(done, |done| render_top_up(&call, environment, done))
 }
 
 impl From<NotToppedUp> for Problem {
@@ -110,15 +136,17 @@ impl From<NotToppedUp> for Problem {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SetAutoReload {
+struct SetAutoReload<'b> {
     auto_reload_enabled: bool,
-    auto_reload_threshold_usd: f64,
-    auto_reload_amount_usd: f64,
+    #[serde(borrow)]
+    auto_reload_threshold_usd: &'b RawValue,
+    #[serde(borrow)]
+    auto_reload_amount_usd: &'b RawValue,
 }
 
 /// Sets auto-reload.
 pub async fn set_auto_reload(call: Call) -> Outcome<Answer> {
-    let body: SetAutoReload = call.read()?;
+    let body: SetAutoReload<'_> = read(&call)?;
     let wanted = AutoReload {
         enabled: body.auto_reload_enabled,
         threshold: credits("/autoReloadThresholdUsd", body.auto_reload_threshold_usd)?,
@@ -126,24 +154,29 @@ pub async fn set_auto_reload(call: Call) -> Outcome<Answer> {
     };
     let (environment, by) = (call.environment()?, call.by().await?);
     let wallet = billing(&call).set_auto_reload(call.organization()?, environment, wanted, &by).await?;
-    Ok(Answer::data(render(&call, environment, &wallet)))
+    Ok(Answer::serialized(&render(&call, environment, &wallet)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownPlan {
+    id: &'static str,
+    name: &'static str,
+    monthly_price_usd: Usd,
+    included_messages: i64,
+    overage_rate: Usd,
 }
 
 /// Every plan.
 pub async fn plans(_: Call) -> Outcome<Answer> {
-    let plans: Vec<Value> = PLANS
-        .iter()
-        .map(|plan| {
-            json!({
-                "id": plan.id,
-                "name": plan.name,
-                "monthlyPriceUsd": usd(plan.price),
-                "includedMessages": plan.included_messages,
-                "overageRate": usd(plan.overage),
-            })
-        })
-        .collect();
-    Ok(Answer::data(plans.into()))
+    let plans = PLANS.each_ref().map(|plan| ShownPlan {
+        id: plan.id,
+        name: plan.name,
+        monthly_price_usd: Usd(plan.price),
+        included_messages: plan.included_messages,
+        overage_rate: Usd(plan.overage),
+    });
+    Ok(Answer::serialized(&plans))
 }
 
 #[derive(Deserialize)]
@@ -163,6 +196,27 @@ pub async fn change_subscription(call: Call) -> Outcome<Answer> {
     call.once(done, |wallet| render(&call, environment, wallet))
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownUsage {
+    days: Vec<UsedInADay>,
+    total_usd: Usd,
+}
+
+#[derive(Serialize)]
+struct UsedInADay {
+    date: String,
+    channels: Vec<UsedInAChannel>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UsedInAChannel {
+    channel: &'static str,
+    quantity: i64,
+    cost_usd: Usd,
+}
+
 /// What was used per day and channel.
 pub async fn usage(call: Call) -> Outcome<Answer> {
     let day = |name: &str, default: Timestamp| -> Outcome<Timestamp> {
@@ -173,27 +227,20 @@ pub async fn usage(call: Call) -> Outcome<Answer> {
     };
     let (from, to) = (day("from", call.now.plus(-29 * DAY))?, day("to", call.now)?);
     let rows = billing(&call).usage(call.organization()?, call.environment()?, from, to.plus(DAY)).await?;
+    let total_usd = Usd(rows.iter().map(|row| row.credits).sum());
     let mut days: BTreeMap<String, BTreeMap<&str, (i64, i64)>> = BTreeMap::new();
-    let mut total = 0;
     for row in rows {
         let (quantity, credits) = days.entry(row.date).or_default().entry(row.kind.channel()).or_default();
         *quantity += row.quantity;
         *credits += row.credits;
-        total += row.credits;
     }
-    let days: Vec<Value> = days
+    let in_a_channel =
+        |(channel, (quantity, credits))| UsedInAChannel { channel, quantity, cost_usd: Usd(credits) };
+    let days = days
         .into_iter()
-        .map(|(date, channels)| {
-            let channels: Vec<Value> = channels
-                .into_iter()
-                .map(|(channel, (quantity, credits))| {
-                    json!({"channel": channel, "quantity": quantity, "costUsd": usd(credits)})
-                })
-                .collect();
-            json!({"date": date, "channels": channels})
-        })
+        .map(|(date, all)| UsedInADay { date, channels: all.into_iter().map(in_a_channel).collect() })
         .collect();
-    Ok(Answer::data(json!({"days": days, "totalUsd": usd(total)})))
+    Ok(Answer::serialized(&ShownUsage { days, total_usd }))
 }
 
 /// Charges one by one, newest first.

@@ -2,15 +2,15 @@
 
 use crate::Call;
 use crate::carrier::{CarrierError, Country, E164, NumberType, Offer, Search};
-use crate::handlers::billing::usd;
 use crate::id::{AgentId, NumberHoldId, NumberId};
+use crate::money::Usd;
 use crate::numbers::{Hold, Number, NumberError, Numbers, Status};
 use flowyte_core::id::Id;
 use flowyte_http::answer::Answer;
 use flowyte_http::call::instant;
 use flowyte_http::problem::{Code, Outcome, Problem};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const CURRENCY: &str = "USD";
 
@@ -37,42 +37,75 @@ impl From<NumberError> for Problem {
     }
 }
 
-fn render(number: &Number) -> Value {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownNumber {
+    id: String,
+    organization_id: String,
+    e164: String,
+    provider: String,
+    status: &'static str,
+    default_agent_id: Option<String>,
+    imported: bool,
+    monthly_cost: Usd,
+    currency: &'static str,
+    paid_until: Value,
+    env: &'static str,
+    created_at: Value,
+}
+
+fn render(number: &Number) -> ShownNumber {
     let status = match (number.status, number.agent) {
         (Status::Buying, _) => "pending",
         (_, Some(_)) => "assigned",
         (_, None) => "available",
     };
-    json!({
-        "id": number.id.to_string(),
-        "organizationId": number.organization.to_string(),
-        "e164": number.e164.as_str(),
-        "provider": number.provider,
-        "status": status,
-        "defaultAgentId": number.agent.map(|it| it.to_string()),
-        "imported": number.imported,
-        "monthlyCost": usd(number.price.monthly),
-        "currency": CURRENCY,
-        "paidUntil": instant(number.paid_until().ok().flatten()),
-        "env": number.environment.as_str(),
-        "createdAt": instant(number.created_at),
-    })
+    ShownNumber {
+        id: number.id.to_string(),
+        organization_id: number.organization.to_string(),
+        e164: number.e164.as_str().to_owned(),
+        provider: number.provider.clone(),
+        status,
+        default_agent_id: number.agent.map(|it| it.to_string()),
+        imported: number.imported,
+        monthly_cost: Usd(number.price.monthly),
+        currency: CURRENCY,
+        paid_until: instant(number.paid_until().ok().flatten()),
+        env: number.environment.as_str(),
+        created_at: instant(number.created_at),
+    }
 }
 
-fn render_offer(offer: &Offer) -> Value {
-    json!({
-        "e164": offer.e164.as_str(),
-        "formatted": offer.formatted,
-        "locality": offer.locality,
-        "region": offer.region,
-        "rateCenter": offer.rate_center,
-        "numberType": offer.kind.as_str(),
-        "features": offer.features,
-        "monthlyCost": usd(offer.price.monthly),
-        "setupCost": usd(offer.price.setup),
-        "currency": CURRENCY,
-        "reservable": true,
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownOffer {
+    e164: String,
+    formatted: String,
+    locality: Option<String>,
+    region: Option<String>,
+    rate_center: Option<String>,
+    number_type: &'static str,
+    features: Vec<String>,
+    monthly_cost: Usd,
+    setup_cost: Usd,
+    currency: &'static str,
+    reservable: bool,
+}
+
+fn render_offer(offer: &Offer) -> ShownOffer {
+    ShownOffer {
+        e164: offer.e164.as_str().to_owned(),
+        formatted: offer.formatted.clone(),
+        locality: offer.locality.clone(),
+        region: offer.region.clone(),
+        rate_center: offer.rate_center.clone(),
+        number_type: offer.kind.as_str(),
+        features: offer.features.clone(),
+        monthly_cost: Usd(offer.price.monthly),
+        setup_cost: Usd(offer.price.setup),
+        currency: CURRENCY,
+        reservable: true,
+    }
 }
 
 /// The organization's numbers, newest first.
@@ -102,7 +135,8 @@ pub async fn search(call: Call) -> Outcome<Answer> {
         limit: call.query.get_u32("limit").unwrap_or(20),
     };
     let offers = numbers(&call).search(call.environment()?, &wanted, call.now).await?;
-    Ok(Answer::list(offers.iter().map(render_offer).collect(), wanted.limit, None))
+    let shown: Vec<_> = offers.iter().map(render_offer).collect();
+    Ok(Answer::list(&shown, wanted.limit, None))
 }
 
 /// The price of one number.
@@ -110,7 +144,7 @@ pub async fn available(call: Call) -> Outcome<Answer> {
     let text = call.params.iter().find(|(name, _)| name == "e164").map(|(_, value)| value.as_str());
     let e164 = text.and_then(E164::parse).ok_or_else(Problem::not_found)?;
     let offer = numbers(&call).offer(call.environment()?, &e164, call.now).await?;
-    Ok(Answer::data(render_offer(&offer)))
+    Ok(Answer::serialized(&render_offer(&offer)))
 }
 
 #[derive(Deserialize)]
@@ -125,12 +159,19 @@ impl Wanted {
     }
 }
 
-fn render_hold(hold: &Hold) -> Value {
-    let mut object = render_offer(&hold.offer);
-    object["id"] = hold.id.to_string().into();
-    object["reservable"] = false.into();
-    object["expiresAt"] = instant(hold.expires_at);
-    object
+/// An offer that is held. Nobody else can hold it now.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownHold {
+    #[serde(flatten)]
+    offer: ShownOffer,
+    id: String,
+    expires_at: Value,
+}
+
+fn render_hold(hold: &Hold) -> ShownHold {
+    let offer = ShownOffer { reservable: false, ..render_offer(&hold.offer) };
+    ShownHold { offer, id: hold.id.to_string(), expires_at: instant(hold.expires_at) }
 }
 
 /// Holds a number.
@@ -192,7 +233,7 @@ pub async fn unassign(call: Call) -> Outcome<Answer> {
 async fn set_agent(call: &Call, id: NumberId, agent: Option<AgentId>) -> Outcome<Answer> {
     let by = call.by().await?;
     let number = numbers(call).assign(call.organization()?, call.environment()?, id, agent, &by).await?;
-    Ok(Answer::data(render(&number)))
+    Ok(Answer::serialized(&render(&number)))
 }
 
 /// Gives a number up.

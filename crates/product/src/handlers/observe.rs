@@ -7,8 +7,8 @@ use crate::conversations::{
     Conversation, Conversations, Happening, Outcome as CameTo, Search, Speaker, sentiment,
 };
 use crate::gaps::{Gap, Gaps, Status};
-use crate::handlers::billing::usd;
 use crate::id::{AgentId, ConversationId, KnowledgeGapId};
+use crate::money::Usd;
 use crate::mood::Sentiment;
 use flowyte_core::Environment;
 use flowyte_core::id::Id;
@@ -16,7 +16,7 @@ use flowyte_core::time::DAY;
 use flowyte_http::answer::Answer;
 use flowyte_http::call::instant;
 use flowyte_http::problem::{Outcome, Problem};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Days that are counted where nobody says since when.
@@ -187,31 +187,67 @@ fn stats(it: &Counts) -> Value {
 }
 
 /// What the card of an agent and the overview have in common.
-fn card(window: &Window, figures: &Figures) -> Value {
-    let sentiments: Map<String, Value> = Sentiment::ALL
-        .iter()
-        .zip(figures.all.sentiments)
-        .map(|(it, many)| (it.as_str().to_owned(), many.into()))
-        .collect();
-    let channels: Map<String, Value> =
-        figures.by_channel.iter().map(|(channel, counts)| (channel.clone(), stats(counts))).collect();
-    let topics: Vec<Value> =
-        figures.topics.iter().map(|(topic, many)| json!({"topic": topic, "count": many})).collect();
-    let spent: Vec<Value> = figures
-        .spent_on
-        .iter()
-        .map(|(kind, credits)| json!({"type": kind, "costUsd": usd(*credits)}))
-        .collect();
-    json!({
-        "from": instant(window.from),
-        "to": instant(window.to),
-        "environment": window.environment.as_str(),
-        "answerStats": stats(&figures.all),
-        "byChannel": channels,
-        "sentimentTriage": sentiments,
-        "topTopics": topics,
-        "costBreakdown": {"totalUsd": usd(figures.all.spent), "byType": spent},
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Card {
+    from: Value,
+    to: Value,
+    environment: &'static str,
+    answer_stats: Value,
+    by_channel: Map<String, Value>,
+    sentiment_triage: Map<String, Value>,
+    top_topics: Vec<Value>,
+    cost_breakdown: CostBreakdown,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CostBreakdown {
+    total_usd: Usd,
+    by_type: Vec<Cost>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cost {
+    #[serde(rename = "type")]
+    kind: String,
+    cost_usd: Usd,
+}
+
+fn card(window: &Window, figures: &Figures) -> Card {
+    let by_type =
+        figures.spent_on.iter().map(|(kind, credits)| Cost { kind: kind.clone(), cost_usd: Usd(*credits) });
+    Card {
+        from: instant(window.from),
+        to: instant(window.to),
+        environment: window.environment.as_str(),
+        answer_stats: stats(&figures.all),
+        by_channel: figures.by_channel.iter().map(|(it, counts)| (it.clone(), stats(counts))).collect(),
+        sentiment_triage: Sentiment::ALL
+            .iter()
+            .zip(figures.all.sentiments)
+            .map(|(it, many)| (it.as_str().to_owned(), many.into()))
+            .collect(),
+        top_topics: figures.topics.iter().map(|(it, many)| json!({"topic": it, "count": many})).collect(),
+        cost_breakdown: CostBreakdown { total_usd: Usd(figures.all.spent), by_type: by_type.collect() },
+    }
+}
+
+/// The card of an agent. Rates of nothing are not there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentCard {
+    #[serde(flatten)]
+    card: Card,
+    agent_id: String,
+    #[serde(flatten)]
+    rates: Map<String, Value>,
+    #[serde(rename = "p50ByLang")]
+    p50_by_lang: Map<String, Value>,
+    #[serde(rename = "p95ByLang")]
+    p95_by_lang: Map<String, Value>,
+    knowledge_gaps_summary: Value,
 }
 
 /// How an agent does.
@@ -220,31 +256,37 @@ pub async fn agent(call: Call) -> Outcome<Answer> {
     let window = window(&call, Some(agent))?;
     let figures = Analytics(call.store()).figures(organization, &window).await?;
     let answers = Analytics(call.store()).answers(organization, agent, &window).await?;
-    let mut card = card(&window, &figures);
-    card["agentId"] = agent.to_string().into();
-    let ended = figures.all.ended;
-    let more = known([
-        ("containment", share(figures.all.came_to(CameTo::Completed), ended)),
-        ("transferRate", share(figures.all.came_to(CameTo::Transferred), ended)),
-    ]);
-    for (name, value) in more {
-        card[name] = value;
-    }
+    let all = &figures.all;
     let latency = |of: fn(&(i64, i64)) -> i64| -> Map<String, Value> {
         answers.latency.iter().map(|(language, both)| (language.clone(), of(both).into())).collect()
     };
-    card["p50ByLang"] = latency(|it| it.0).into();
-    card["p95ByLang"] = latency(|it| it.1).into();
-    card["knowledgeGapsSummary"] =
-        json!({"open": answers.open_gaps, "unansweredQuestions": figures.all.unanswered});
-    Ok(Answer::data(card))
+    Ok(Answer::serialized(&AgentCard {
+        card: card(&window, &figures),
+        agent_id: agent.to_string(),
+        rates: known([
+            ("containment", share(all.came_to(CameTo::Completed), all.ended)),
+            ("transferRate", share(all.came_to(CameTo::Transferred), all.ended)),
+        ]),
+        p50_by_lang: latency(|it| it.0),
+        p95_by_lang: latency(|it| it.1),
+        knowledge_gaps_summary: json!({"open": answers.open_gaps, "unansweredQuestions": all.unanswered}),
+    }))
 }
 
 /// How the organization does.
 pub async fn overview(call: Call) -> Outcome<Answer> {
     let window = window(&call, None)?;
     let figures = Analytics(call.store()).figures(call.organization()?, &window).await?;
-    Ok(Answer::data(card(&window, &figures)))
+    Ok(Answer::serialized(&card(&window, &figures)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentRow {
+    agent_id: String,
+    name: String,
+    answer_stats: Value,
+    spend_usd: Usd,
 }
 
 /// Agents, newest first, with how each does.
@@ -258,34 +300,44 @@ pub async fn by_agent(call: Call) -> Outcome<Answer> {
         |agent| *agent.id.as_bytes(),
         |agent| {
             let counts = figures.by_agent.get(agent.id.as_bytes()).cloned().unwrap_or_default();
-            json!({
-                "agentId": agent.id.to_string(),
-                "name": agent.name,
-                "answerStats": stats(&counts),
-                "spendUsd": usd(counts.spent),
-            })
+            AgentRow {
+                agent_id: agent.id.to_string(),
+                name: agent.name.clone(),
+                answer_stats: stats(&counts),
+                spend_usd: Usd(counts.spent),
+            }
         },
     )
+}
+
+#[derive(Serialize)]
+struct Timeseries {
+    days: Vec<DayRow>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DayRow {
+    date: String,
+    calls: i64,
+    answered_calls: i64,
+    questions: i64,
+    unanswered_questions: i64,
+    spend_usd: Usd,
 }
 
 async fn days(call: &Call, agent: Option<AgentId>) -> Outcome<Answer> {
     let window = window(call, agent)?;
     let figures = Analytics(call.store()).figures(call.organization()?, &window).await?;
-    let days: Vec<Value> = figures
-        .by_day
-        .iter()
-        .map(|(date, it)| {
-            json!({
-                "date": date,
-                "calls": it.total,
-                "answeredCalls": it.answered,
-                "questions": it.questions,
-                "unansweredQuestions": it.unanswered,
-                "spendUsd": usd(it.spent),
-            })
-        })
-        .collect();
-    Ok(Answer::data(json!({"days": days})))
+    let row = |(date, it): (String, Counts)| DayRow {
+        date,
+        calls: it.total,
+        answered_calls: it.answered,
+        questions: it.questions,
+        unanswered_questions: it.unanswered,
+        spend_usd: Usd(it.spent),
+    };
+    Ok(Answer::serialized(&Timeseries { days: figures.by_day.into_iter().map(row).collect() }))
 }
 
 /// An agent by day.
