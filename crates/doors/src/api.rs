@@ -16,6 +16,7 @@ use flowyte_http::bodies::{Bodies, PUBLIC_BYTES, Room};
 use flowyte_http::call::{Permitted, Repeat};
 use flowyte_http::problem::{Code, Outcome, Problem};
 use flowyte_http::route::{Extension, Route, Unauthorized, Work, bind};
+use flowyte_http::settings::Settings;
 use flowyte_http::wire::{HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use flowyte_store::audit::AuditAction;
 use flowyte_store::labour::{Bounds, Turn, Turns, labour};
@@ -61,17 +62,6 @@ pub trait Pages: Send + Sync {
 
     /// For a browser that opens an address where nothing is.
     fn missing(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answer>;
-}
-
-/// What the operator chose of it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<AddressBlock>,
-    /// Longest request body, where the contract does not say otherwise.
-    pub max_body_bytes: usize,
-    /// Bytes of memory for request bodies.
-    pub body_memory: usize,
 }
 
 /// The door of our own API.

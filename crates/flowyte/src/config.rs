@@ -1,70 +1,21 @@
 //! Configuration: flags over `FLOWYTE_…` variables over a TOML file over defaults. Everything wrong is reported at once.
+//!
+//! Each crate has a section of settings that clap derives from a struct: names, help, defaults, and how a value is read. What is
+//! here beside them is what clap would lose. It stops at the first value that is wrong, so each is given to it by itself. It shows
+//! the values of variables in `--help`, which may be secrets, and passes over a variable whose name it does not know, which may be
+//! a misspelt limit. And it reads no files.
 
-use flowyte_core::Brand;
-use flowyte_core::address::AddressBlock;
-use flowyte_core::limit::RateLimit;
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
+use flowyte_verifier::settings::{choice, number, path};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-#[cfg(feature = "product")]
-pub mod product;
-
-/// A setting: its name in a file (`public_url`); as a flag `--public-url`, as a variable `FLOWYTE_PUBLIC_URL`.
-pub struct Setting {
-    /// Name in a file.
-    pub name: &'static str,
-    /// What may stand there.
-    pub value: &'static str,
-    /// What it is for.
-    pub help: &'static str,
-}
-
-macro_rules! declare_settings {
-    ($($name:ident $value:literal $help:literal;)*) => {
-        &[$($crate::config::Setting { name: stringify!($name), value: $value, help: $help }),*]
-    };
-}
-#[cfg(feature = "product")]
-pub(crate) use declare_settings;
-
-/// Settings of every build.
-const OWN: &[Setting] = declare_settings! {
-    listen "ADDRESS" "where the API is served [default: 127.0.0.1:8080]";
-    data "FOLDER" "where data lives: database, peppers, set-up token [default: flowyte-data]";
-    database "URL" "postgres://… instead of the SQLite file in the data folder";
-    public_url "URL" "how people and browsers reach it; https, but for localhost [default: http://localhost and the port]";
-    ops_listen "ADDRESS" "where health and metrics are served [default: 127.0.0.1:8081]";
-    signup "open|closed" "whether anybody may sign up [default: closed]";
-    log_format "text|json" "how log lines are written to standard error [default: text]";
-    log_level "LEVEL" "error, warn, info, debug or trace [default: info]";
-    credential_brand "WORD" "first word of every credential [default: flowyte]";
-    pepper_file "FILE" "where the peppers are [default: pepper.key in the data folder]";
-    trusted_proxies "CIDR,…" "addresses of proxies whose X-Forwarded-For is trusted [default: none]";
-    organization_rpm "NUMBER" "requests a minute of each organization [default: 60000]";
-    unauthenticated_rpm "NUMBER" "invalid credentials a minute from each address [default: 1200]";
-    login_failures_per_account "NUMBER" "failed sign-ins under each e-mail address in 15 minutes, from each known device and from all others together [default: 10]";
-    login_failures_per_address "NUMBER" "failed sign-ins from each address in 15 minutes [default: 100]";
-    signups_per_address "NUMBER" "organizations created from each address in a day, by sign-up or by a member [default: 20]";
-    organizations_per_person "NUMBER" "organizations that one person may create [default: 10]";
-    keys_per_organization "NUMBER" "secret keys that work at once [default: 10000]";
-    max_body_bytes "NUMBER" "longest request body [default: 1048576]";
-    max_connections "NUMBER" "connections open at once [default: 10000]";
-    max_connections_per_address "NUMBER" "connections open at once from one address; trusted proxies are not limited [default: a quarter of max_connections]";
-    body_memory "BYTES" "memory for the bodies of requests and answers, shared fairly; at least 134217728 [default: 268435456]";
-    drain_delay "SECONDS" "how long after SIGTERM new connections are still accepted, while /health/ready already answers 503 [default: 5]";
-    drain_seconds "NUMBER" "how long a stop waits for answers in progress [default: 10]";
-};
-
-/// Every setting.
-pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    #[cfg(feature = "product")]
-    let more = product::SETTINGS;
-    #[cfg(not(feature = "product"))]
-    let more: &[Setting] = &[];
-    OWN.iter().chain(more)
-}
+#[cfg(all(test, feature = "product"))]
+mod product;
 
 /// Where the truth is.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,62 +27,117 @@ pub enum Database {
     Postgres(String),
 }
 
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Sqlite { "Sqlite" } else { "Postgres(…)" })
+    }
+}
+
 /// A valid configuration.
-#[derive(Clone)]
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+#[command(next_help_heading = "Server")]
 pub struct Config {
     /// Where the API is served.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = socket)]
     pub listen: SocketAddr,
-    /// Data folder.
+    /// Where data lives: database, peppers, set-up token.
+    #[arg(long, value_name = "FOLDER", default_value = "flowyte-data", value_parser = path)]
     pub data: PathBuf,
-    /// Database.
+    /// postgres://… instead of the SQLite file in the data folder.
+    #[arg(id = "database", long = "database", value_name = "URL", value_parser = database)]
+    elsewhere: Option<Database>,
+    /// Where the truth is.
+    #[arg(skip = Database::Sqlite)]
     pub database: Database,
-    /// Scheme and authority, without a slash at its end.
+    /// How people and browsers reach it; https, but for localhost. Default: http://localhost and the port.
+    #[arg(long, value_name = "URL", default_value = "http://localhost", hide_default_value = true, value_parser = public_url)]
     pub public_url: String,
     /// Where health and metrics are served.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081", value_parser = socket)]
     pub ops_listen: SocketAddr,
-    /// Whether anybody may sign up.
-    pub signup_open: bool,
-    /// JSON lines instead of text.
+    /// How log lines are written to standard error.
+    #[arg(id = "log_format", long = "log-format", value_name = "text|json", default_value = "text", action = ArgAction::Set, value_parser = choice([("json", true), ("text", false)]))]
     pub log_json: bool,
-    /// Least level that is logged.
+    /// Least level of the lines that are logged: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: tracing::Level,
-    /// First word of credentials.
-    pub brand: Brand,
-    /// The peppers' file.
+    /// Where the peppers are. Default: pepper.key in the data folder.
+    #[arg(long, value_name = "FILE", default_value = "pepper.key", hide_default_value = true, value_parser = path)]
     pub pepper_file: PathBuf,
-    /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<AddressBlock>,
-    /// Requests a minute of an organization.
-    pub organization_rpm: u32,
-    /// Invalid credentials a minute from an address.
-    pub unauthenticated_rpm: u32,
-    /// Failed sign-ins in 15 minutes for an account.
-    pub login_failures_per_account: u32,
-    /// Failed sign-ins in 15 minutes from an address.
-    pub login_failures_per_address: u32,
-    /// Sign-ups in a day from an address.
-    pub signups_per_address: u32,
-    /// Organizations that one person may found.
-    pub organizations_per_person: u32,
-    /// Secret keys of an organization that work at once.
-    pub keys_per_organization: u32,
-    /// Longest request body.
-    pub max_body_bytes: usize,
-    /// Connections open at once.
-    pub max_connections: usize,
-    /// Of them, from one address; `None` for a quarter of them.
-    pub max_connections_per_address: Option<usize>,
-    /// Bytes of memory for bodies of requests and answers.
-    pub body_memory: usize,
-    /// What the product needs.
-    #[cfg(feature = "product")]
-    pub product: product::Product,
-    /// Seconds between the beginning of a stop and the close of the listener.
+    /// How long after SIGTERM new connections are still accepted, while /health/ready already answers 503.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number::<u32>(0, 3_600))]
     pub drain_delay: u32,
-    /// Seconds that a stop waits.
-    pub drain_seconds: u32,
+    /// The section of credentials.
+    #[command(flatten)]
+    pub verifier: flowyte_verifier::Settings,
+    /// The section of connections and bodies.
+    #[command(flatten)]
+    pub http: flowyte_http::settings::Settings,
+    /// The section of accounts and keys.
+    #[command(flatten)]
+    pub management: flowyte_management::Settings,
+    #[cfg(feature = "product")]
+    #[command(flatten)]
+    of_product: flowyte_product::settings::Settings,
+    /// What the product needs, from its section.
+    #[cfg(feature = "product")]
+    #[arg(skip)]
+    pub product: flowyte_product::settings::Product,
     /// Variables that Kubernetes injects for a Service, which are no settings.
+    #[arg(skip)]
     pub passed_over: Vec<String>,
+}
+
+/// A setting: its name in a file (`public_url`); as a flag `--public-url`, as a variable `FLOWYTE_PUBLIC_URL`.
+pub struct Setting {
+    /// Name in a file.
+    pub name: &'static str,
+    arg: &'static Arg,
+}
+
+impl Setting {
+    fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+
+    /// What may stand there, as `--help` says it.
+    fn value(&self) -> String {
+        let names = self.arg.get_value_names().unwrap_or_default();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether it is called so, or was before.
+    fn is_called(&self, name: &str) -> bool {
+        let former = self.arg.get_all_aliases().unwrap_or_default();
+        self.name == name || former.iter().any(|it| it.replace('-', "_") == name)
+    }
+
+    /// The flag of a command line, whose text is not read yet: [`Given::finish`] says of all settings at once what is wrong.
+    pub fn argument(&self) -> Arg {
+        self.arg.clone().value_parser(clap::builder::ValueParser::string())
+    }
+}
+
+/// Reads flags, one after another.
+static READER: LazyLock<Command> = LazyLock::new(|| {
+    Config::augment_args(Command::new("settings").no_binary_name(true).disable_help_flag(true))
+});
+static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    READER.get_arguments().map(|arg| Setting { name: arg.get_id().as_str(), arg }).collect()
+});
+
+/// Every setting.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter()
+}
+
+fn known(name: &str) -> Option<&'static Setting> {
+    settings().find(|it| it.is_called(name))
+}
+
+fn read(flags: &[String]) -> Result<Config, clap::Error> {
+    Config::from_arg_matches(&READER.clone().try_get_matches_from(flags)?)
 }
 
 /// What was given: name, value and where it stood.
@@ -140,14 +146,6 @@ pub struct Given {
     values: BTreeMap<&'static str, (String, String)>,
     problems: Vec<String>,
     passed_over: Vec<String>,
-}
-
-/// What settings were called before, and are called now. Both work.
-pub const FORMER_NAMES: &[(&str, &str)] = &[("stranger_rpm", "unauthenticated_rpm")];
-
-fn known(name: &str) -> Option<&'static Setting> {
-    let name = FORMER_NAMES.iter().find(|(former, _)| *former == name).map_or(name, |(_, now)| now);
-    settings().find(|it| it.name == name)
 }
 
 impl Given {
@@ -173,7 +171,7 @@ impl Given {
                     items.iter().filter_map(|it| it.as_str()).collect::<Vec<_>>().join(",")
                 }
                 _ => {
-                    self.problems.push(format!("{place}: {name} must be {}", setting.value));
+                    self.problems.push(format!("{place}: {name} must be {}", setting.value()));
                     continue;
                 }
             };
@@ -203,103 +201,72 @@ impl Given {
 
     /// Adds a flag; what was added before wins.
     pub fn flag(&mut self, setting: &'static Setting, value: String) {
-        let flag = format!("--{}", setting.name.replace('_', "-"));
+        let flag = setting.flag();
         self.values.entry(setting.name).or_insert((value, flag));
-    }
-
-    pub(crate) fn take<T>(
-        &mut self,
-        name: &'static str,
-        default: T,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
-        let Some((text, place)) = self.values.remove(name) else { return default };
-        read(&text).unwrap_or_else(|why| {
-            self.problems.push(format!("{place}: {why}"));
-            default
-        })
-    }
-
-    /// Settings that say nothing without another are not read over.
-    #[cfg(feature = "product")]
-    pub(crate) fn refuse_leftovers(&mut self, names: &[&'static str], unless: &str) {
-        for name in names {
-            if let Some((_, place)) = self.values.remove(name) {
-                self.problems.push(format!("{place}: has no effect unless {unless}"));
-            }
-        }
-    }
-
-    #[cfg(feature = "product")]
-    pub(crate) fn require(&mut self, names: &[&'static str], when: &str) {
-        for name in names {
-            if !self.values.contains_key(name) {
-                self.problems.push(format!("{name} must be given when {when}"));
-            }
-        }
     }
 
     /// The configuration, or everything that is wrong.
     pub fn finish(mut self) -> Result<Config, Vec<String>> {
-        let socket = |text: &str| {
-            text.parse().map_err(|_| "must be an address with a port, like 127.0.0.1:8080".to_owned())
-        };
-        let listen: SocketAddr = self.take("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), socket);
-        let ops_listen = self.take("ops_listen", SocketAddr::from(([127, 0, 0, 1], 8081)), socket);
-        let data = self.take("data", PathBuf::from("flowyte-data"), folder);
-        let pepper_file = self.take("pepper_file", data.join("pepper.key"), folder);
-        let local = format!("http://localhost:{}", listen.port());
-        let config = Config {
-            database: self.take("database", Database::Sqlite, database),
-            public_url: self.take("public_url", local, public_url),
-            signup_open: self.take("signup", false, |it| choice(it, &[("open", true), ("closed", false)])),
-            log_json: self.take("log_format", false, |it| choice(it, &[("json", true), ("text", false)])),
-            log_level: self.take("log_level", tracing::Level::INFO, |it| {
-                it.parse().map_err(|_| "must be error, warn, info, debug or trace".into())
-            }),
-            brand: self.take("credential_brand", Brand::default(), |it| {
-                Brand::new(it)
-                    .ok_or("must be 2 to 16 lower-case letters and digits, beginning with a letter".into())
-            }),
-            trusted_proxies: self.take("trusted_proxies", Vec::new(), blocks),
-            organization_rpm: self.take("organization_rpm", 60_000, |it| number(it, 1, RateLimit::MOST)),
-            unauthenticated_rpm: self.take("unauthenticated_rpm", 1_200, |it| number(it, 1, RateLimit::MOST)),
-            login_failures_per_account: self
-                .take("login_failures_per_account", 10, |it| number(it, 1, 1_000_000)),
-            login_failures_per_address: self
-                .take("login_failures_per_address", 100, |it| number(it, 1, 1_000_000)),
-            signups_per_address: self.take("signups_per_address", 20, |it| number(it, 1, 1_000_000)),
-            organizations_per_person: self
-                .take("organizations_per_person", 10, |it| number(it, 1, 1_000_000)),
-            keys_per_organization: self
-                .take("keys_per_organization", 10_000, |it| number(it, 1, 100_000_000)),
-            max_body_bytes: self
-                .take("max_body_bytes", 1 << 20, |it| number(it, 1_024, 1 << 30).map(|it| it as usize)),
-            max_connections: self
-                .take("max_connections", 10_000, |it| number(it, 1, 1_000_000).map(|it| it as usize)),
-            max_connections_per_address: self.take("max_connections_per_address", None, |it| {
-                number(it, 1, 1_000_000).map(|it| Some(it as usize))
-            }),
-            // A half of three quarters is an organization's, and an upload must fit.
-            body_memory: self
-                .take("body_memory", 256 << 20, |it| number(it, 128 << 20, u32::MAX).map(|it| it as usize)),
-            #[cfg(feature = "product")]
-            product: product::Product::read(&mut self),
-            drain_delay: self.take("drain_delay", 5, |it| number(it, 0, 3_600)),
-            drain_seconds: self.take("drain_seconds", 10, |it| number(it, 0, 3_600)),
-            passed_over: std::mem::take(&mut self.passed_over),
-            listen,
-            ops_listen,
-            data,
-            pepper_file,
-        };
+        let mut flags = Vec::new();
+        for setting in settings() {
+            let Some((text, place)) = self.values.get(setting.name) else { continue };
+            let flag = format!("{}={text}", setting.flag());
+            match read(std::slice::from_ref(&flag)) {
+                Ok(_) => flags.push(flag),
+                Err(error) => {
+                    let why =
+                        std::error::Error::source(&error).map_or("can't be read".into(), ToString::to_string);
+                    self.problems.push(format!("{place}: {why}"));
+                }
+            }
+        }
+        match read(&flags) {
+            Ok(config) => self.complete(config),
+            Err(error) => {
+                self.problems.push(error.to_string());
+                Err(self.problems)
+            }
+        }
+    }
+
+    /// With what follows from several settings.
+    fn complete(mut self, mut config: Config) -> Result<Config, Vec<String>> {
+        if !self.values.contains_key("public_url") {
+            config.public_url = format!("http://localhost:{}", config.listen.port());
+        }
+        if !self.values.contains_key("pepper_file") {
+            config.pepper_file = config.data.join("pepper.key");
+        }
+        if let Some(elsewhere) = &config.elsewhere {
+            config.database = elsewhere.clone();
+        }
         if config.listen == config.ops_listen && config.listen.port() != 0 {
             self.problems.push(
                 "listen and ops_listen must differ: health and metrics are never served on the public address"
                     .into(),
             );
         }
+        #[cfg(feature = "product")]
+        {
+            let discords = config.of_product.discords(|name| self.values.contains_key(name));
+            let told: Vec<String> = discords.into_iter().map(|it| self.tell(it)).collect();
+            self.problems.extend(told);
+            config.product = config.of_product.product();
+        }
+        config.passed_over = self.passed_over;
         if self.problems.is_empty() { Ok(config) } else { Err(self.problems) }
+    }
+
+    #[cfg(feature = "product")]
+    fn tell(&self, discord: flowyte_product::settings::Discord) -> String {
+        use flowyte_product::settings::Discord;
+        match discord {
+            Discord::Missing { setting, when } => format!("{setting} must be given when {when}"),
+            Discord::Idle { setting, unless } => {
+                let place = self.values.get(setting).map_or(setting, |(_, place)| place);
+                format!("{place}: has no effect unless {unless}")
+            }
+        }
     }
 }
 
@@ -315,8 +282,12 @@ impl Config {
     }
 }
 
-pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("must not be empty".into()) } else { Ok(PathBuf::from(text)) }
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address with a port, like 127.0.0.1:8080".to_owned())
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, String> {
+    text.parse().map_err(|_| "must be error, warn, info, debug or trace".to_owned())
 }
 
 fn database(text: &str) -> Result<Database, String> {
@@ -351,24 +322,6 @@ fn public_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn blocks(text: &str) -> Result<Vec<AddressBlock>, String> {
-    let parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    parts
-        .map(|it| it.parse().map_err(|_| "must be addresses or CIDR blocks, separated by commas".to_owned()))
-        .collect()
-}
-
-pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    found.ok_or_else(|| format!("must be {}", names.join(" or ")))
-}
-
-pub(crate) fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
-    let read: Option<u32> = text.parse().ok().filter(|it| (least..=most).contains(it));
-    read.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
-}
-
 /// Whether Kubernetes injects a variable like this for a Service (`FLOWYTE_` and `name`, in small letters): it does so in every pod of a
 /// namespace, for each Service in it, so that one called `flowyte` or `flowyte-…` would otherwise stop the start. The value must fit
 /// as well: `FLOWYTE_PORT=8080` is somebody's mistake.
@@ -401,11 +354,16 @@ fn is_service_variable(name: &str, value: &str) -> bool {
 
 /// Says which setting may have been meant.
 fn nearest(name: &str) -> String {
-    let alike = |setting: &&Setting| {
-        let (a, b) = (setting.name.replace('_', ""), name.replace(['_', '-'], ""));
-        a == b || a.starts_with(&b) && b.len() > 2 || b.starts_with(&a)
+    let plain = |text: &str| text.replace(['_', '-'], "");
+    let typed = plain(name);
+    let begins = |it: &&Setting| {
+        let setting = plain(it.name);
+        setting.starts_with(&typed) && typed.len() > 2 || typed.starts_with(&setting)
     };
-    settings().find(alike).map_or_else(String::new, |setting| format!("; did you mean {}?", setting.name))
+    let letters = |it: &Setting| strsim::damerau_levenshtein(&plain(it.name), &typed);
+    let slip = || settings().min_by_key(|it| letters(it)).filter(|it| letters(it) <= 2);
+    let meant = settings().find(begins).or_else(slip);
+    meant.map_or_else(String::new, |setting| format!("; did you mean {}?", setting.name))
 }
 
 #[cfg(test)]
@@ -477,7 +435,10 @@ mod tests {
     #[test]
     fn nothing_given_is_a_local_server_on_one_file() {
         let config = read(&[]).ok().unwrap();
-        assert_eq!((config.public_url.as_str(), config.signup_open), ("http://localhost:8080", false));
+        assert_eq!(
+            (config.public_url.as_str(), config.management.signup_open),
+            ("http://localhost:8080", false)
+        );
         assert_eq!(config.pepper_file, PathBuf::from("flowyte-data/pepper.key"));
     }
 
@@ -514,15 +475,189 @@ mod tests {
         );
         given.file(&file);
         let config = given.finish().ok().unwrap();
-        assert_eq!((config.organization_rpm, config.unauthenticated_rpm, config.max_connections), (3, 2, 1));
+        let rpm = (config.verifier.organization_rpm, config.verifier.unauthenticated_rpm);
+        assert_eq!((rpm, config.http.max_connections), ((3, 2), 1));
         let client = |peer: &str, forwarded: Option<&'static str>| {
-            flowyte_doors::api::client(&config.trusted_proxies, peer.parse().unwrap(), forwarded.into_iter())
-                .to_string()
+            flowyte_doors::api::client(
+                &config.http.trusted_proxies,
+                peer.parse().unwrap(),
+                forwarded.into_iter(),
+            )
+            .to_string()
         };
         assert_eq!(client("192.0.2.1", Some("198.51.100.1")), "192.0.2.1");
         assert_eq!(client("10.0.0.1", Some("6.6.6.6, 198.51.100.1, 10.0.0.2")), "198.51.100.1");
         assert_eq!(client("10.0.0.1", Some("x, junk")), "10.0.0.1");
         assert_eq!(client("10.0.0.1", None), "10.0.0.1");
+    }
+
+    /// Names of settings, with their values.
+    type Chosen = &'static [(&'static str, &'static str)];
+
+    /// What each setting may be besides its default, with the settings that it needs to mean something.
+    const OTHERS: &[(&str, &str, Chosen)] = &[
+        ("listen", "127.0.0.1:9000", &[]),
+        ("data", "elsewhere", &[]),
+        #[cfg(feature = "postgres")]
+        ("database", "postgres://flowyte:secret@localhost/flowyte", &[]),
+        ("public_url", "https://api.example", &[]),
+        ("ops_listen", "127.0.0.1:9001", &[]),
+        ("log_format", "json", &[]),
+        ("log_level", "debug", &[]),
+        ("pepper_file", "peppers", &[]),
+        ("drain_delay", "1", &[]),
+        ("credential_brand", "acme", &[]),
+        ("organization_rpm", "7", &[]),
+        ("unauthenticated_rpm", "7", &[]),
+        ("trusted_proxies", "10.0.0.0/8, ::1", &[]),
+        ("max_body_bytes", "2048", &[]),
+        ("max_connections", "7", &[]),
+        ("max_connections_per_address", "7", &[]),
+        ("body_memory", "134217728", &[]),
+        ("drain_seconds", "1", &[]),
+        ("signup", "open", &[]),
+        ("login_failures_per_account", "7", &[]),
+        ("login_failures_per_address", "7", &[]),
+        ("signups_per_address", "7", &[]),
+        ("organizations_per_person", "7", &[]),
+        ("keys_per_organization", "7", &[]),
+        #[cfg(feature = "product")]
+        ("outbound_allow", "intranet.example:8080, 10.0.0.1", &[]),
+        #[cfg(feature = "product")]
+        ("payment", "stripe", OF_STRIPE),
+        #[cfg(feature = "product")]
+        ("payment_url", "http://localhost:1", OF_STRIPE),
+        #[cfg(feature = "product")]
+        ("payment_key_file", "another", OF_STRIPE),
+        #[cfg(feature = "product")]
+        ("payment_webhook_secret_file", "another", OF_STRIPE),
+        #[cfg(feature = "product")]
+        ("carrier", "twilio", OF_TWILIO),
+        #[cfg(feature = "product")]
+        ("carrier_url", "http://localhost:1", OF_TWILIO),
+        #[cfg(feature = "product")]
+        ("carrier_account", "another", OF_TWILIO),
+        #[cfg(feature = "product")]
+        ("carrier_token_file", "another", OF_TWILIO),
+        #[cfg(feature = "product")]
+        ("model_url", "http://localhost:2", OF_A_MODEL),
+        #[cfg(feature = "product")]
+        ("model_name", "another", OF_A_MODEL),
+        #[cfg(feature = "product")]
+        ("model_key_file", "another", OF_A_MODEL),
+        #[cfg(feature = "product")]
+        ("model_timeout_seconds", "7", OF_A_MODEL),
+        #[cfg(feature = "product")]
+        ("model_idle_seconds", "7", OF_A_MODEL),
+    ];
+    #[cfg(feature = "product")]
+    const OF_STRIPE: Chosen =
+        &[("payment", "stripe"), ("payment_key_file", "k"), ("payment_webhook_secret_file", "w")];
+    #[cfg(feature = "product")]
+    const OF_TWILIO: Chosen = &[("carrier", "twilio"), ("carrier_account", "a"), ("carrier_token_file", "t")];
+    #[cfg(feature = "product")]
+    const OF_A_MODEL: Chosen = &[("model_url", "http://localhost:1"), ("model_name", "n")];
+
+    fn as_flags(given: &mut Given, chosen: &[(&str, &str)]) {
+        // As on a command line: the text is not read before all of them are.
+        let command = settings().fold(Command::new("flowyte"), |command, it| command.arg(it.argument()));
+        let flags = chosen.iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
+        let matches = command.no_binary_name(true).try_get_matches_from(flags).unwrap();
+        for (name, _) in chosen {
+            given.flag(known(name).unwrap(), matches.get_one::<String>(name).unwrap().clone());
+        }
+    }
+
+    fn as_variables(given: &mut Given, chosen: &[(&str, &str)]) {
+        let variable = |name: &str| format!("FLOWYTE_{}", name.to_uppercase());
+        given.variables(chosen.iter().map(|(name, value)| (variable(name).into(), (*value).into())));
+    }
+
+    fn as_file(given: &mut Given, chosen: &[(&str, &str)]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("flowyte.toml");
+        let line = |(name, value): &(&str, &str)| match (value.parse::<u32>(), value.split_once(", ")) {
+            (Ok(number), _) => format!("{name} = {number}\n"),
+            (_, Some((first, second))) => format!("{name} = ['{first}', '{second}']\n"),
+            _ => format!("{name} = '{value}'\n"),
+        };
+        std::fs::write(&file, chosen.iter().map(line).collect::<String>()).unwrap();
+        given.file(&file);
+    }
+
+    /// What a configuration is, the address of the database included, which is never printed.
+    fn whole(config: &Config) -> String {
+        #[cfg(feature = "postgres")]
+        if let Database::Postgres(url) = &config.database {
+            return format!("{config:?} {url}");
+        }
+        format!("{config:?}")
+    }
+
+    #[test]
+    fn every_setting_can_be_given_in_three_ways() {
+        let mut named: Vec<&str> = OTHERS.iter().map(|it| it.0).collect();
+        let mut all: Vec<&str> = settings()
+            .map(|it| it.name)
+            .filter(|it| *it != "database" || cfg!(feature = "postgres"))
+            .collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all, "each setting has a line in OTHERS");
+        for (name, value, needs) in OTHERS {
+            let needs: Vec<(&str, &str)> = needs.iter().filter(|it| it.0 != *name).copied().collect();
+            let chosen = [vec![(*name, *value)], needs.clone()].concat();
+            let ways = [as_flags, as_variables, as_file].map(|way| {
+                let mut given = Given::default();
+                way(&mut given, &chosen);
+                whole(&given.finish().unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
+            });
+            assert!(ways.iter().all(|it| *it == ways[0]), "{name}: {ways:#?}");
+            let mut without = Given::default();
+            as_variables(&mut without, &needs);
+            if let Ok(without) = without.finish() {
+                assert_ne!(whole(&without), ways[0], "{name} changes nothing");
+            }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_password_is_never_printed() {
+        let config = read(&[("DATABASE", "postgres://flowyte:hunter2@localhost/flowyte")]).unwrap();
+        assert!(whole(&config).contains("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_value_that_is_wrong_is_named_with_its_place() {
+        for setting in settings() {
+            // A NUL is in no address, number, word or host; files and names may hold anything.
+            let wrong =
+                if matches!(setting.value().as_str(), "FILE" | "FOLDER" | "NAME") { "" } else { "\0" };
+            let variable = format!("FLOWYTE_{}", setting.name.to_uppercase());
+            let mut given = Given::default();
+            given.variables([(variable.clone().into(), wrong.into())].into_iter());
+            let problems = given.finish().err().unwrap_or_default();
+            assert!(problems.iter().any(|it| it.starts_with(&format!("{variable}: must "))), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_suggested() {
+        for (typed, meant) in [
+            ("LISTENS", Some("listen")),
+            ("LISTNE", Some("listen")),
+            ("PUBLICURL", Some("public_url")),
+            ("ORGANISATION_RPM", Some("organization_rpm")),
+            ("MAX", Some("max_body_bytes")),
+            ("NONSENSE", None),
+        ] {
+            let problems = read(&[(typed, "1")]).err().unwrap();
+            let meant = meant.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+            assert_eq!(problems, [format!("unknown variable FLOWYTE_{typed}{meant}")]);
+        }
+        assert!(read(&[("STRANGER_RPM", "5")]).is_ok(), "its former name");
     }
 
     #[test]

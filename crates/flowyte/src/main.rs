@@ -1,7 +1,8 @@
 //! The `flowyte` binary: reads the command line and does what it says.
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use flowyte::config::{Config, FORMER_NAMES, Given, settings};
+use flowyte::config::{Config, Given, settings};
 #[cfg(feature = "product")]
 use flowyte::reading::{SUBCOMMAND, read_standard_input};
 use flowyte::{serve, upkeep};
@@ -174,11 +175,7 @@ impl Args for Settings {
             .env("FLOWYTE_CONFIG")
             .help("a TOML file with settings by the names of the flags, with _ for -");
         settings()
-            .fold(command.arg(file), |command, it| {
-                let flag = |name: &str| name.replace('_', "-");
-                let former = FORMER_NAMES.iter().filter(|(_, now)| *now == it.name).map(|(former, _)| flag(former));
-                command.arg(Arg::new(it.name).long(flag(it.name)).aliases(former).value_name(it.value).help(it.help))
-            })
+            .fold(command.arg(file), |command, it| command.arg(it.argument()))
             .after_help("Each flag is also a variable: --public-url is FLOWYTE_PUBLIC_URL. A flag wins over a variable over the file.")
     }
 
@@ -191,7 +188,10 @@ impl FromArgMatches for Settings {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Given::default();
         for setting in settings() {
-            if let Some(value) = matches.get_one::<String>(setting.name) {
+            // Else it is the default.
+            if matches.value_source(setting.name) == Some(ValueSource::CommandLine)
+                && let Some(value) = matches.get_one::<String>(setting.name)
+            {
                 given.flag(setting, value.clone());
             }
         }

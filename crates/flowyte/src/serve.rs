@@ -152,7 +152,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             "ignored variables that Kubernetes sets for Services; they are not settings"
         );
     }
-    let max_connections = raise_descriptors(config.max_connections)?;
+    let max_connections = raise_descriptors(config.http.max_connections)?;
     let _lock = open_folder(&config.data)?;
     let server = assemble(config).await?;
     // Both addresses are taken before the set-up link is printed, and opened when its token is there.
@@ -196,7 +196,7 @@ async fn assemble(config: Config) -> anyhow::Result<Arc<Server>> {
     let clock = Steady::new(System, store.seen_at().await?)?;
     let shared = config.database != Database::Sqlite;
     let scopes = api.contract.scopes().clone();
-    let replica = Replica::load(store, scopes, config.organization_rpm, shared, clock.now()).await?;
+    let replica = Replica::load(store, scopes, config.verifier.organization_rpm, shared, clock.now()).await?;
     if shared {
         replica.renew().await?;
     }
@@ -239,9 +239,12 @@ async fn listen(server: &Arc<Server>, public: TcpListener, max_connections: usiz
     let limits = Limits {
         authority: config.authority().to_owned(),
         max_connections,
-        connections_per_address: config.max_connections_per_address.unwrap_or((max_connections / 4).max(1)),
-        proxies: config.trusted_proxies.clone(),
-        drain: Duration::from_secs(config.drain_seconds.into()),
+        connections_per_address: config
+            .http
+            .max_connections_per_address
+            .unwrap_or((max_connections / 4).max(1)),
+        proxies: config.http.trusted_proxies.clone(),
+        drain: Duration::from_secs(config.http.drain_seconds.into()),
         ..Limits::default()
     };
     let refusing = server.door.clone();

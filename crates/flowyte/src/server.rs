@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::site::Site;
 use flowyte_contract::Api;
-use flowyte_doors::api::{self, ApiDoor};
+use flowyte_doors::api::ApiDoor;
 use flowyte_management::Management;
 #[cfg(feature = "product")]
 use flowyte_product::Product;
@@ -50,11 +50,7 @@ impl Server {
     /// Puts the parts together; the contract and the handlers must name the same operations.
     pub fn new(config: Config, parts: Parts) -> Result<Arc<Self>, Vec<String>> {
         let api = parts.api;
-        let settings = Settings {
-            brand: config.brand.clone(),
-            public_url: config.public_url.clone(),
-            unauthenticated_rpm: config.unauthenticated_rpm,
-        };
+        let settings = Settings { public_url: config.public_url.clone(), ..config.verifier.clone() };
         let store = parts.replica.store().clone();
         let verifier = Verifier::new(
             settings,
@@ -65,15 +61,11 @@ impl Server {
             parts.clock,
             parts.entropy,
         );
-        let management = Management::new(flowyte_management::Settings {
-            signup_open: config.signup_open,
+        let settings = flowyte_management::Settings {
             setup_token_file: config.setup_token_file(),
-            login_failures_per_account: config.login_failures_per_account,
-            login_failures_per_address: config.login_failures_per_address,
-            signups_per_address: config.signups_per_address,
-            organizations_per_person: config.organizations_per_person,
-            keys_per_organization: config.keys_per_organization,
-        });
+            ..config.management.clone()
+        };
+        let management = Management::new(settings);
         let (routes, extensions) = (management.routes(), Vec::new());
         #[cfg(feature = "product")]
         let product = Product::new(parts.services, verifier.clone());
@@ -82,12 +74,8 @@ impl Server {
         #[cfg(feature = "product")]
         let extensions = extensions.into_iter().flatten().collect();
         let site = Site::new(api.document.clone(), api.contract.clone(), &config.public_url);
-        let settings = api::Settings {
-            trusted_proxies: config.trusted_proxies.clone(),
-            max_body_bytes: config.max_body_bytes,
-            body_memory: config.body_memory,
-        };
-        let door = ApiDoor::new(settings, api, &routes, Box::new(site), extensions, verifier.clone())?;
+        let door =
+            ApiDoor::new(config.http.clone(), api, &routes, Box::new(site), extensions, verifier.clone())?;
         Ok(Arc::new(Self {
             config,
             verifier,

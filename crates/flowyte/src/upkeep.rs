@@ -338,8 +338,13 @@ pub async fn recovery_link(config: &Config, email: &str, account: Option<&str>) 
     if memberships.is_empty() || user.disabled {
         bail!("the account is disabled or belongs to no organization, so it can't sign in");
     }
-    let (secret, stored) =
-        new_secret(&config.brand, peppers.current(), CredentialKind::OneTime, Environment::Live, &System)?;
+    let (secret, stored) = new_secret(
+        &config.verifier.brand,
+        peppers.current(),
+        CredentialKind::OneTime,
+        Environment::Live,
+        &System,
+    )?;
     let actor = Actor { kind: "system", id: String::new(), name: "operator".into() };
     // The server's time, which may be ahead of a clock that was set back.
     let now = System.now().max(store.seen_at().await?);

@@ -10,5 +10,6 @@ pub mod call;
 pub mod cursor;
 pub mod problem;
 pub mod route;
+pub mod settings;
 pub mod shares;
 pub mod wire;

@@ -8,6 +8,7 @@ pub mod organization;
 mod password;
 mod publishable;
 mod session;
+mod settings;
 
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_http::answer::Answer;
@@ -16,31 +17,12 @@ use flowyte_store::Revision;
 use flowyte_verifier::meter::Meter;
 use password::Passwords;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+pub use settings::Settings;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A permitted request of this crate's handlers.
 type Call = flowyte_http::call::Call<Management>;
-
-/// What the operator chose of it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether anybody may sign up.
-    pub signup_open: bool,
-    /// Where the token of the first set-up lies until it is used.
-    pub setup_token_file: PathBuf,
-    /// Failed sign-ins in 15 minutes for an account.
-    pub login_failures_per_account: u32,
-    /// Failed sign-ins in 15 minutes from an address.
-    pub login_failures_per_address: u32,
-    /// Sign-ups in a day from an address.
-    pub signups_per_address: u32,
-    /// Organizations that one person may found.
-    pub organizations_per_person: u32,
-    /// Secret keys of an organization that work at once.
-    pub keys_per_organization: u32,
-}
 
 /// What the handlers share.
 pub struct Management {

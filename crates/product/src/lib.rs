@@ -24,6 +24,7 @@ pub mod payment;
 pub mod reading;
 mod realtime;
 pub mod services;
+pub mod settings;
 pub mod skills;
 pub mod talks;
 pub mod tasks;

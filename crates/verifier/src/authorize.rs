@@ -5,6 +5,7 @@ use crate::meter::{Meter, rate_limit_prefix};
 use crate::pepper::Peppers;
 use crate::replica::Replica;
 use crate::seal::Seal;
+use crate::settings::Settings;
 use crate::usage::{CredentialRef, Usage};
 use flowyte_core::contract::Matched;
 use flowyte_core::credential::{Secret, present, random_indices};
@@ -24,17 +25,6 @@ use std::sync::Arc;
 
 /// What identity secrets are sealed for.
 const IDENTITY_SECRET: &str = "identity-secret";
-
-/// What the operator chose of it.
-#[derive(Clone)]
-pub struct Settings {
-    /// First word of credentials.
-    pub brand: Brand,
-    /// Scheme and authority of the server as browsers see it, without a slash at its end.
-    pub public_url: String,
-    /// Requests with an invalid credential that each address may make in a minute.
-    pub unauthenticated_rpm: u32,
-}
 
 /// Answers who is calling and whether they may, from this node's own memory.
 pub struct Verifier {

@@ -12,6 +12,7 @@
 //! | Which limits have callers without a record? | `meter.rs` |
 //! | Who counts what credentials are used for? | `usage.rs` |
 //! | What time is it? | `clock.rs` |
+//! | What may the operator choose? | `settings.rs` |
 
 pub mod authorize;
 pub mod clock;
@@ -19,9 +20,11 @@ pub mod meter;
 pub mod pepper;
 pub mod replica;
 pub mod seal;
+pub mod settings;
 pub mod table;
 pub mod usage;
 pub mod warrant;
 
-pub use authorize::{Authorization, Settings, Verifier, new_secret};
+pub use authorize::{Authorization, Verifier, new_secret};
+pub use settings::Settings;
 pub use warrant::Warrant;

@@ -10,11 +10,12 @@ use flowyte_core::{Brand, CredentialKind, Environment, Pepper, RequestFacts, Rol
 use flowyte_store::accounts::{Inviters, NewOwner, NewSession};
 use flowyte_store::keys::{NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::{Actor, AuditContext, Class, Entity, Once, Revision, Sqlite, Store};
-use flowyte_verifier::authorize::{Authorization, Settings, Verifier};
+use flowyte_verifier::authorize::Authorization;
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::pepper::Peppers;
 use flowyte_verifier::replica::Replica;
 use flowyte_verifier::warrant::{Asked, Warrant};
+use flowyte_verifier::{Settings, Verifier};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -79,6 +80,7 @@ impl World {
         let settings = Settings {
             brand: Brand::default(),
             public_url: "https://flowyte.example".into(),
+            organization_rpm: 60_000,
             unauthenticated_rpm: 60,
         };
         let (contract, peppers) = (self.api.contract.clone(), Peppers::new(vec![[7; 32]]).unwrap());

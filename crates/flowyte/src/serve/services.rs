@@ -1,12 +1,12 @@
 //! Who does outside work for the product: opened as the configuration says.
 
-use crate::config::product::{Carrier, Payment, Product};
 use anyhow::{Context, bail};
 use flowyte_product::Services;
 use flowyte_product::answerer::{Answerers, Embedded};
 use flowyte_product::carrier::{self, Carriers, Twilio, TwilioSettings};
 use flowyte_product::model::{self, Model};
 use flowyte_product::payment::{self, Payments, Stripe, StripeSettings};
+use flowyte_product::settings::{Carrier, Payment, Product};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
