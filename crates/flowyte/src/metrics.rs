@@ -18,26 +18,49 @@ pub async fn render(server: &Server) -> prometheus::Result<String> {
     flowyte_store::measure::show();
     #[cfg(feature = "product")]
     flowyte_product::services::show();
-    let asked = Registry::new();
-    let put = |options: Opts, value: f64| {
+    let asked = Asked(Registry::new());
+    for (name, help, value) in at_hand(server) {
+        asked.put(Opts::new(name, help), value)?;
+    }
+    build(&asked)?;
+    connections(&asked, server)?;
+    backlog(&asked, server).await?;
+    let mut families = prometheus::gather();
+    families.extend(asked.0.gather());
+    TextEncoder::new().encode_to_string(&families)
+}
+
+/// What was asked for.
+struct Asked(Registry);
+
+impl Asked {
+    fn put(&self, options: Opts, value: f64) -> prometheus::Result<()> {
         let gauge = Gauge::with_opts(options)?;
         gauge.set(value);
-        asked.register(Box::new(gauge) as Box<dyn Collector>)
-    };
+        self.0.register(Box::new(gauge) as Box<dyn Collector>)
+    }
+}
+
+fn build(asked: &Asked) -> prometheus::Result<()> {
     let build = Opts::new("flowyte_build_info", "Always 1; its labels say what runs.")
         .const_label("version", env!("CARGO_PKG_VERSION"))
         .const_label("commit", crate::COMMIT);
-    put(build, 1.0)?;
-    for (name, help, value) in [
+    asked.put(build, 1.0)
+}
+
+/// What the process knows without asking anybody: name, help and value.
+fn at_hand(server: &Server) -> [(&'static str, &'static str, f64); 8] {
+    let (verifier, replica) = (&server.verifier, &server.verifier.replica);
+    [
         (
             "flowyte_time_seconds",
             "The clock that decisions go by, in seconds since 1970.",
-            server.verifier.now().as_millis() as f64 / 1000.0,
+            verifier.now().as_millis() as f64 / 1000.0,
         ),
         (
             "flowyte_clock_behind_seconds",
             "How far the machine's clock is behind flowyte_time_seconds; above zero after it was set back.",
-            server.verifier.now().since(System.now()).max(0) as f64 / SECOND as f64,
+            verifier.now().since(System.now()).max(0) as f64 / SECOND as f64,
         ),
         (
             "flowyte_draining",
@@ -47,58 +70,59 @@ pub async fn render(server: &Server) -> prometheus::Result<String> {
         (
             "flowyte_replica_secrets",
             "Secrets of keys and sessions that this node can verify.",
-            server.verifier.replica.len() as f64,
+            replica.len() as f64,
         ),
         (
             "flowyte_replica_fresh",
             "1 while this node can prove that it has seen every change, and so verifies credentials.",
-            f64::from(server.verifier.replica.is_fresh()),
+            f64::from(replica.is_fresh()),
         ),
         (
             "flowyte_replica_lease_seconds",
             "How long credentials may still be verified without reading the change log again; infinite where no other process can write.",
-            server.verifier.replica.lease_seconds(),
+            replica.lease_seconds(),
         ),
         (
             "flowyte_replica_revision",
             "The revision up to which this node has applied every change.",
-            server.verifier.replica.revision() as f64,
+            replica.revision() as f64,
         ),
         (
             "flowyte_usage_waiting",
             "Counters of usage that wait to be written.",
-            server.verifier.usage.waiting() as f64,
+            verifier.usage.waiting() as f64,
         ),
-    ] {
-        put(Opts::new(name, help), value)?;
-    }
+    ]
+}
+
+/// Connections to the database, by pool.
+fn connections(asked: &Asked, server: &Server) -> prometheus::Result<()> {
     for pool in server.verifier.store.pools() {
         for (state, connections) in [("used", pool.open - pool.idle.min(pool.open)), ("idle", pool.idle)] {
             let help = "Open connections to the database.";
             let options = Opts::new("flowyte_database_connections", help)
                 .const_label("pool", pool.name)
                 .const_label("state", state);
-            put(options, connections as f64)?;
+            asked.put(options, connections as f64)?;
         }
         let help = "Connections to the database that may be open.";
-        put(
-            Opts::new("flowyte_database_connections_max", help).const_label("pool", pool.name),
-            pool.most as f64,
-        )?;
+        let options = Opts::new("flowyte_database_connections_max", help).const_label("pool", pool.name);
+        asked.put(options, pool.most as f64)?;
     }
+    Ok(())
+}
+
+/// What waits in the database.
+async fn backlog(asked: &Asked, server: &Server) -> prometheus::Result<()> {
     if let Ok(head) = server.verifier.store.revision().await {
         let help = "Changes in the database that this node has not applied.";
-        put(
-            Opts::new("flowyte_replica_lag_revisions", help),
-            (head - server.verifier.replica.revision()).max(0) as f64,
-        )?;
+        let behind = (head - server.verifier.replica.revision()).max(0);
+        asked.put(Opts::new("flowyte_replica_lag_revisions", help), behind as f64)?;
     }
     #[cfg(feature = "product")]
     if let Ok(waiting) = server.product.sources_waiting().await {
         let help = "Knowledge sources that wait to be read; 1000 stands for that many or more.";
-        put(Opts::new("flowyte_knowledge_sources_waiting", help), waiting as f64)?;
+        asked.put(Opts::new("flowyte_knowledge_sources_waiting", help), waiting as f64)?;
     }
-    let mut families = prometheus::gather();
-    families.extend(asked.gather());
-    TextEncoder::new().encode_to_string(&families)
+    Ok(())
 }

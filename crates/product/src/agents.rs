@@ -509,75 +509,90 @@ pub struct Report {
     /// What it must never do, and what its knowledge does not cover.
     pub will_not_answer: Vec<String>,
     /// `error` or `warning`, the field, and what about it.
-    pub findings: Vec<(&'static str, &'static str, String)>,
+    pub findings: Vec<Finding>,
+}
+
+/// `error` or `warning`, the field, and what about it.
+pub type Finding = (&'static str, &'static str, String);
+
+fn warning(field: &'static str, message: impl Into<String>) -> Finding {
+    ("warning", field, message.into())
 }
 
 /// Looks at a draft, and at what the agent knows, before it is published.
 pub fn report(agent: &Agent, knowledge: Stock) -> Report {
-    let text = |field: &str| agent.draft.get(field).and_then(Value::as_str).unwrap_or_default();
-    let texts = |field: &str| -> Vec<String> {
-        let items = agent.draft.get(field).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let mut findings = Vec::new();
-    let mut warn = |field, message: &str| findings.push(("warning", field, message.to_owned()));
-    if text("greeting").is_empty() {
-        warn("greeting", "There is no greeting; visitors get a plain one with the agent's name.");
-    }
-    if text("persona").is_empty() {
-        warn("persona", "There is no persona, so the agent has no character of its own.");
-    }
-    if texts("goals").is_empty() {
-        warn("goals", "There are no goals, so the agent does not know what it is for.");
-    }
-    if !texts("languages").iter().any(|it| it == text("primaryLanguage")) {
-        warn("languages", "The primary language is not among the languages.");
-    }
-    if !texts("enabledChannels").iter().any(|it| it == "chat") {
-        findings.push((
-            "error",
-            "enabledChannels",
-            "Chat is not enabled, and no other channel serves yet.".to_owned(),
-        ));
-    }
+    let mut findings = draft_findings(&agent.draft);
+    findings.extend(knowledge_findings(knowledge));
     let mut will_answer = vec!["Greetings".to_owned()];
-    let mut will_not_answer = texts("neverDo");
-    let count = |number: i64, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
-    match knowledge.passages {
-        0 => {
-            findings.push((
-                "warning",
-                "knowledge",
-                "There is no knowledge that is ready, so the agent can't answer questions.".to_owned(),
-            ));
-            will_not_answer
-                .push("Questions about facts: the agent has no knowledge yet, and says so.".into());
-        }
-        passages => {
-            let (passages, sources) = (count(passages, "passage"), count(knowledge.indexed, "source"));
-            will_answer.push(format!("Questions that its knowledge covers: {passages} from {sources}."));
-            will_not_answer
-                .push("Questions that its knowledge does not cover: it says that it does not know.".into());
-        }
+    let mut will_not_answer = texts(&agent.draft, "neverDo");
+    if knowledge.passages == 0 {
+        will_not_answer
+            .push("Questions about facts: the agent has no knowledge yet, and says so.".to_owned());
+    } else {
+        let (passages, sources) = (count(knowledge.passages, "passage"), count(knowledge.indexed, "source"));
+        will_answer.push(format!("Questions that its knowledge covers: {passages} from {sources}."));
+        will_not_answer
+            .push("Questions that its knowledge does not cover: it says that it does not know.".to_owned());
     }
-    if knowledge.waiting > 0 {
-        let message = format!("{} not read yet.", count(knowledge.waiting, "knowledge source"));
-        findings.push(("warning", "knowledge", message));
-    }
-    if knowledge.failed > 0 {
-        let message = format!(
-            "{} could not be read; see why on the knowledge page.",
-            count(knowledge.failed, "knowledge source")
-        );
-        findings.push(("warning", "knowledge", message));
-    }
-    will_answer.extend(texts("goals"));
+    will_answer.extend(texts(&agent.draft, "goals"));
     Report {
         ready: findings.iter().all(|(severity, ..)| *severity != "error"),
         will_answer,
         will_not_answer,
         findings,
     }
+}
+
+/// What a draft lacks.
+fn draft_findings(draft: &Map<String, Value>) -> Vec<Finding> {
+    let text = |field: &str| draft.get(field).and_then(Value::as_str).unwrap_or_default();
+    let mut findings = Vec::new();
+    if text("greeting").is_empty() {
+        let message = "There is no greeting; visitors get a plain one with the agent's name.";
+        findings.push(warning("greeting", message));
+    }
+    if text("persona").is_empty() {
+        findings.push(warning("persona", "There is no persona, so the agent has no character of its own."));
+    }
+    if texts(draft, "goals").is_empty() {
+        findings.push(warning("goals", "There are no goals, so the agent does not know what it is for."));
+    }
+    if !texts(draft, "languages").iter().any(|it| it == text("primaryLanguage")) {
+        findings.push(warning("languages", "The primary language is not among the languages."));
+    }
+    if !texts(draft, "enabledChannels").iter().any(|it| it == "chat") {
+        let message = "Chat is not enabled, and no other channel serves yet.".to_owned();
+        findings.push(("error", "enabledChannels", message));
+    }
+    findings
+}
+
+/// What keeps an agent from knowing more.
+fn knowledge_findings(knowledge: Stock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if knowledge.passages == 0 {
+        let message = "There is no knowledge that is ready, so the agent can't answer questions.";
+        findings.push(warning("knowledge", message));
+    }
+    if knowledge.waiting > 0 {
+        let waiting = count(knowledge.waiting, "knowledge source");
+        findings.push(warning("knowledge", format!("{waiting} not read yet.")));
+    }
+    if knowledge.failed > 0 {
+        let failed = count(knowledge.failed, "knowledge source");
+        let message = format!("{failed} could not be read; see why on the knowledge page.");
+        findings.push(warning("knowledge", message));
+    }
+    findings
+}
+
+fn texts(draft: &Map<String, Value>, field: &str) -> Vec<String> {
+    let items = draft.get(field).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn count(number: i64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -608,6 +608,27 @@ impl Conversations<'_> {
         Ok((before.iter().rev().map(line).collect::<Result<_, StoreError>>()?, gist))
     }
 
+    /// An answer as it is kept; its language is the conversation's where its text does not tell it.
+    async fn as_message(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+        reply: &Reply,
+    ) -> Result<Message, StoreError> {
+        let mut tx = self.0.read().await?;
+        let sql = "SELECT language FROM conversations WHERE organization_id = $1 AND id = $2";
+        let row = tx.one(sql, vec![id(organization), id(conversation)]).await?;
+        let spoken: Option<String> = row.get("language")?;
+        Ok(Message {
+            id: reply.id,
+            speaker: Speaker::Assistant,
+            text: reply.text.clone(),
+            language: language(&reply.text, &spoken.unwrap_or_default()),
+            sources: reply.sources.clone(),
+            at: reply.at,
+        })
+    }
+
     /// Adds an answer with what happened on the way, and sums the conversation up anew.
     pub async fn answer(
         &self,
@@ -617,19 +638,7 @@ impl Conversations<'_> {
         reply: &Reply,
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
-        let spoken: Option<String> = {
-            let mut tx = self.0.read().await?;
-            let sql = "SELECT language FROM conversations WHERE organization_id = $1 AND id = $2";
-            tx.one(sql, vec![id(organization), id(conversation)]).await?.get("language")?
-        };
-        let new = Message {
-            id: reply.id,
-            speaker: Speaker::Assistant,
-            text: reply.text.clone(),
-            language: language(&reply.text, &spoken.unwrap_or_default()),
-            sources: reply.sources.clone(),
-            at: reply.at,
-        };
+        let new = self.as_message(organization, conversation, reply).await?;
         let words = searched(&new.text, MOST_WORDS);
         let miss = gaps::Miss::of(question, reply.top_score, reply.at).filter(|_| reply.unknown);
         let unknown = miss.is_some();

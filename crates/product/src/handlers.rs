@@ -21,6 +21,16 @@ use std::sync::Arc;
 /// Every operation with what runs for it.
 pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     let mut on = Routes::new(product);
+    agents_operations(&mut on);
+    numbers_operations(&mut on);
+    billing_operations(&mut on);
+    conversations_operations(&mut on);
+    chats_operations(&mut on);
+    on.into_vec()
+}
+
+/// Agents, what they can do and what they know.
+fn agents_operations(on: &mut Routes<Product>) {
     on.product("listAgents", agents::list);
     on.product("createAgent", agents::create);
     on.product("getAgent", agents::get);
@@ -49,6 +59,10 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("replaceWidget", widget::replace);
     on.product("getWidgetEmbed", widget::embed);
     on.product("getWidgetBootstrap", widget::bootstrap);
+}
+
+/// Telephone numbers.
+fn numbers_operations(on: &mut Routes<Product>) {
     on.product("listNumbers", numbers::list);
     on.product("searchNumbers", numbers::search);
     on.product("getAvailableNumber", numbers::available);
@@ -59,6 +73,10 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("assignNumber", numbers::assign);
     on.product("unassignNumber", numbers::unassign);
     on.product("releaseNumber", numbers::release);
+}
+
+/// The wallet and what is taken from it.
+fn billing_operations(on: &mut Routes<Product>) {
     on.product("getWallet", billing::wallet);
     on.product("topUpWallet", billing::top_up);
     on.product("setWalletAutoReload", billing::set_auto_reload);
@@ -66,6 +84,10 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("changeSubscription", billing::change_subscription);
     on.product("getBillingUsage", billing::usage).dear();
     on.product("listBillingUsageItems", billing::items);
+}
+
+/// What was said, and how agents do.
+fn conversations_operations(on: &mut Routes<Product>) {
     // Those in which nobody said anything are passed over, and anybody may open as many of them as they like.
     on.product("listConversations", observe::list).dear();
     on.product("getConversation", observe::get);
@@ -78,6 +100,10 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("getAnalyticsTimeseries", observe::timeseries).dear();
     on.product("listKnowledgeGaps", observe::gaps).dear();
     on.product("updateKnowledgeGap", observe::curate).dear();
+}
+
+/// Questions to agents, by programs and by visitors.
+fn chats_operations(on: &mut Routes<Product>) {
     on.product("createChatSession", chat_sessions::open);
     on.product("getChatSession", chat_sessions::get);
     on.product("listChatMessages", chat_sessions::messages);
@@ -89,5 +115,4 @@ pub(crate) fn routes(product: Arc<Product>) -> Vec<Route> {
     on.product("openVisitorSession", chat::open);
     on.product("sendVisitorMessage", chat::send);
     on.product("listVisitorMessages", chat::list);
-    on.into_vec()
 }

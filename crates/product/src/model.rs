@@ -158,6 +158,81 @@ struct Work {
     deadline: Instant,
 }
 
+/// What an answer has come to, over all of its requests.
+struct SoFar {
+    marks: Marks,
+    usage: Usage,
+    /// Every request said what it took.
+    counted: bool,
+    /// The model itself said something.
+    said: bool,
+    /// A skill ends the conversation, or hands it over.
+    over: bool,
+    /// A skill did not find what it was asked for.
+    unknown: bool,
+    /// The limit on its length ended it.
+    cut: bool,
+    /// What skills lean on.
+    sources: Vec<Source>,
+    /// In words for the visitor what a skill did, should the model say nothing itself.
+    done: Option<String>,
+    /// Whether a skill may run, asked of the visitor.
+    question: Option<String>,
+}
+
+impl SoFar {
+    fn new(model: &str, passages: usize) -> Self {
+        Self {
+            marks: Marks::new(passages),
+            usage: Usage { model: model.to_owned(), ..Usage::default() },
+            counted: true,
+            said: false,
+            over: false,
+            unknown: false,
+            cut: false,
+            sources: Vec::new(),
+            done: None,
+            question: None,
+        }
+    }
+
+    /// Adds what came of a request.
+    fn add(&mut self, round: &Round) {
+        self.said |= !round.text.trim().is_empty();
+        self.cut = round.cut;
+        match &round.usage {
+            Some(more) => {
+                self.usage.prompt_tokens += more.prompt_tokens;
+                self.usage.completion_tokens += more.completion_tokens;
+            }
+            None => self.counted = false,
+        }
+    }
+
+    /// What is said after everything that the model said, if anything.
+    fn last_words(&mut self) -> Result<Option<String>, Broken> {
+        let done = self.done.take();
+        match self.question.take() {
+            Some(question) => Ok(Some(question)),
+            None if self.said || self.cut && done.is_none() => Ok(None),
+            None => Ok(Some(done.ok_or(Broken::Empty)?)),
+        }
+    }
+
+    /// What it leans on, each once: what skills found, and the passages that the model named.
+    fn named(&mut self, passages: &[Passage]) -> Vec<Source> {
+        let cited = self.marks.cited.iter().filter_map(|number| passages.get(number - 1));
+        let cited = cited.map(|it| Source { id: it.source, label: it.label.clone(), url: it.url.clone() });
+        let mut named: Vec<Source> = Vec::new();
+        for source in std::mem::take(&mut self.sources).into_iter().chain(cited) {
+            if !named.contains(&source) {
+                named.push(source);
+            }
+        }
+        named
+    }
+}
+
 /// What came of one request.
 #[derive(Default)]
 struct Round {
@@ -196,110 +271,96 @@ impl Work {
     }
 
     async fn run(mut self, out: &Sender<Piece>) -> Result<(), Broken> {
-        let mut marks = Marks::new(self.passages.len());
-        let (mut usage, mut counted) =
-            (Usage { model: self.settings.name.clone(), ..Usage::default() }, true);
-        let (mut said, mut over, mut sources) = (false, false, Vec::new());
-        // In words for the visitor what a skill did, should the model say nothing itself.
-        let (mut unknown, mut done) = (false, None);
-        if let Some(request) = self.confirmed.take() {
-            let call = Call {
-                id: "call_confirmed".into(),
-                name: request.tool.clone(),
-                arguments: request.arguments.to_string(),
-            };
-            self.messages.push(calling("", std::slice::from_ref(&call)));
-            let called = self.call(&call, request, out).await;
-            over = called.effect.as_ref().is_some_and(|it| it.ends());
-            sources.extend(called.sources);
-            done = Some(called.said);
-        }
-        let (mut question, mut cut) = (None, false);
+        let mut so_far = SoFar::new(&self.settings.name, self.passages.len());
+        self.run_confirmed(&mut so_far, out).await;
         for round in 1..=ROUNDS {
-            let with_tools = round < ROUNDS && !over;
-            let asked = timeout_at(self.deadline, self.ask(with_tools, &mut marks, out)).await;
+            let with_tools = round < ROUNDS && !so_far.over;
+            let asked = timeout_at(self.deadline, self.ask(with_tools, &mut so_far.marks, out)).await;
             let answer = match asked.unwrap_or(Err(Broken::TooSlow)) {
                 Ok(answer) => answer,
                 // What a skill did is done, and who asked for it must know: it is said without the model.
-                Err(why) if done.is_some() => {
+                Err(why) if so_far.done.is_some() => {
                     tracing::warn!(%why, "the model says nothing after a skill");
-                    (said, counted) = (false, false);
+                    (so_far.said, so_far.counted) = (false, false);
                     break;
                 }
                 Err(why) => return Err(why),
             };
-            said |= !answer.text.trim().is_empty();
-            match &answer.usage {
-                Some(more) => {
-                    usage.prompt_tokens += more.prompt_tokens;
-                    usage.completion_tokens += more.completion_tokens;
-                }
-                None => counted = false,
-            }
-            cut = answer.cut;
-            if answer.calls.is_empty() || !with_tools || cut {
+            so_far.add(&answer);
+            if answer.calls.is_empty() || !with_tools || answer.cut {
                 break;
             }
             self.messages.push(calling(&answer.text, &answer.calls));
-            marks.pause();
-            for call in &answer.calls {
-                if Instant::now() >= self.deadline {
-                    break; // The next request finds that it is too late.
-                }
-                let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-                // What is no JSON is no object, and refused as one.
-                let arguments = serde_json::from_str(text).unwrap_or_else(|_| text.into());
-                let request = Request { tool: call.name.clone(), arguments, confirmed: false };
-                let called = self.call(call, request, out).await;
-                over |= called.effect.as_ref().is_some_and(|it| it.ends());
-                unknown |= called.unknown;
-                sources.extend(called.sources);
-                match called.status {
-                    Status::Asked => {
-                        question = Some(called.said);
-                        break;
-                    }
-                    Status::Succeeded => done = Some(called.said),
-                    Status::Failed | Status::Refused => {}
-                }
-            }
-            if question.is_some() || over && said {
+            so_far.marks.pause();
+            self.call_all(&answer.calls, &mut so_far, out).await;
+            if so_far.question.is_some() || so_far.over && so_far.said {
                 break;
             }
         }
-        let rest = marks.finish();
+        self.end(so_far, out).await
+    }
+
+    /// Runs what the visitor said yes to, before the model is asked anything.
+    async fn run_confirmed(&mut self, so_far: &mut SoFar, out: &Sender<Piece>) {
+        let Some(request) = self.confirmed.take() else { return };
+        let call = Call {
+            id: "call_confirmed".into(),
+            name: request.tool.clone(),
+            arguments: request.arguments.to_string(),
+        };
+        self.messages.push(calling("", std::slice::from_ref(&call)));
+        let called = self.call(&call, request, out).await;
+        so_far.over = called.effect.as_ref().is_some_and(|it| it.ends());
+        so_far.sources.extend(called.sources);
+        so_far.done = Some(called.said);
+    }
+
+    /// Calls the skills of one round, up to the first that asks whether it may run.
+    async fn call_all(&mut self, calls: &[Call], so_far: &mut SoFar, out: &Sender<Piece>) {
+        for call in calls {
+            if Instant::now() >= self.deadline {
+                return; // The next request finds that it is too late.
+            }
+            let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+            // What is no JSON is no object, and refused as one.
+            let arguments = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+            let request = Request { tool: call.name.clone(), arguments, confirmed: false };
+            let called = self.call(call, request, out).await;
+            so_far.over |= called.effect.as_ref().is_some_and(|it| it.ends());
+            so_far.unknown |= called.unknown;
+            so_far.sources.extend(called.sources);
+            match called.status {
+                Status::Asked => {
+                    so_far.question = Some(called.said);
+                    return;
+                }
+                Status::Succeeded => so_far.done = Some(called.said),
+                Status::Failed | Status::Refused => {}
+            }
+        }
+    }
+
+    /// Says what is left to say, and what the answer leans on.
+    async fn end(self, mut so_far: SoFar, out: &Sender<Piece>) -> Result<(), Broken> {
+        let rest = so_far.marks.finish();
         if !rest.is_empty() {
             let _ = out.send(Piece::Text(rest)).await;
         }
-        let last = match question {
-            Some(question) => Some(question),
-            None if said || cut && done.is_none() => None,
-            None => Some(done.ok_or(Broken::Empty)?),
-        };
-        if let Some(last) = last {
-            let gap = if marks.begun { "\n\n" } else { "" };
+        if let Some(last) = so_far.last_words()? {
+            let gap = if so_far.marks.begun { "\n\n" } else { "" };
             let _ = out.send(Piece::Text(format!("{gap}{last}"))).await;
         }
-        let cited = marks.cited.iter().filter_map(|number| self.passages.get(number - 1));
-        for it in cited {
-            sources.push(Source { id: it.source, label: it.label.clone(), url: it.url.clone() });
-        }
-        let mut named: Vec<Source> = Vec::new();
-        for source in sources {
-            if !named.contains(&source) {
-                named.push(source);
-            }
-        }
-        if (marks.unknown || unknown) && named.is_empty() {
+        let named = so_far.named(&self.passages);
+        if (so_far.marks.unknown || so_far.unknown) && named.is_empty() {
             let _ = out.send(Piece::Unknown).await;
         }
         if !named.is_empty() {
             let _ = out.send(Piece::Sources(named)).await;
         }
-        if counted {
-            let _ = out.send(Piece::Usage(usage)).await;
+        if so_far.counted {
+            let _ = out.send(Piece::Usage(so_far.usage)).await;
         }
-        if cut {
+        if so_far.cut {
             let _ = out.send(Piece::Cut).await;
         }
         Ok(())

@@ -466,56 +466,55 @@ impl Numbers<'_> {
                 Err(CarrierError::Refused("the number belongs to another carrier than the one in use".into()))
             }
         };
-        let mut tx = self.store.product().await?;
-        let description = number.description();
         match answer {
-            Ok(carrier_id) => {
-                let reference = number.id.to_string();
-                billing::take_held(
-                    &mut tx,
-                    organization,
-                    environment,
-                    &number.cost(&reference, &description),
-                    by.now,
-                )
-                .await?;
-                let rent_at = months_after(number.created_at, 1)?;
-                tx.queue(
-                    "UPDATE numbers SET status = 'active', carrier_id = $3, months = 1, rent_at = $4, try_at = NULL \
-                     WHERE organization_id = $1 AND id = $2",
-                    vec![id(organization), id(which), carrier_id.into(), rent_at.into()],
-                )
-                .await?;
-                drop_holds(&mut tx, environment, &number.e164).await?;
-                let details = json!({"environment": environment.as_str(), "provider": number.provider});
-                tx.audit(organization, by, deed("number.purchased", &number, details)).await?;
-                Ok(tx.commit().await?)
-            }
+            Ok(carrier_id) => Ok(self.bought(&number, carrier_id, by).await?),
             Err(CarrierError::Refused(why)) => {
                 tracing::info!(why, number = %number.id, "the carrier does not sell a number");
-                let reference = format!("{}:returned", number.id);
-                billing::return_held(
-                    &mut tx,
-                    organization,
-                    environment,
-                    &number.cost(&reference, &description),
-                    by.now,
-                )
-                .await?;
-                tx.queue(
-                    "UPDATE numbers SET status = 'failed', try_at = NULL, ended_at = $3 WHERE organization_id = $1 AND id = $2",
-                    vec![id(organization), id(which), by.now.into()],
-                )
-                .await?;
-                tx.commit().await?;
+                self.not_bought(&number, by.now).await?;
                 Err(NOT_FOR_SALE.into())
             }
             Err(away) => {
+                let mut tx = self.store.product().await?;
                 self.try_later(&mut tx, &number, by.now.plus(RETRY)).await?;
                 tx.commit().await?;
                 Err(away.into())
             }
         }
+    }
+
+    /// The carrier has sold a number: what was held is taken.
+    async fn bought(&self, number: &Number, carrier_id: String, by: &AuditContext) -> Result<(), StoreError> {
+        let (organization, environment) = (number.organization, number.environment);
+        let mut tx = self.store.product().await?;
+        let (reference, description) = (number.id.to_string(), number.description());
+        let cost = number.cost(&reference, &description);
+        billing::take_held(&mut tx, organization, environment, &cost, by.now).await?;
+        let rent_at = months_after(number.created_at, 1)?;
+        tx.queue(
+            "UPDATE numbers SET status = 'active', carrier_id = $3, months = 1, rent_at = $4, try_at = NULL \
+             WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(number.id), carrier_id.into(), rent_at.into()],
+        )
+        .await?;
+        drop_holds(&mut tx, environment, &number.e164).await?;
+        let details = json!({"environment": environment.as_str(), "provider": number.provider});
+        tx.audit(organization, by, deed("number.purchased", number, details)).await?;
+        tx.commit().await
+    }
+
+    /// The carrier does not sell a number: what was held is given back.
+    async fn not_bought(&self, number: &Number, now: Timestamp) -> Result<(), StoreError> {
+        let (organization, environment) = (number.organization, number.environment);
+        let mut tx = self.store.product().await?;
+        let (reference, description) = (format!("{}:returned", number.id), number.description());
+        let cost = number.cost(&reference, &description);
+        billing::return_held(&mut tx, organization, environment, &cost, now).await?;
+        tx.queue(
+            "UPDATE numbers SET status = 'failed', try_at = NULL, ended_at = $3 WHERE organization_id = $1 AND id = $2",
+            vec![id(organization), id(number.id), now.into()],
+        )
+        .await?;
+        tx.commit().await
     }
 
     async fn try_later(&self, tx: &mut BatchTx, number: &Number, at: Timestamp) -> Result<(), StoreError> {

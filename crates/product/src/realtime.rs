@@ -20,7 +20,7 @@ use flowyte_http::problem::{Code, Outcome, Problem};
 use flowyte_http::route::{Extension, Unauthorized};
 use flowyte_store::{Class, InLane, Lane};
 use flowyte_verifier::warrant::{Asked, Warrant};
-use futures_util::stream::SplitSink;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -250,6 +250,7 @@ enum Said {
 }
 
 type Sink = SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>;
+type Stream = SplitStream<WebSocketStream<TokioIo<Upgraded>>>;
 
 /// When a peer was heard last, and when it was asked for a sign of life.
 struct Pulse {
@@ -278,8 +279,31 @@ impl Pulse {
     }
 }
 
-/// Why a conversation ends: the code and what goes with it.
-type End = (CloseCode, &'static str);
+/// Why a conversation ends: the code and what goes with it; `None` where the peer is gone, or takes nothing any more.
+type End = Option<(CloseCode, &'static str)>;
+
+/// How a connection is doing.
+struct Line {
+    sink: Sink,
+    /// Frames since the last look at the clock.
+    frames: u32,
+    /// When something was last said.
+    said: Instant,
+    pulse: Pulse,
+    /// Of the answer on its way.
+    events: Option<Receiver<Event>>,
+}
+
+impl Line {
+    fn new(sink: Sink) -> Self {
+        let now = Instant::now();
+        Self { sink, frames: 0, said: now, pulse: Pulse { heard: now, asked: None }, events: None }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        if send(&mut self.sink, message).await { Ok(()) } else { Err(None) }
+    }
+}
 
 impl Room {
     async fn talk(mut self, connection: Upgraded, draining: Option<Draining>) {
@@ -290,91 +314,84 @@ impl Room {
             .write_buffer_size(0);
         let socket =
             WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
-        let (mut sink, mut stream) = socket.split();
+        let (sink, mut stream) = socket.split();
+        let mut line = Line::new(sink);
+        let end = self.converse(&mut line, &mut stream, draining).await;
+        part(line.sink, stream, end).await;
+    }
+
+    /// Goes on until something ends it.
+    async fn converse(&mut self, line: &mut Line, stream: &mut Stream, draining: Option<Draining>) -> End {
         let mut ticks = interval(WATCH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut frames, mut last) = (0, Instant::now());
-        let mut pulse = Pulse { heard: last, asked: None };
-        let mut events: Option<Receiver<Event>> = None;
         let mut drained = std::pin::pin!(async {
             match draining {
                 Some(mut draining) => draining.begun().await,
                 None => std::future::pending().await,
             }
         });
-        let end: Option<End> = loop {
-            tokio::select! {
+        loop {
+            let done = tokio::select! {
                 biased;
-                _ = ticks.tick() => {
-                    frames = 0;
-                    if let Err(problem) = self.stands() {
-                        break Some((CloseCode::Policy, problem.code().as_str()));
-                    }
-                    if last.elapsed() > IDLE || self.since.elapsed() > LONGEST {
-                        break Some((CloseCode::Normal, "nothing was said for too long"));
-                    }
-                    match pulse.beat(Instant::now()) {
-                        Beat::Rest => {}
-                        Beat::Ping if send(&mut sink, Message::Ping(Bytes::new())).await => {}
-                        Beat::Ping => break None,
-                        Beat::Gone => break Some((CloseCode::Away, "no answer to a ping")),
-                    }
-                }
-                () = &mut drained => break Some((CloseCode::Away, "the server is stopping")),
-                event = next(&mut events) => {
-                    let Some(event) = event else { events = None; continue };
-                    if let Some(frame) = self.frame(event)
-                        && !send(&mut sink, text(&frame)).await
-                    {
-                        break None;
-                    }
-                }
-                message = stream.next() => {
-                    frames += 1;
-                    pulse.heard = Instant::now();
-                    let said = match message {
-                        _ if frames > MOST_FRAMES => break Some((CloseCode::Policy, "too many frames")),
-                        Some(Ok(Message::Text(said))) => said,
-                        Some(Ok(Message::Binary(_))) => break Some((CloseCode::Unsupported, "text only")),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                        Some(Err(error)) => break fault(&error),
-                        Some(Ok(Message::Close(_))) | None => break None,
-                    };
-                    last = Instant::now();
-                    let begun = match events {
-                        Some(_) => Err(Problem::new(Code::Conflict, "Wait for the answer; one question at a time.")),
-                        None => self.hear(&said).await,
-                    };
-                    match begun {
-                        Ok(begun) => events = Some(run(self.product.clone(), self.warrant.clone(), begun)),
-                        Err(problem) => {
-                            if !send(&mut sink, text(&self.failure(&problem))).await {
-                                break None;
-                            }
-                        }
-                    }
-                }
+                _ = ticks.tick() => self.look(line).await,
+                () = &mut drained => Err(Some((CloseCode::Away, "the server is stopping"))),
+                event = next(&mut line.events) => self.pass_on(line, event).await,
+                message = stream.next() => self.take(line, message).await,
+            };
+            if let Err(end) = done {
+                return end;
             }
-        };
-        let farewell = async {
-            match end {
-                Some((code, reason)) => {
-                    sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
-                }
-                None => sink.flush().await, // What answers the peer's own.
-            }
-        };
-        let told = matches!(timeout(FAREWELL, farewell).await, Ok(Ok(())));
-        let Ok(mut socket) = sink.reunite(stream) else { return };
-        if told {
-            // A connection that closes while something of the peer is unread takes back what was sent last.
-            let connection = socket.get_mut();
-            let _ = timeout(FAREWELL, async {
-                connection.shutdown().await?;
-                tokio::io::copy(connection, &mut tokio::io::sink()).await
-            })
-            .await;
         }
+    }
+
+    /// Looks whether it may go on and whether the peer is still there.
+    async fn look(&self, line: &mut Line) -> Result<(), End> {
+        line.frames = 0;
+        self.stands().map_err(|problem| Some((CloseCode::Policy, problem.code().as_str())))?;
+        if line.said.elapsed() > IDLE || self.since.elapsed() > LONGEST {
+            return Err(Some((CloseCode::Normal, "nothing was said for too long")));
+        }
+        match line.pulse.beat(Instant::now()) {
+            Beat::Rest => Ok(()),
+            Beat::Ping => line.send(Message::Ping(Bytes::new())).await,
+            Beat::Gone => Err(Some((CloseCode::Away, "no answer to a ping"))),
+        }
+    }
+
+    /// Tells the peer what happened on the way to its answer; `None`: the answer is over.
+    async fn pass_on(&mut self, line: &mut Line, event: Option<Event>) -> Result<(), End> {
+        let Some(event) = event else {
+            line.events = None;
+            return Ok(());
+        };
+        match self.frame(event) {
+            Some(frame) => line.send(text(&frame)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what the peer sent.
+    async fn take(&mut self, line: &mut Line, message: Option<Result<Message, Error>>) -> Result<(), End> {
+        line.frames += 1;
+        line.pulse.heard = Instant::now();
+        let said = match message {
+            _ if line.frames > MOST_FRAMES => return Err(Some((CloseCode::Policy, "too many frames"))),
+            Some(Ok(Message::Text(said))) => said,
+            Some(Ok(Message::Binary(_))) => return Err(Some((CloseCode::Unsupported, "text only"))),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return Ok(()),
+            Some(Err(error)) => return Err(fault(&error)),
+            Some(Ok(Message::Close(_))) | None => return Err(None),
+        };
+        line.said = Instant::now();
+        let begun = match line.events {
+            Some(_) => Err(Problem::new(Code::Conflict, "Wait for the answer; one question at a time.")),
+            None => self.hear(&said).await,
+        };
+        match begun {
+            Ok(begun) => line.events = Some(run(self.product.clone(), self.warrant.clone(), begun)),
+            Err(problem) => line.send(text(&self.failure(&problem))).await?,
+        }
+        Ok(())
     }
 
     /// A question, as a turn that was heard.
@@ -452,7 +469,7 @@ impl Room {
 }
 
 /// What a peer is told that broke the rules (RFC 6455 §7.4.1); nothing, where it is gone.
-fn fault(error: &Error) -> Option<End> {
+fn fault(error: &Error) -> End {
     match error {
         Error::Capacity(_) => Some((CloseCode::Size, "a message may have at most 32 KiB")),
         Error::Utf8(_) => Some((CloseCode::Invalid, "text must be UTF-8")),
@@ -464,6 +481,29 @@ fn fault(error: &Error) -> Option<End> {
 }
 
 /// The next event of a turn that runs; never, where none does.
+/// Says why it ends, and closes the connection once the peer has read it.
+async fn part(mut sink: Sink, stream: Stream, end: End) {
+    let farewell = async {
+        match end {
+            Some((code, reason)) => {
+                sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+            }
+            None => sink.flush().await, // What answers the peer's own.
+        }
+    };
+    let told = matches!(timeout(FAREWELL, farewell).await, Ok(Ok(())));
+    let Ok(mut socket) = sink.reunite(stream) else { return };
+    if told {
+        // A connection that closes while something of the peer is unread takes back what was sent last.
+        let connection = socket.get_mut();
+        let _ = timeout(FAREWELL, async {
+            connection.shutdown().await?;
+            tokio::io::copy(connection, &mut tokio::io::sink()).await
+        })
+        .await;
+    }
+}
+
 async fn next(events: &mut Option<Receiver<Event>>) -> Option<Event> {
     match events {
         Some(events) => events.recv().await,

@@ -230,6 +230,17 @@ impl Begun {
     }
 }
 
+/// What an answerer gave.
+#[derive(Default)]
+struct Given {
+    text: String,
+    sources: Vec<Source>,
+    unknown: bool,
+    usage: Option<Usage>,
+    outcome: Option<Outcome>,
+    cut: bool,
+}
+
 impl Turn {
     async fn answer(
         &self,
@@ -237,38 +248,67 @@ impl Turn {
         events: &Sender<Event>,
         happened: &mut Vec<(&'static str, Value)>,
     ) -> Result<Done, Broken> {
-        let found =
+        let passages =
             means.retriever.retrieve(self.organization, self.agent, &self.text, &[], PASSAGES).await?;
-        let top_score = found.first().map(|it| it.similarity);
-        let retrieval = Event::Retrieval(self.text.clone(), found.clone());
+        let top_score = passages.first().map(|it| it.similarity);
+        let retrieval = Event::Retrieval(self.text.clone(), passages.clone());
         happened.extend(retrieval.audit());
         let _ = events.send(retrieval).await;
 
+        let given = self.listen(means, passages, events, happened).await?;
+        // Ids order by milliseconds, and an answer comes after its question.
+        let at = (means.now)().max(self.at.plus(1_000));
+        let done = Done {
+            id: MessageId::generate(at, self.random),
+            text: given.text.clone(),
+            sources: given.sources.clone(),
+            at,
+            duration_ms: at.since(self.at) / 1_000,
+            usage: given.usage.clone(),
+            cut: given.cut,
+            outcome: given.outcome,
+        };
+        let message = Event::AgentMessage(given.text.clone(), given.sources.clone());
+        happened.extend(message.audit());
+        if let Keep::Conversation(conversation) = self.keep {
+            self.keep_answer(means.store, conversation, given, top_score, &done, happened).await?;
+        }
+        let _ = events.send(message).await;
+        Ok(done)
+    }
+
+    /// Takes the answer piece by piece, and says what happens.
+    async fn listen(
+        &self,
+        means: &Means<'_>,
+        passages: Vec<Passage>,
+        events: &Sender<Event>,
+        happened: &mut Vec<(&'static str, Value)>,
+    ) -> Result<Given, Broken> {
         let skills = Skills(means.store).enabled(self.organization, self.agent).await?;
         let toolbox = Arc::new(Toolbox::new(skills, (means.reach)(self.organization, self.agent)));
         let question = Question {
             config: &self.config,
             text: &self.text,
             history: &self.history,
-            passages: found,
+            passages,
             toolbox,
             wishes: &self.wishes,
         };
         let mut pieces = means.answerers.of(self.environment).answer(&question);
-        let (mut text, mut sources, mut unknown) = (String::new(), Vec::new(), false);
-        let (mut usage, mut outcome, mut cut) = (None, None, false);
+        let mut given = Given::default();
         while let Some(piece) = pieces.next().await {
             match piece {
                 Piece::Text(more) => {
-                    text.push_str(&more);
+                    given.text.push_str(&more);
                     let _ = events.send(Event::Delta(more)).await;
                 }
-                Piece::Sources(named) => sources = named,
-                Piece::Unknown => unknown = true,
+                Piece::Sources(named) => given.sources = named,
+                Piece::Unknown => given.unknown = true,
                 Piece::Called(called) => {
                     match called.effect {
-                        Some(Effect::End) => outcome = outcome.or(Some(Outcome::Completed)),
-                        Some(Effect::Transfer { .. }) => outcome = Some(Outcome::Transferred),
+                        Some(Effect::End) => given.outcome = given.outcome.or(Some(Outcome::Completed)),
+                        Some(Effect::Transfer { .. }) => given.outcome = Some(Outcome::Transferred),
                         // It stands in the event, which the receipt shows.
                         Some(Effect::Message) | None => {}
                     }
@@ -276,36 +316,37 @@ impl Turn {
                     happened.extend(called.audit());
                     let _ = events.send(called).await;
                 }
-                Piece::Usage(counted) => usage = Some(counted),
-                Piece::Cut => cut = true,
+                Piece::Usage(counted) => given.usage = Some(counted),
+                Piece::Cut => given.cut = true,
                 Piece::Failed(why) => return Err(Broken::Answerer(why)),
             }
         }
-        // Ids order by milliseconds, and an answer comes after its question.
-        let at = (means.now)().max(self.at.plus(1_000));
-        let done = Done {
-            id: MessageId::generate(at, self.random),
-            text: text.clone(),
-            sources: sources.clone(),
-            at,
-            duration_ms: at.since(self.at) / 1_000,
-            usage,
-            cut,
-            outcome,
+        Ok(given)
+    }
+
+    /// Keeps an answer in its conversation, with everything that happened.
+    async fn keep_answer(
+        &self,
+        store: &dyn Store,
+        conversation: ConversationId,
+        given: Given,
+        top_score: Option<f64>,
+        done: &Done,
+        happened: &[(&'static str, Value)],
+    ) -> Result<(), StoreError> {
+        let reply = Reply {
+            id: done.id,
+            text: given.text,
+            sources: given.sources,
+            unknown: given.unknown,
+            top_score,
+            latency_ms: done.duration_ms,
+            outcome: given.outcome,
+            at: done.at,
         };
-        let message = Event::AgentMessage(text.clone(), sources.clone());
-        happened.extend(message.audit());
-        if let Keep::Conversation(conversation) = self.keep {
-            let latency_ms = done.duration_ms;
-            let reply = Reply { id: done.id, text, sources, unknown, top_score, latency_ms, outcome, at };
-            let mut all = happened.clone();
-            all.extend(Event::Done(done.clone()).audit());
-            Conversations(means.store)
-                .answer(self.organization, conversation, &self.text, &reply, &all)
-                .await?;
-        }
-        let _ = events.send(message).await;
-        Ok(done)
+        let mut all = happened.to_vec();
+        all.extend(Event::Done(done.clone()).audit());
+        Conversations(store).answer(self.organization, conversation, &self.text, &reply, &all).await
     }
 
     /// Notes what broke and gives back what the answer would have cost, if that can be done.

@@ -304,25 +304,7 @@ impl Narrowing<'_> {
         before: &Standing,
         scopes: &(dyn Fn(Role) -> ScopeSet + Sync),
     ) -> Result<(), StoreError> {
-        for (user, ours) in &here.users {
-            let Some(theirs) = before.users.get(user) else { continue };
-            if ours.password_hash != theirs.password_hash || ours.disabled != theirs.disabled {
-                self.tx
-                    .queue(
-                        "UPDATE users SET password_hash = $2, disabled = $3 WHERE id = $1",
-                        vec![
-                            id(*user),
-                            theirs.password_hash.clone().into(),
-                            (ours.disabled || theirs.disabled).into(),
-                        ],
-                    )
-                    .await?;
-                self.done.push(format!(
-                    "{user} {}: password and lock as they were before the restore",
-                    ours.email
-                ));
-            }
-        }
+        self.passwords(here, before).await?;
         for ((organization, user), ours) in &here.members {
             let email = here.users.get(user).map_or("", |it| it.email.as_str());
             let target = |action| Target { action, kind: "member", id: ours.id.to_string(), name: email };
@@ -361,6 +343,30 @@ impl Narrowing<'_> {
                 )
                 .await?;
             self.done.push(format!("{invite}: used or withdrawn since, and closed"));
+        }
+        Ok(())
+    }
+
+    /// Passwords that were changed since, and accounts that were locked.
+    async fn passwords(&mut self, here: &Standing, before: &Standing) -> Result<(), StoreError> {
+        for (user, ours) in &here.users {
+            let Some(theirs) = before.users.get(user) else { continue };
+            if ours.password_hash != theirs.password_hash || ours.disabled != theirs.disabled {
+                self.tx
+                    .queue(
+                        "UPDATE users SET password_hash = $2, disabled = $3 WHERE id = $1",
+                        vec![
+                            id(*user),
+                            theirs.password_hash.clone().into(),
+                            (ours.disabled || theirs.disabled).into(),
+                        ],
+                    )
+                    .await?;
+                self.done.push(format!(
+                    "{user} {}: password and lock as they were before the restore",
+                    ours.email
+                ));
+            }
         }
         Ok(())
     }

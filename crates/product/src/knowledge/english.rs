@@ -181,6 +181,61 @@ pub fn telling(term: &str, language: &str) -> f64 {
     }
 }
 
+/// What questions for a time have in them.
+const ASKS_TIME: [&str; 8] = [
+    " when ",
+    " what year ",
+    " which year ",
+    " what time ",
+    " what day ",
+    " which day ",
+    " which days ",
+    " what date ",
+];
+/// What questions for a number have in them.
+const ASKS_NUMBER: [&str; 25] = [
+    " how many ",
+    " how much ",
+    " how long ",
+    " how old ",
+    " how far ",
+    " how deep ",
+    " how tall ",
+    " how high ",
+    " how heavy ",
+    " how fast ",
+    " how big ",
+    " how large ",
+    " how often ",
+    " how wide ",
+    " how hot ",
+    " how cold ",
+    " length ",
+    " height ",
+    " weight ",
+    " depth ",
+    " age ",
+    " altitude ",
+    " capacity ",
+    " temperature ",
+    " frequency ",
+];
+/// What questions for a name have in them.
+const ASKS_NAME: [&str; 3] = [" who ", " whom ", " whose "];
+/// What questions for where somebody is have in them.
+const ASKS_PLACE: [&str; 10] = [
+    " where are you ",
+    " where is your ",
+    " where s your ",
+    " where can i find you ",
+    " where do i find you ",
+    " your address ",
+    " directions ",
+    " get there ",
+    " get to you ",
+    " find you ",
+];
+
 /// What kind of thing a question wants, as far as its first words say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
@@ -203,64 +258,14 @@ impl Wants {
             return Self::Anything;
         }
         let text = format!(" {} ", question.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " "));
-        let has = |all: &[&str]| all.iter().any(|it| text.contains(it));
-        if has(&[
-            " when ",
-            " what year ",
-            " which year ",
-            " what time ",
-            " what day ",
-            " which day ",
-            " which days ",
-            " what date ",
-        ]) {
-            Self::Time
-        } else if has(&[
-            " how many ",
-            " how much ",
-            " how long ",
-            " how old ",
-            " how far ",
-            " how deep ",
-            " how tall ",
-            " how high ",
-            " how heavy ",
-            " how fast ",
-            " how big ",
-            " how large ",
-            " how often ",
-            " how wide ",
-            " how hot ",
-            " how cold ",
-            " length ",
-            " height ",
-            " weight ",
-            " depth ",
-            " age ",
-            " altitude ",
-            " capacity ",
-            " temperature ",
-            " frequency ",
-        ]) {
-            Self::Number
-        } else if has(&[" who ", " whom ", " whose "]) {
-            Self::Name
-        } else if has(&[
-            " where are you ",
-            " where is your ",
-            " where s your ",
-            " where can i find you ",
-            " where do i find you ",
-            " your address ",
-            " directions ",
-            " get there ",
-            " get to you ",
-            " find you ",
-        ]) {
-            Self::Place
-        } else {
-            Self::Anything
-        }
+        let kinds: [(&[&str], Self); 4] = [
+            (&ASKS_TIME, Self::Time),
+            (&ASKS_NUMBER, Self::Number),
+            (&ASKS_NAME, Self::Name),
+            (&ASKS_PLACE, Self::Place),
+        ];
+        let asks = |all: &[&str]| all.iter().any(|it| text.contains(it));
+        kinds.into_iter().find(|(words, _)| asks(words)).map_or(Self::Anything, |(_, kind)| kind)
     }
 
     /// Whether a text has something of the kind; half where nothing is wanted in particular.

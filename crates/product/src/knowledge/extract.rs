@@ -198,7 +198,36 @@ fn pdf(bytes: &[u8]) -> Result<String, String> {
 }
 
 fn docx(bytes: &[u8]) -> Result<String, String> {
-    let broken = || "The document is broken.".to_owned();
+    let xml = decode(&docx_part(bytes)?);
+    let mut reader = Reader::from_str(&xml);
+    let mut docx = Docx::default();
+    loop {
+        match reader.read_event().map_err(|_| BROKEN_DOCX.to_owned())? {
+            Event::Eof => return Ok(docx.text),
+            Event::Start(tag) => docx.start(&tag),
+            Event::Empty(tag) => docx.empty(&tag),
+            Event::Text(words) if docx.in_text => docx.paragraph.push_str(&words.xml10_content()),
+            Event::GeneralRef(name) if docx.in_text => match name.resolve_char_ref() {
+                Ok(Some(char)) => docx.paragraph.push(char),
+                _ => {
+                    let named = name.xml10_content();
+                    docx.paragraph.push_str(resolve_predefined_entity(&named).unwrap_or_default());
+                }
+            },
+            Event::End(tag) => docx.end(tag.local_name().as_ref()),
+            _ => {}
+        }
+        if docx.text.len() + docx.paragraph.len() > MOST_TEXT {
+            return Err(format!("It has more than {MOST_TEXT} characters; divide it."));
+        }
+    }
+}
+
+const BROKEN_DOCX: &str = "The document is broken.";
+
+/// The part of a document that has its text, unpacked.
+fn docx_part(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let broken = || BROKEN_DOCX.to_owned();
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|_| broken())?;
     let part = archive.by_name("word/document.xml").map_err(|_| broken())?;
     let mut xml = Vec::new();
@@ -206,61 +235,70 @@ fn docx(bytes: &[u8]) -> Result<String, String> {
     if xml.len() as u64 > MOST_UNPACKED {
         return Err("The document is too large when it is unpacked.".into());
     }
-    let xml = decode(&xml);
-    let mut reader = Reader::from_str(&xml);
-    let (mut text, mut paragraph, mut heading) = (String::new(), String::new(), 0);
-    let (mut in_text, mut tables, mut cells) = (false, 0_u32, 0_u32);
-    loop {
-        match reader.read_event().map_err(|_| broken())? {
-            Event::Eof => break,
-            Event::Start(tag) => match tag.local_name().as_ref() {
-                "t" => in_text = true,
-                "tbl" => tables += 1,
-                "pStyle" => heading = heading_level(&tag),
-                _ => {}
-            },
-            Event::Empty(tag) => match tag.local_name().as_ref() {
-                "pStyle" => heading = heading_level(&tag),
-                "tab" => paragraph.push(' '),
-                "br" | "cr" => paragraph.push('\n'),
-                _ => {}
-            },
-            Event::Text(words) if in_text => paragraph.push_str(&words.xml10_content()),
-            Event::GeneralRef(name) if in_text => match name.resolve_char_ref() {
-                Ok(Some(char)) => paragraph.push(char),
-                _ => paragraph.push_str(resolve_predefined_entity(&name.xml10_content()).unwrap_or_default()),
-            },
-            Event::End(tag) => match tag.local_name().as_ref() {
-                "t" => in_text = false,
-                "tbl" => tables = tables.saturating_sub(1),
-                "tc" => cells += 1,
-                // A row of a table is a line, its cells are divided.
-                "tr" => {
-                    text.push('\n');
-                    cells = 0;
-                }
-                "p" => {
-                    let said = paragraph.trim();
-                    if !said.is_empty() {
-                        match (tables, heading) {
-                            (0, 0) => text.push_str(&format!("{said}\n\n")),
-                            (0, level) => text.push_str(&format!("{} {said}\n\n", "#".repeat(level))),
-                            _ if cells > 0 => text.push_str(&format!(" | {said}")),
-                            _ => text.push_str(&format!("{said} ")),
-                        }
-                    }
-                    paragraph.clear();
-                    heading = 0;
-                }
-                _ => {}
-            },
+    Ok(xml)
+}
+
+/// What was read of a document so far.
+#[derive(Default)]
+struct Docx {
+    text: String,
+    /// The one that is being read, with the level of its heading; 0 where it is none.
+    paragraph: String,
+    heading: usize,
+    in_text: bool,
+    /// Tables around it.
+    tables: u32,
+    /// Cells of its row that are complete.
+    cells: u32,
+}
+
+impl Docx {
+    fn start(&mut self, tag: &BytesStart<'_>) {
+        match tag.local_name().as_ref() {
+            "t" => self.in_text = true,
+            "tbl" => self.tables += 1,
+            "pStyle" => self.heading = heading_level(tag),
             _ => {}
         }
-        if text.len() + paragraph.len() > MOST_TEXT {
-            return Err(format!("It has more than {MOST_TEXT} characters; divide it."));
+    }
+
+    fn empty(&mut self, tag: &BytesStart<'_>) {
+        match tag.local_name().as_ref() {
+            "pStyle" => self.heading = heading_level(tag),
+            "tab" => self.paragraph.push(' '),
+            "br" | "cr" => self.paragraph.push('\n'),
+            _ => {}
         }
     }
-    Ok(text)
+
+    fn end(&mut self, name: &str) {
+        match name {
+            "t" => self.in_text = false,
+            "tbl" => self.tables = self.tables.saturating_sub(1),
+            "tc" => self.cells += 1,
+            // A row of a table is a line, its cells are divided.
+            "tr" => {
+                self.text.push('\n');
+                self.cells = 0;
+            }
+            "p" => self.end_paragraph(),
+            _ => {}
+        }
+    }
+
+    fn end_paragraph(&mut self) {
+        let said = self.paragraph.trim();
+        if !said.is_empty() {
+            match (self.tables, self.heading) {
+                (0, 0) => self.text.push_str(&format!("{said}\n\n")),
+                (0, level) => self.text.push_str(&format!("{} {said}\n\n", "#".repeat(level))),
+                _ if self.cells > 0 => self.text.push_str(&format!(" | {said}")),
+                _ => self.text.push_str(&format!("{said} ")),
+            }
+        }
+        self.paragraph.clear();
+        self.heading = 0;
+    }
 }
 
 /// `Heading2`: 2. A title is a heading, other styles are not.
