@@ -21,7 +21,7 @@ pub struct Change {
     pub breaking: bool,
     /// `operationId`, or `x-scopes` for a scope.
     pub operation: String,
-    /// What changed.
+    /// What changed, in one sentence.
     pub message: String,
 }
 

@@ -36,7 +36,7 @@ use operation::Shared;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A compiled document.
+/// A document in the form that requests are checked with.
 pub struct Api {
     /// The operations and who may call them.
     pub contract: Arc<Contract>,

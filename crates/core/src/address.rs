@@ -15,7 +15,7 @@ pub struct AddressBlock {
 /// What is wrong with a text that should be an address block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidAddressBlock {
-    /// Not an address.
+    /// What stands before the slash is neither IPv4 nor IPv6.
     Address,
     /// Not a number from 0 to 32 (IPv4) or 128 (IPv6).
     Prefix,
@@ -71,7 +71,7 @@ pub struct AddressSet {
 }
 
 impl AddressSet {
-    /// No address.
+    /// A list that no address is in, so nobody is let in.
     pub const NOWHERE: Self = Self { v4: Vec::new(), v6: Vec::new() };
 
     /// What the address list of a key admits: an empty list admits every address.

@@ -134,9 +134,9 @@ pub struct Contract {
 
 /// An operation found for a URL, with the raw (still escaped) path parameters.
 pub struct Matched<'c, 'p> {
-    /// The operation.
+    /// What was asked for, with its rules.
     pub operation: &'c Operation,
-    /// Its number.
+    /// Its place in [`Contract::operations`].
     pub index: OperationIndex,
     params: matchit::Params<'c, 'p>,
 }

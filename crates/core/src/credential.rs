@@ -110,7 +110,7 @@ impl Brand {
         fits.then(|| Self(word.into()))
     }
 
-    /// The word.
+    /// The word that stands before the first `_` of a credential.
     pub fn as_str(&self) -> &str {
         &self.0
     }

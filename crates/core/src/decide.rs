@@ -20,9 +20,9 @@ pub const FRESH_SESSION: i64 = 12 * HOUR;
 pub enum Lookup<'r> {
     /// The replica can't prove that it is fresh.
     Unavailable,
-    /// No such secret.
+    /// No secret that is in use has the digest.
     Unknown,
-    /// This one.
+    /// The digest is that of this secret.
     Found(&'r Record<'r>),
 }
 
@@ -35,7 +35,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// What may run.
+    /// The one operation that may run.
     pub const fn operation(&self) -> OperationIndex {
         self.operation
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// From storage.
+    /// As it was stored; nothing is computed.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// A header field that may appear at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// Absent.
+    /// The field was not sent.
     None,
     /// Present once. What could not be read as text is the empty string, which no credential or origin equals.
     One(&'a str),

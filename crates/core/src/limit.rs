@@ -45,7 +45,7 @@ impl RateLimit {
         Self { per_minute, arrival: AtomicI64::new(i64::MIN) }
     }
 
-    /// The configured limit.
+    /// Requests a minute, as they were configured, at least one.
     pub const fn limit(&self) -> u32 {
         self.per_minute
     }

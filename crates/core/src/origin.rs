@@ -77,7 +77,7 @@ impl Origin {
         Self(text.into())
     }
 
-    /// The canonical text.
+    /// As browsers send it: lower case, without a default port.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -40,7 +40,7 @@ impl Principal {
         who(self) == who(earlier) && self.scopes.covers(earlier.scopes)
     }
 
-    /// What was presented.
+    /// The kind of the credential that was presented.
     pub const fn kind(&self) -> CredentialKind {
         self.kind
     }

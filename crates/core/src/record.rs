@@ -80,7 +80,7 @@ impl Idle {
         self.last_used().plus(self.after)
     }
 
-    /// Last use.
+    /// When the session was last used.
     pub fn last_used(&self) -> Timestamp {
         Timestamp::from_micros(self.last_used.load(Ordering::Relaxed))
     }

@@ -7,7 +7,7 @@ use crate::{ScopeSet, Timestamp};
 /// Everything that holds a secret key back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restraints {
-    /// What it grants.
+    /// Scopes that it grants; fewer is tighter.
     pub scopes: ScopeSet,
     /// Where it may be used from.
     pub addresses: AddressSet,

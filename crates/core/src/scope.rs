@@ -20,7 +20,7 @@ impl Scope {
 pub struct ScopeSet(u128);
 
 impl ScopeSet {
-    /// No scope.
+    /// Grants nothing.
     pub const EMPTY: Self = Self(0);
 
     /// The set as bits, by [`Scope::index`]; for tables.

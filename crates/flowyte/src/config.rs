@@ -33,7 +33,7 @@ impl fmt::Debug for Database {
     }
 }
 
-/// A valid configuration.
+/// What the operator chose, valid and complete.
 #[derive(Clone, Debug, Args)]
 #[group(skip)]
 #[command(next_help_heading = "Server")]

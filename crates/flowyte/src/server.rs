@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 pub struct Server {
     /// What the operator chose.
     pub config: Config,
-    /// Who decides.
+    /// Decides on every request.
     pub verifier: Arc<Verifier>,
     /// The door of our own API.
     pub door: Arc<ApiDoor>,
@@ -37,9 +37,9 @@ pub struct Parts {
     pub replica: Arc<Replica>,
     /// Under which secrets are stored.
     pub peppers: Peppers,
-    /// The time.
+    /// The clock that expiries and limits go by.
     pub clock: Box<dyn Clock>,
-    /// Randomness.
+    /// Where secrets and ids get their randomness.
     pub entropy: Box<dyn Entropy>,
     /// Who does outside work for the product.
     #[cfg(feature = "product")]

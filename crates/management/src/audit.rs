@@ -28,7 +28,7 @@ fn render(event: &AuditEvent) -> Value {
     })
 }
 
-/// Events, newest first.
+/// `listAuditEvents`: newest first, those that fit the search.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let text = |name| call.query.get(name).map(str::to_owned);
@@ -44,7 +44,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     call.list(page, rows, |event| position(event.sequence), render)
 }
 
-/// Recomputes the chain.
+/// `verifyAuditEvents`: recomputes it from its first event.
 pub async fn verify(call: Call) -> Outcome<Answer> {
     let report = call.store().audit_verify(call.organization()?).await?;
     Ok(Answer::data(json!({

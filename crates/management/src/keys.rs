@@ -103,7 +103,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     call.found(&found, |row| render(&call, row))
 }
 
-/// One key.
+/// `getApiKey`: one with its secrets' times, never a secret.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let row = call.store().find_secret_key(call.organization()?, call.id("id")?, call.now).await?;
     Ok(Answer::data(render(&call, &row)).tagged(row.tag()))

@@ -241,7 +241,7 @@ pub async fn invite(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(answer))
 }
 
-/// Withdraws an invite.
+/// `withdrawInvite`: its link opens nothing from then on.
 pub async fn withdraw_invite(call: Call) -> Outcome<Answer> {
     let id: InviteId = call.id("id")?;
     call.store().withdraw_invite(call.organization()?, id, &call.by().await?).await?;

@@ -256,7 +256,7 @@ fn record_failure(call: &Call, email: String) {
     });
 }
 
-/// Ends this session.
+/// `logout`: ends the session that asks for it.
 pub async fn logout(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
     call.store().end_session(member.user, member.session, &call.by().await?).await?;
@@ -564,7 +564,7 @@ async fn signed_in(
     Ok(Answer::data(session).cookie(cookie(call, secret.expose(), seconds)?).cookie(device))
 }
 
-/// The session's cookie.
+/// The cookie that carries the session; an empty value with 0 seconds takes it away.
 fn cookie(call: &Call, value: &str, seconds: i64) -> Outcome<HeaderValue> {
     named_cookie(call, call.verifier.cookie_name(), value, seconds)
 }

@@ -34,17 +34,17 @@ pub fn defaults() -> Map<String, Value> {
 /// An agent with its draft.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// Its id.
+    /// `agent_…`, made with it.
     pub id: AgentId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Its name.
+    /// What its organization calls it; visitors see it, too.
     pub name: String,
     /// Counts changes of the draft, from 1.
     pub version: i64,
     /// Every field of [`defaults`].
     pub draft: Map<String, Value>,
-    /// What channels serve.
+    /// The version that live channels answer with; none before the first is published.
     pub published_version: Option<AgentVersionId>,
     /// Who made it: id and name.
     pub created_by: (String, String),
@@ -64,10 +64,10 @@ impl Agent {
     }
 }
 
-/// A published version.
+/// A draft as it was when it was published; never changed.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// Its id.
+    /// `ver_…`, made when it was published.
     pub id: AgentVersionId,
     /// The agent that it belongs to.
     pub agent: AgentId,
@@ -86,11 +86,11 @@ pub struct Version {
 /// One field that differs between a version and the draft.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Which field.
+    /// Name of the field, as in the API.
     pub field: String,
-    /// In the version.
+    /// Its value in the version; null where it has none.
     pub before: Value,
-    /// In the draft.
+    /// Its value in the draft; null where it has none.
     pub after: Value,
     /// `added`, `removed` or `changed`.
     pub kind: &'static str,
@@ -100,7 +100,7 @@ pub struct Change {
 pub enum NotChanged {
     /// If-Match named an older version; this is how it is now.
     Stale(Box<Agent>),
-    /// Anything else.
+    /// The store refused it, or failed.
     Store(StoreError),
 }
 
@@ -251,7 +251,7 @@ impl Agents<'_> {
         rows.iter().map(agent).collect()
     }
 
-    /// One agent.
+    /// One that was not deleted.
     pub async fn find(&self, organization: OrganizationId, which: AgentId) -> Result<Agent, StoreError> {
         load(&mut self.0.glance().await?, organization, which).await
     }

@@ -16,7 +16,7 @@ const MOST_ANSWERS: i64 = 100_000;
 /// Topics that are named.
 const TOPICS: i64 = 10;
 
-/// What to count.
+/// Which conversations are counted: of whom, since when, until when.
 #[derive(Clone, Debug)]
 pub struct Window {
     /// Of this agent; of all.
@@ -31,10 +31,10 @@ pub struct Window {
     pub environment: Environment,
 }
 
-/// Conversations, counted.
+/// How many conversations there were, and what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// All.
+    /// All of them, whatever became of them.
     pub total: i64,
     /// With an answer at least.
     pub answered: i64,
@@ -84,9 +84,9 @@ impl Counts {
 pub struct Figures {
     /// All of them together.
     pub all: Counts,
-    /// By agent.
+    /// The same by the bytes of the agent's id.
     pub by_agent: BTreeMap<[u8; 16], Counts>,
-    /// By channel.
+    /// The same by channel; `chat` is the only one that serves yet.
     pub by_channel: BTreeMap<String, Counts>,
     /// By day, `YYYY-MM-DD`, every day of the window.
     pub by_day: BTreeMap<String, Counts>,
@@ -183,7 +183,7 @@ async fn spending(
 pub struct Analytics<'s>(pub &'s dyn Store);
 
 impl Analytics<'_> {
-    /// Counts a window.
+    /// Counts the conversations of a window, and what was charged for them.
     pub async fn figures(
         &self,
         organization: OrganizationId,

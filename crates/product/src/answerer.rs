@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct Question<'q> {
     /// The version that serves.
     pub config: &'q Map<String, Value>,
-    /// The message.
+    /// What the visitor asks now.
     pub text: &'q str,
     /// What was said before it, oldest first.
     pub history: &'q [Utterance],
@@ -44,9 +44,9 @@ impl Question<'_> {
 /// A source that an answer is based on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Its id.
+    /// `source_…`, of the knowledge source.
     pub id: KnowledgeSourceId,
-    /// Its name.
+    /// What the organization calls it; visitors see it.
     pub label: String,
     /// Where it was fetched.
     pub url: Option<String>,

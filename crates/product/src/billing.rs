@@ -42,7 +42,7 @@ words! {
         Wallet = "wallet",
         /// Taken from the wallet for something that is being bought.
         Held = "held",
-        /// What was spent.
+        /// Where charges go; it holds what was spent.
         Revenue = "revenue",
         /// What was paid in; negative, since it came from outside.
         Payments = "payments",
@@ -77,12 +77,12 @@ impl Kind {
     }
 }
 
-/// A monthly plan.
+/// What an organization pays each month, and what it has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Its name in JSON and rows.
     pub id: &'static str,
-    /// For people.
+    /// Shown to people.
     pub name: &'static str,
     /// What a month costs, in credits.
     pub price: i64,
@@ -113,11 +113,11 @@ impl Plan {
 /// When the wallet is filled by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AutoReload {
-    /// Whether it is.
+    /// Whether payments are asked for; the amounts are kept while they are not.
     pub enabled: bool,
     /// Below how many credits.
     pub threshold: i64,
-    /// The amount.
+    /// How much is paid each time, in credits.
     pub amount: i64,
 }
 
@@ -128,7 +128,7 @@ pub struct Wallet {
     pub balance: i64,
     /// `None` while nobody ever set it.
     pub auto_reload: Option<AutoReload>,
-    /// The plan.
+    /// The plan that this period is counted against.
     pub plan: Plan,
     /// The plan from the next period on, where it is another.
     pub next_plan: Option<Plan>,
@@ -145,9 +145,9 @@ words! {
         Open = "open",
         /// The provider waits for the payer.
         Pending = "pending",
-        /// Booked.
+        /// Its money came, and is in the wallet.
         Succeeded = "succeeded",
-        /// Over without money.
+        /// It ended without money. Should money come after all, it is booked.
         Failed = "failed",
     }
 }
@@ -155,13 +155,13 @@ words! {
 /// A payment into the wallet.
 #[derive(Clone, Debug)]
 pub struct TopUp {
-    /// Its id.
+    /// `topup_…`; the payment service is asked under it, so that asking again is safe.
     pub id: TopUpId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// The environment: live or test.
     pub environment: Environment,
-    /// How much.
+    /// How much is paid, in credits.
     pub credits: i64,
     /// Whether auto-reload asked for it.
     pub automatic: bool,
@@ -170,7 +170,7 @@ pub struct TopUp {
     /// The payer at the provider, and what they pay with, of an automatic one: as they were when it began, since a provider takes
     /// another request under the same id for a mistake.
     pub payer: (Option<String>, Option<String>),
-    /// When it began.
+    /// When it was asked for.
     pub created_at: Timestamp,
 }
 
@@ -180,20 +180,20 @@ impl TopUp {
     }
 }
 
-/// Something that costs.
+/// Something that is taken from a wallet.
 #[derive(Clone, Debug)]
 pub struct Charge<'a> {
     /// Names the act; the organization is charged for it once.
     pub reference: &'a str,
-    /// What it is.
+    /// What is paid for.
     pub kind: Kind,
-    /// How many.
+    /// How many of them, such as messages.
     pub quantity: i64,
     /// What it costs altogether.
     pub credits: i64,
     /// The agent that it is for.
     pub agent: Option<AgentId>,
-    /// For people.
+    /// One line for people, in the list of charges.
     pub description: &'a str,
 }
 
@@ -211,17 +211,17 @@ pub enum Charged {
 /// A charge as it was booked.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Its id.
+    /// `txn_…`, of the movement in the ledger.
     pub id: LedgerTransactionId,
-    /// The time.
+    /// When it was booked.
     pub at: Timestamp,
-    /// The kind.
+    /// What was paid for.
     pub kind: Kind,
-    /// How many.
+    /// How many of them, such as messages.
     pub quantity: i64,
-    /// What it cost.
+    /// What was taken, in credits.
     pub credits: i64,
-    /// For people.
+    /// One line for people.
     pub description: String,
     /// The agent that it is for.
     pub agent: Option<AgentId>,
@@ -232,11 +232,11 @@ pub struct Item {
 pub struct DayUse {
     /// `YYYY-MM-DD`.
     pub date: String,
-    /// The kind.
+    /// What was paid for.
     pub kind: Kind,
-    /// How many.
+    /// How many of them, such as messages.
     pub quantity: i64,
-    /// What it cost.
+    /// What was taken, in credits.
     pub credits: i64,
 }
 
@@ -396,7 +396,7 @@ async fn hold(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("The wallet holds {} USD and the charge is {} USD.", Usd(*balance), Usd(*needed))]
 pub struct InsufficientBalance {
-    /// What it holds.
+    /// What the wallet holds, in credits.
     pub balance: i64,
     /// What was to be taken from it.
     pub needed: i64,
@@ -929,21 +929,21 @@ pub enum NotToppedUp {
     /// The provider says no or is away.
     #[error(transparent)]
     Payment(#[from] PaymentError),
-    /// Anything else.
+    /// The store refused it, or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// The wallets of a store.
 pub struct Billing<'s> {
-    /// Where they are.
+    /// Where ledger and payments are.
     pub store: &'s dyn Store,
-    /// Who takes payments.
+    /// The services that take payments, by environment.
     pub payments: &'s Payments,
 }
 
 impl Billing<'_> {
-    /// The wallet.
+    /// What the wallet holds, with its plan; also of an organization that never used it.
     pub async fn wallet(
         &self,
         organization: OrganizationId,

@@ -31,7 +31,7 @@ impl E164 {
         (plain && fits).then(|| Self(text.to_owned()))
     }
 
-    /// With the `+`.
+    /// With the `+` and without spaces: `+12025550123`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,9 +102,9 @@ words! {
 /// What an organization pays, in credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// Once.
+    /// Taken once, at the purchase.
     pub setup: i64,
-    /// Each month.
+    /// Taken each month, the first at the purchase.
     pub monthly: i64,
 }
 
@@ -121,9 +121,9 @@ pub const fn price(country: Country, kind: NumberType) -> Price {
 /// What is looked for.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// The country.
+    /// In which country numbers are looked for.
     pub country: Country,
-    /// The kind.
+    /// Which kind of number.
     pub kind: NumberType,
     /// The first digits after the country code: an area code.
     pub area_code: Option<String>,
@@ -171,11 +171,11 @@ impl Search {
 /// A number that can be bought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The telephone number.
+    /// The number, as it is bought.
     pub e164: E164,
-    /// For people.
+    /// As people of its country write it.
     pub formatted: String,
-    /// Where, by name.
+    /// The town; none where the carrier names none.
     pub locality: Option<String>,
     /// The state, province or the like.
     pub region: Option<String>,
@@ -183,7 +183,7 @@ pub struct Offer {
     pub rate_center: Option<String>,
     /// What it can do: `voice`, `sms`, `mms`, `fax`.
     pub features: Vec<String>,
-    /// The kind.
+    /// Which kind of number.
     pub kind: NumberType,
     /// What it costs here.
     pub price: Price,
@@ -200,7 +200,7 @@ pub enum CarrierError {
     Away(String),
 }
 
-/// Sells numbers.
+/// Somebody who sells telephone numbers.
 #[async_trait]
 pub trait Carrier: Send + Sync {
     /// Its name in answers and rows.
@@ -346,9 +346,9 @@ impl Carrier for Sandbox {
 pub struct TwilioSettings {
     /// `https://api.twilio.com`, or another that speaks the same.
     pub url: String,
-    /// The account's SID.
+    /// The operator's account, `AC…`.
     pub account: String,
-    /// The account's token.
+    /// What opens the account. Never printed.
     pub token: Zeroizing<String>,
 }
 

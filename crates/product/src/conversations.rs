@@ -29,11 +29,11 @@ pub const MOST_SEARCHED: usize = 16;
 const SUMMED_UP: i64 = 400;
 
 words! {
-    /// Who spoke.
+    /// Who said something in a conversation.
     Speaker {
         /// Whoever set the conversation up; never stored.
         System = "system",
-        /// The visitor.
+        /// The visitor, or the program that asks for one.
         User = "user",
         /// The agent.
         Assistant = "assistant",
@@ -71,35 +71,35 @@ words! {
 /// Something said, without where and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Utterance {
-    /// Who spoke.
+    /// Who said it.
     pub speaker: Speaker,
-    /// The text.
+    /// What was said, as it was shown.
     pub text: String,
 }
 
-/// One message.
+/// Something that was said and kept.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its id.
+    /// `msg_…`; ids of a conversation order by time.
     pub id: MessageId,
-    /// Who spoke.
+    /// Who said it.
     pub speaker: Speaker,
-    /// The text.
+    /// What was said, as it was shown.
     pub text: String,
     /// Its language, ISO 639-1; empty where nobody looked.
     pub language: String,
     /// What it leans on.
     pub sources: Vec<Source>,
-    /// The time.
+    /// When it was said or happened.
     pub at: Timestamp,
 }
 
 /// A conversation with what came of it so far.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// Its id.
+    /// `conv_…`, made when it is opened.
     pub id: ConversationId,
-    /// The agent.
+    /// Who answers in it.
     pub agent: AgentId,
     /// The environment: live or test.
     pub environment: Environment,
@@ -107,7 +107,7 @@ pub struct Conversation {
     pub channel: String,
     /// How it was opened.
     pub via: Via,
-    /// When it began.
+    /// When it was opened, before anything was said.
     pub started_at: Timestamp,
     /// When something was said last.
     pub last_at: Timestamp,
@@ -119,7 +119,7 @@ pub struct Conversation {
     pub language: Option<String>,
     /// Messages of the visitor.
     pub user_turns: i64,
-    /// Answers.
+    /// How often the agent answered.
     pub agent_turns: i64,
     /// Answers in which the agent said that it does not know.
     pub unanswered: i64,
@@ -131,33 +131,33 @@ pub struct Conversation {
     pub topic: Option<String>,
 }
 
-/// Something that happened.
+/// A line of a conversation's receipt.
 #[derive(Clone, Debug)]
 pub struct Happening {
     /// Its place, from 1.
     pub sequence: i64,
     /// What kind of thing.
     pub kind: String,
-    /// What exactly.
+    /// What its kind says of it, as the receipt shows it.
     pub data: serde_json::Value,
-    /// The time.
+    /// When it was said or happened.
     pub at: Timestamp,
 }
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// Of this agent.
+    /// Only those with this agent.
     pub agent: Option<AgentId>,
     /// Only those that began at this time or later.
     pub from: Option<Timestamp>,
     /// Only those that began before this time.
     pub to: Option<Timestamp>,
-    /// On this channel.
+    /// Only those on this channel.
     pub channel: Option<String>,
     /// Only those with this outcome.
     pub outcome: Option<Outcome>,
-    /// In this world.
+    /// Only those in this environment.
     pub environment: Option<Environment>,
     /// With all these words, in whatever message.
     pub text: Option<String>,
@@ -168,9 +168,9 @@ pub struct Search {
 /// A conversation to open.
 #[derive(Clone, Debug)]
 pub struct NewConversation {
-    /// Its id.
+    /// `conv_…`, made when it is opened.
     pub id: ConversationId,
-    /// The agent.
+    /// Who answers in it.
     pub agent: AgentId,
     /// The environment: live or test.
     pub environment: Environment,
@@ -183,11 +183,11 @@ pub struct NewConversation {
 pub struct Heard<'h> {
     /// The id of the message.
     pub id: MessageId,
-    /// The text.
+    /// What the visitor said.
     pub text: &'h str,
     /// The agent's first language, for texts that do not tell theirs.
     pub language: &'h str,
-    /// The time.
+    /// When it was said or happened.
     pub at: Timestamp,
 }
 
@@ -196,7 +196,7 @@ pub struct Heard<'h> {
 pub struct Reply {
     /// The id of the message.
     pub id: MessageId,
-    /// The text.
+    /// What was said, as it was shown.
     pub text: String,
     /// What it leans on.
     pub sources: Vec<Source>,
@@ -208,7 +208,7 @@ pub struct Reply {
     pub latency_ms: i64,
     /// What became of the conversation, where the answer ends it.
     pub outcome: Option<Outcome>,
-    /// The time.
+    /// When it was said or happened.
     pub at: Timestamp,
 }
 
@@ -224,7 +224,7 @@ fn sources(text: &str) -> Result<Vec<Source>, StoreError> {
         .collect()
 }
 
-/// Sources in JSON.
+/// Sources as a column and the API have them.
 pub fn sources_json(all: &[Source]) -> serde_json::Value {
     all.iter().map(|it| json!({"id": it.id.to_string(), "label": it.label, "url": it.url})).collect()
 }
@@ -425,7 +425,7 @@ pub fn opened(
 pub struct Conversations<'s>(pub &'s dyn Store);
 
 impl Conversations<'_> {
-    /// Opens a conversation.
+    /// Adds a conversation in which nothing was said yet.
     pub async fn open(
         &self,
         organization: OrganizationId,
@@ -445,7 +445,7 @@ impl Conversations<'_> {
         Ok(Once::Fresh(row))
     }
 
-    /// One conversation.
+    /// One of the organization's, by its id.
     pub async fn find(
         &self,
         organization: OrganizationId,

@@ -34,7 +34,7 @@ words! {
 /// A question that was not answered.
 #[derive(Clone, Debug)]
 pub struct Gap {
-    /// Its id.
+    /// `gap_…`, made when the question was asked first.
     pub id: KnowledgeGapId,
     /// As it was asked first.
     pub text: String,

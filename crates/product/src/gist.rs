@@ -24,7 +24,7 @@ pub struct Gist {
     quoted: Option<(usize, String)>,
     asked: u32,
     unknown: u32,
-    /// Sources that answered.
+    /// Names of the sources that answers leaned on.
     labels: Counts,
     /// Words of the visitor that tell something.
     words: Counts,

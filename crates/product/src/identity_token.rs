@@ -12,7 +12,7 @@ use serde_json::Value;
 const LONGEST: i64 = 10 * MINUTE;
 /// How far the customer's clock may be off.
 const SKEW: i64 = 30 * SECOND;
-/// The longest `sub`.
+/// The longest `sub`, in bytes: an operator's own name for a visitor.
 const SUBJECT_BYTES: usize = 255;
 
 /// Why an identity is refused, for the customer's developer.

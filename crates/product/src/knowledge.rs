@@ -40,17 +40,17 @@ pub const REFRESH_INTERVAL: i64 = 604_800;
 /// A passage that was found for a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
-    /// Its id.
+    /// `chunk_…`, made when its source was read.
     pub id: PassageId,
     /// The knowledge source that it comes from.
     pub source: KnowledgeSourceId,
-    /// The source's name.
+    /// What the organization calls its source.
     pub label: String,
     /// Where the source was fetched.
     pub url: Option<String>,
     /// The question that it answers, where its source says so.
     pub question: Option<String>,
-    /// What it says.
+    /// The passage in full, as it was cut.
     pub text: String,
     /// Its language, ISO 639-1; empty where nobody could tell.
     pub language: String,
@@ -58,7 +58,7 @@ pub struct Passage {
     pub similarity: f64,
 }
 
-/// Finds passages.
+/// Finds what an agent knows about a question.
 #[async_trait]
 pub trait Retriever: Send + Sync {
     /// The best passages of an agent for a question, best first. `sources`: only of these; empty: of all.
@@ -75,7 +75,7 @@ pub trait Retriever: Send + Sync {
 words! {
     /// Where a source's words come from.
     Kind {
-        /// They were given.
+        /// Its texts were given, in the request itself.
         Text = "text",
         /// Questions and answers were given.
         Faq = "faq",
@@ -100,10 +100,10 @@ words! {
     }
 }
 
-/// A knowledge source.
+/// A text, file or page that agents know passages of.
 #[derive(Clone, Debug)]
 pub struct KnowledgeSource {
-    /// Its id.
+    /// `source_…`, made with it.
     pub id: KnowledgeSourceId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
@@ -111,11 +111,11 @@ pub struct KnowledgeSource {
     pub agent: AgentId,
     /// Where its words come from.
     pub kind: Kind,
-    /// Its name.
+    /// What its organization calls it; visitors see it under answers.
     pub label: String,
     /// Where it is fetched.
     pub url: Option<String>,
-    /// What was given.
+    /// The text or the questions that were given; none of a file or page.
     pub text: Option<String>,
     /// The file that is not read yet.
     pub upload: Option<UploadId>,
@@ -160,9 +160,9 @@ impl KnowledgeSource {
 /// A source that is to be added.
 #[derive(Clone, Debug)]
 pub struct NewSource {
-    /// Its id.
+    /// `source_…`, made with it.
     pub id: KnowledgeSourceId,
-    /// Its name.
+    /// What its organization calls it; visitors see it under answers.
     pub label: String,
     /// What it is made of.
     pub content: Content,
@@ -171,13 +171,13 @@ pub struct NewSource {
 /// What a source is made of.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A text.
+    /// A text that is here already.
     Text(String),
     /// Questions and answers, as [`cut::pairs`] reads them.
     Faq(String),
-    /// An upload.
+    /// A file that was uploaded before.
     File(UploadId),
-    /// A page.
+    /// A page that is fetched.
     Url(String),
 }
 
@@ -195,7 +195,7 @@ impl Content {
 /// A source to be read, under a lease.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What.
+    /// What is to be read.
     pub source: KnowledgeSource,
     /// Which lease it is.
     pub lease: i64,
@@ -364,7 +364,7 @@ impl Knowledge<'_> {
         rows.iter().map(source).collect()
     }
 
-    /// One source.
+    /// A source by its id, whatever its status.
     pub async fn find(
         &self,
         organization: OrganizationId,

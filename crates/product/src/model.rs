@@ -47,7 +47,7 @@ const PIECES: usize = 16;
 pub struct Settings {
     /// Before `/chat/completions`, without a slash at its end: `https://api.openai.com/v1`.
     pub url: String,
-    /// The model's name.
+    /// What the endpoint calls the model.
     pub name: String,
     /// What opens the endpoint, where it asks for it.
     pub key: Option<Zeroizing<String>>,
@@ -60,7 +60,7 @@ pub struct Settings {
 /// What a model counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The model's name.
+    /// Which model it was, as the operator names it.
     pub model: String,
     /// Tokens that it read.
     pub prompt_tokens: u64,
@@ -113,7 +113,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Of an endpoint.
+    /// Opens no connection yet; fails where TLS can't be set up.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .connect_timeout(CONNECT)

@@ -34,11 +34,11 @@ words! {
     Status {
         /// The carrier is being asked for it.
         Buying = "buying",
-        /// The organization's.
+        /// Bought or brought, and the organization's.
         Active = "active",
         /// Given up; the carrier is being told.
         Releasing = "releasing",
-        /// Given back.
+        /// Given back to the carrier, or lost for want of rent.
         Released = "released",
         /// The carrier did not sell it.
         Failed = "failed",
@@ -48,15 +48,15 @@ words! {
 /// A number of an organization.
 #[derive(Clone, Debug)]
 pub struct Number {
-    /// Its id.
+    /// `num_…`; the carrier is asked under it, so that a purchase is made once.
     pub id: NumberId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// The environment: live or test.
     pub environment: Environment,
-    /// The number.
+    /// The telephone number itself.
     pub e164: E164,
-    /// The carrier.
+    /// The carrier's name, such as `twilio` or `sandbox`.
     pub provider: String,
     /// What the carrier calls it.
     carrier_id: Option<String>,
@@ -64,7 +64,7 @@ pub struct Number {
     pub imported: bool,
     /// How far it is.
     pub status: Status,
-    /// Who answers it.
+    /// The agent that answers it; none while it is not assigned.
     pub agent: Option<AgentId>,
     /// What it cost and costs.
     pub price: Price,
@@ -77,9 +77,9 @@ pub struct Number {
 /// A hold on a number.
 #[derive(Clone, Debug)]
 pub struct Hold {
-    /// Its id.
+    /// `hold_…`, made with it.
     pub id: NumberHoldId,
-    /// On what.
+    /// The number with its price, as it was offered.
     pub offer: Offer,
     /// When it ends by itself.
     pub expires_at: Timestamp,
@@ -91,7 +91,7 @@ pub enum NumberError {
     /// The carrier is away; what was begun is finished or undone later.
     #[error(transparent)]
     Carrier(#[from] CarrierError),
-    /// Anything else.
+    /// The store refused it, or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -223,9 +223,9 @@ async fn begun(
 
 /// The numbers of a store.
 pub struct Numbers<'s> {
-    /// Where they are.
+    /// Where numbers and holds are.
     pub store: &'s dyn Store,
-    /// Who sells them.
+    /// The carriers, by environment.
     pub carriers: &'s Carriers,
 }
 

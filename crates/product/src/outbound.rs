@@ -38,7 +38,7 @@ pub enum Refusal {
     /// Not complete in time.
     #[error("The host did not answer in time.")]
     TimedOut,
-    /// Longer than allowed.
+    /// It is longer than so many bytes.
     #[error("The answer is longer than {0} bytes.")]
     TooLarge(usize),
     /// Redirected again and again.
@@ -146,7 +146,7 @@ pub trait Names: Send + Sync {
     async fn look_up(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
 }
 
-/// The system's resolver.
+/// Looks names up as the machine is configured to.
 pub struct System;
 
 #[async_trait]
@@ -200,29 +200,29 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// A request.
+/// A request to a server that is not ours.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Its method. Only GET follows redirects.
     pub method: Method,
-    /// The address.
+    /// Where it goes; checked to be public before it is sent.
     pub url: String,
     /// Its own header fields. They do not go to another origin.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body in full.
     pub body: Bytes,
 }
 
-/// An answer.
+/// What a server that is not ours answered.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Where it came from in the end.
     pub url: Url,
-    /// Its status.
+    /// The status code, whatever it is.
     pub status: u16,
     /// Its media type, as it says.
     pub content_type: String,
-    /// Its body.
+    /// Its body in full.
     pub body: Bytes,
 }
 

@@ -50,7 +50,7 @@ pub enum Progress {
 /// A payment as the provider has it.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// The provider's id.
+    /// What the payment service calls it.
     pub id: String,
     /// What the payer's browser completes it with.
     pub client_secret: Option<String>,
@@ -61,17 +61,17 @@ pub struct Intent {
 /// What a provider tells by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The payment.
+    /// Our id of the payment, which was sent along.
     pub payment: TopUpId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// The provider's id.
+    /// What the payment service calls it.
     pub intent: String,
     /// What became of it.
     pub progress: Progress,
     /// How much came, in US cents.
     pub credits: i64,
-    /// The payer.
+    /// Who pays, as the service calls them: automatic payments go by it.
     pub customer: Option<String>,
     /// What they paid with.
     pub method: Option<String>,
@@ -161,7 +161,7 @@ impl PaymentProvider for Sandbox {
 pub struct StripeSettings {
     /// `https://api.stripe.com`, or another that speaks the same.
     pub url: String,
-    /// The secret key.
+    /// What opens the payment service. Never printed.
     pub key: Zeroizing<String>,
     /// What notices are signed with.
     pub webhook_secret: Zeroizing<String>,

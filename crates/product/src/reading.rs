@@ -54,9 +54,9 @@ impl Extractor for SubprocessExtractor {
 
 /// How a reader came to its end.
 enum Read {
-    /// With an answer.
+    /// It ended with an answer: a text, or why there is none.
     Answer(Result<Extracted, String>),
-    /// Without one.
+    /// It ended without one, killed or broken.
     Ended(ExitStatus),
 }
 

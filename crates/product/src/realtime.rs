@@ -55,7 +55,7 @@ const MOST_CHARS: usize = 4_000;
 const WATCH: Duration = Duration::from_secs(1);
 /// Frames of a peer between two looks at its credential, pings too.
 const MOST_FRAMES: u32 = 50;
-/// Without a question.
+/// A connection on which nothing is asked for so long is closed.
 const IDLE: Duration = Duration::from_secs(5 * 60);
 /// The longest that a conversation may last.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -258,7 +258,7 @@ struct Pulse {
     asked: Option<Instant>,
 }
 
-/// What is due.
+/// What the time asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Beat {
     Rest,

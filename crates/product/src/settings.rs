@@ -108,7 +108,7 @@ pub enum Carrier {
 pub struct Model {
     /// Where it is, without a slash at its end.
     pub url: String,
-    /// Its name.
+    /// What the endpoint calls it.
     pub name: String,
     /// Holds the key of its service.
     pub key_file: Option<PathBuf>,
@@ -123,16 +123,16 @@ pub struct Model {
 pub enum Discord {
     /// One was given that says nothing.
     Idle {
-        /// Its name.
+        /// Its name, as in a file.
         setting: &'static str,
         /// What it needs to say something.
         unless: &'static str,
     },
     /// One was not given that another needs.
     Missing {
-        /// Its name.
+        /// Its name, as in a file.
         setting: &'static str,
-        /// What needs it.
+        /// What needs it, in words.
         when: &'static str,
     },
 }

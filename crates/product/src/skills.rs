@@ -33,7 +33,7 @@ const LONGEST_TOOL: usize = 64;
 pub struct Invalid {
     /// Which field of the request.
     pub field: &'static str,
-    /// What about it.
+    /// What is wrong with it, in one sentence.
     pub message: String,
 }
 
@@ -126,7 +126,7 @@ words! {
 pub enum Config {
     /// Of [`SkillType::HttpWebhook`]. Its header fields are kept beside it, sealed.
     Webhook {
-        /// The address.
+        /// Where the webhook is, checked to be public before it is asked.
         url: String,
         /// The HTTP method.
         method: Method,
@@ -453,26 +453,26 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Header fields under a seal: bytes that only the server opens, and the pepper that it does so with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// Which pepper.
+    /// The id of the pepper that they are sealed under.
     pub pepper: [u8; 8],
-    /// The sealed fields.
+    /// The header fields, sealed together.
     pub bytes: Vec<u8>,
 }
 
-/// A skill.
+/// Something that an agent can do besides answering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Skill {
-    /// Its id.
+    /// `skill_…`, made with it.
     pub id: SkillId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
     /// The agent that it belongs to.
     pub agent: AgentId,
-    /// Its name.
+    /// What its organization calls it; a model is told it, too.
     pub name: String,
     /// When to use it, for the model.
     pub description: String,
-    /// What it does.
+    /// What it does, by its type.
     pub config: Config,
     /// Header fields of a webhook.
     pub headers: Option<Sealed>,
@@ -688,7 +688,7 @@ impl Skills<'_> {
         Ok(Once::Fresh(row))
     }
 
-    /// One skill.
+    /// One of an agent's, whether or not it is enabled.
     pub async fn find(
         &self,
         organization: OrganizationId,

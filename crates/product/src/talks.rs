@@ -17,7 +17,7 @@ pub const LIFE: i64 = MINUTE;
 pub struct Talk {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// The agent.
+    /// Who answers in it.
     pub agent: AgentId,
     /// The conversation that it becomes. One with a draft is not kept.
     pub conversation: ConversationId,
@@ -38,7 +38,7 @@ pub enum NotTaken {
     Unknown,
     /// Its agent may not be talked to from that page. The token is as good as before.
     Origin,
-    /// Anything else.
+    /// The store refused it, or failed.
     Store(StoreError),
 }
 

@@ -35,7 +35,7 @@ pub enum Keep {
 pub struct Turn {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// The agent.
+    /// Who is asked.
     pub agent: AgentId,
     /// In which world: tests are never charged.
     pub environment: Environment,
@@ -45,15 +45,15 @@ pub struct Turn {
     pub keep: Keep,
     /// What was said before, oldest first. A kept conversation adds what it remembers.
     pub history: Vec<Utterance>,
-    /// The question.
+    /// The question, as it was typed.
     pub text: String,
     /// How its caller wishes the answer to be made; see [`Question::wishes`].
     pub wishes: Map<String, Value>,
-    /// Its id.
+    /// `msg_…` of the question.
     pub message: MessageId,
     /// What makes the answer's id unique.
     pub random: [u8; 10],
-    /// When it came.
+    /// When the question came; its answer is dated later.
     pub at: Timestamp,
 }
 
@@ -65,11 +65,11 @@ pub struct Means<'m> {
     pub house: &'m dyn Store,
     /// Finds what the agent knows.
     pub retriever: &'m dyn Retriever,
-    /// Answer.
+    /// Who answers, by environment.
     pub answerers: &'m Answerers,
     /// What an agent's skills need to run.
     pub reach: &'m (dyn Fn(OrganizationId, AgentId) -> Reach + Send + Sync),
-    /// The time.
+    /// Tells the time that answers are dated by.
     pub now: &'m (dyn Fn() -> Timestamp + Send + Sync),
 }
 
@@ -84,7 +84,7 @@ pub enum Event {
     Called(Box<Called>),
     /// More of the answer.
     Delta(String),
-    /// The whole answer.
+    /// The whole answer, with what it leans on.
     AgentMessage(String, Vec<Source>),
     /// It was kept, where it is kept at all.
     Done(Done),
@@ -119,9 +119,9 @@ impl From<Broken> for Problem {
 /// The end of a turn that went well.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// The answer's id.
+    /// `msg_…` of the answer.
     pub id: MessageId,
-    /// The answer.
+    /// The whole answer.
     pub text: String,
     /// What it leans on.
     pub sources: Vec<Source>,

@@ -17,14 +17,14 @@ const PART: usize = 256 << 10;
 /// How long parts may wait for the rest of their file.
 const UNDER_WAY: i64 = 10 * MINUTE;
 
-/// A file.
+/// A file that waits to become a knowledge source.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// What its owner calls it.
     pub filename: String,
     /// What it is, as its bytes say.
     pub content_type: String,
-    /// Its bytes.
+    /// Its bytes as they were sent.
     pub content: Vec<u8>,
 }
 
@@ -76,7 +76,7 @@ async fn has_room(tx: &mut ReadTx, organization: OrganizationId, size: i64) -> R
 pub struct Uploads<'s>(pub &'s dyn Store);
 
 impl Uploads<'_> {
-    /// Keeps a file.
+    /// Keeps a file until a knowledge source is made of it.
     pub async fn keep(
         &self,
         organization: OrganizationId,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Three objects of settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Widget {
-    /// Colours and sizes.
+    /// Colours and sizes, as the contract has them.
     pub theme: Value,
     /// The texts that it shows.
     pub copy: Value,
@@ -43,7 +43,7 @@ impl Widgets<'_> {
         Ok(Widget { theme: object("theme")?, copy: object("copy")?, behavior: object("behavior")? })
     }
 
-    /// Replaces it.
+    /// Sets the whole of it.
     pub async fn replace(
         &self,
         organization: OrganizationId,

@@ -20,7 +20,7 @@ macro_rules! words {
                 match self { $(Self::$variant => $word),* }
             }
 
-            /// By its name.
+            /// What a word stands for, if anything.
             pub fn parse(word: &str) -> Option<Self> {
                 match word {
                     $($word => Some(Self::$variant),)*

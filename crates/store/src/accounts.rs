@@ -22,32 +22,32 @@ pub const SESSIONS_PER_USER: i64 = 50;
 /// A person with a first organization.
 #[derive(Clone)]
 pub struct NewOwner {
-    /// The organization.
+    /// `org_…` of the organization that is made.
     pub organization: OrganizationId,
-    /// Its name.
+    /// What the organization is called.
     pub organization_name: String,
-    /// The person.
+    /// `user_…` of the person, who is the same in all of their organizations.
     pub user: UserId,
-    /// The membership.
+    /// `mem_…` of their membership, as an owner.
     pub member: MemberId,
     /// Name for people.
     pub name: String,
     /// Lower-case address.
     pub email: String,
-    /// Argon2id, PHC string.
+    /// Argon2id as a PHC string; the password itself is kept nowhere.
     pub password_hash: String,
 }
 
 /// A session to open.
 #[derive(Clone)]
 pub struct NewSession {
-    /// Its id.
+    /// `sess_…`, made at the sign-in.
     pub id: SessionId,
-    /// Its secret.
+    /// What its cookie is found by.
     pub secret: NewSecret,
     /// When the person gave their password, from which its longest life counts.
     pub signed_in_at: Timestamp,
-    /// The browser.
+    /// The browser's `User-Agent`, shortened, so that people know their sessions apart.
     pub user_agent: String,
 }
 
@@ -69,7 +69,7 @@ pub struct UserRow {
     pub email: String,
     /// Name for people.
     pub name: String,
-    /// Argon2id, PHC string.
+    /// Argon2id as a PHC string; the password itself is kept nowhere.
     pub password_hash: String,
     /// May not sign in.
     pub disabled: bool,
@@ -78,20 +78,20 @@ pub struct UserRow {
 /// A membership with the organization's name.
 #[derive(Clone, Debug)]
 pub struct MembershipRow {
-    /// The organization.
+    /// The organization that they are in.
     pub organization: OrganizationId,
-    /// Its name.
+    /// What its members call it.
     pub name: String,
-    /// The role there.
+    /// What the person may do there.
     pub role: Role,
 }
 
-/// An organization.
+/// An organization as its row has it.
 #[derive(Clone, Debug)]
 pub struct OrganizationRow {
-    /// Its id.
+    /// `org_…`, made with it.
     pub id: OrganizationId,
-    /// Its name.
+    /// What its members call it.
     pub name: String,
     /// Longest life of a new key, days.
     pub max_ttl_days: Option<u32>,
@@ -104,17 +104,17 @@ pub struct OrganizationRow {
 /// A session, as its owner sees it.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
-    /// Its id.
+    /// `sess_…`, made at the sign-in.
     pub id: SessionId,
     /// When it was opened.
     pub created_at: Timestamp,
-    /// Last use.
+    /// When it was last used, as far as that was written down.
     pub last_seen_at: Timestamp,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
     /// From where it was opened.
     pub address: String,
-    /// The browser.
+    /// The browser's `User-Agent`, shortened, so that people know their sessions apart.
     pub user_agent: String,
 }
 
@@ -128,15 +128,15 @@ impl OrganizationRow {
 /// A member, as the organization sees them.
 #[derive(Clone, Debug)]
 pub struct MemberRow {
-    /// Which membership.
+    /// `mem_…`, of this person in this organization.
     pub id: MemberId,
-    /// The user.
+    /// Whose membership it is.
     pub user: UserId,
     /// Name for people.
     pub name: String,
     /// Lower-case address.
     pub email: String,
-    /// The role.
+    /// What they may do.
     pub role: Role,
     /// The time at which they joined.
     pub joined_at: Timestamp,
@@ -158,13 +158,13 @@ fn member_tag(member: MemberId, role: Role) -> String {
 /// An invite that nobody used yet.
 #[derive(Clone, Debug)]
 pub struct InviteRow {
-    /// Its id.
+    /// `inv_…`, made with it.
     pub id: InviteId,
-    /// The organization.
+    /// Where they are invited to.
     pub organization: OrganizationId,
-    /// For whom.
+    /// Lower-case address of whoever is invited.
     pub email: String,
-    /// The role.
+    /// What they may do once they have accepted.
     pub role: Role,
     /// Who invites: id and name.
     pub invited_by: (UserId, String),
@@ -188,7 +188,7 @@ impl Inviters {
 /// What to change of an organization; absent stays.
 #[derive(Clone, Debug, Default)]
 pub struct OrganizationChange {
-    /// New name.
+    /// The name from now on; `None` leaves it.
     pub name: Option<String>,
     /// New longest life of a new key; `Some(None)` lifts it.
     pub max_ttl_days: Option<Option<u32>>,
@@ -203,18 +203,18 @@ pub struct OrganizationChange {
 pub enum Joining {
     /// Somebody who signs in already and has proved it.
     Known {
-        /// The person.
+        /// `user_…` of whoever accepts.
         user: UserId,
         /// The hash of the password that they gave, which must still be theirs.
         password_hash: String,
     },
-    /// Somebody new.
+    /// Somebody who has no account yet.
     New {
-        /// The person.
+        /// `user_…`, which they get.
         user: UserId,
         /// Name for people.
         name: String,
-        /// Argon2id, PHC string.
+        /// Argon2id as a PHC string.
         password_hash: String,
     },
 }
@@ -535,7 +535,7 @@ impl dyn Store + '_ {
         tx.commit().await
     }
 
-    /// A person.
+    /// A person by their id, in whichever organization.
     pub async fn user(&self, who: UserId) -> Result<UserRow, StoreError> {
         let row = self.glance().await?.one("SELECT * FROM users WHERE id = $1", vec![id(who)]).await?;
         user(&row)
@@ -546,7 +546,7 @@ impl dyn Store + '_ {
         self.glance().await?.memberships(who).await
     }
 
-    /// One organization.
+    /// The row of an organization; [`StoreError::NotFound`] where there is none.
     pub async fn organization(&self, organization: OrganizationId) -> Result<OrganizationRow, StoreError> {
         self.glance().await?.organization(organization).await
     }
@@ -670,7 +670,7 @@ impl dyn Store + '_ {
         Ok(Found::new(rows, window.limit, floor, |it: &MemberRow| Position::of(*it.id.as_bytes())))
     }
 
-    /// One member.
+    /// One membership of the organization.
     pub async fn member(
         &self,
         organization: OrganizationId,

@@ -52,7 +52,7 @@ pub trait Store: Send + Sync {
     /// Waits until another process may have changed something; for ever where there is no other process.
     async fn woken(&self);
 
-    /// Closes every connection.
+    /// Closes every connection; nothing can be asked of it after that.
     async fn close(&self);
 }
 
@@ -233,7 +233,7 @@ impl Row {
         .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
     }
 
-    /// An id column.
+    /// A column with the bytes of an id.
     pub fn id<I: Id>(&self, column: &str) -> Result<I, StoreError> {
         Ok(I::from_bytes(self.bytes(column)?))
     }
@@ -244,7 +244,7 @@ impl Row {
         bytes.try_into().map_err(|_| StoreError::Inconsistent(format!("column {column} has a wrong length")))
     }
 
-    /// An instant column.
+    /// A column with an instant, in microseconds since 1970.
     pub fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.get::<i64>(column).map(Timestamp::from_micros)
     }
@@ -262,7 +262,7 @@ impl Row {
         }
     }
 
-    /// The `environment` column.
+    /// The column `environment`, `live` or `test`.
     pub fn environment(&self) -> Result<Environment, StoreError> {
         let name: String = self.get("environment")?;
         Environment::parse(&name)
@@ -563,7 +563,7 @@ impl<P: Connections> Readers<P> {
         Ok((pool, Some(turns.enter(lane).await?)))
     }
 
-    /// All of them.
+    /// Every pool, in the order in which they are shown.
     pub(crate) fn each(&self) -> [&P; 4] {
         [&self.feed, &self.lookups.0, &self.credentials.0, &self.product.0]
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Entity {
-    /// The organization itself.
+    /// The organization itself, and whether it is suspended.
     Organization,
     /// A membership; the entity id is the user's.
     Member,
@@ -56,27 +56,27 @@ impl Entity {
 pub enum State {
     /// An organization.
     Organization {
-        /// Its id.
+        /// Which one it is.
         id: OrganizationId,
         /// Whether everything is refused.
         suspended: bool,
     },
     /// A membership; `None` when it is no more.
     Member {
-        /// The organization.
+        /// Where they are a member.
         organization: OrganizationId,
-        /// The user.
+        /// Who the member is.
         user: UserId,
-        /// The role.
+        /// What they may do; none once they are removed.
         role: Option<Role>,
     },
     /// A secret key.
     SecretKey {
         /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Its id.
+        /// Which one it is.
         id: SecretKeyId,
-        /// Its world.
+        /// The environment that it acts in.
         environment: Environment,
         /// Names of its scopes.
         scopes: Vec<String>,
@@ -84,47 +84,47 @@ pub enum State {
         expires_at: Timestamp,
         /// Whether it was revoked, which can't be undone.
         revoked: bool,
-        /// Its own limit.
+        /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
         rate_limit_rpm: Option<u32>,
-        /// CIDR blocks.
+        /// CIDR blocks that it may be used from; empty: from anywhere.
         allowed_addresses: Vec<String>,
         /// Every secret it ever had, with the instant each ends.
         secrets: Vec<(Digest, Timestamp)>,
     },
     /// A session.
     Session {
-        /// Where it is.
+        /// The organization that it is in now.
         organization: OrganizationId,
-        /// Its id.
+        /// Which one it is.
         id: SessionId,
         /// The user that it belongs to.
         user: UserId,
-        /// Its secret.
+        /// Digest that its secret is found by.
         digest: Digest,
-        /// Password given.
+        /// When the password was last given; some operations need that to be fresh.
         signed_in_at: Timestamp,
         /// Last use that was written down.
         last_seen_at: Timestamp,
-        /// The latest end.
+        /// When it ends, however it is used.
         expires_at: Timestamp,
-        /// Ended before that.
+        /// Whether it was ended before that.
         ended: bool,
     },
     /// A publishable key.
     PublishableKey {
         /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Its id.
+        /// Which one it is.
         id: PublishableKeyId,
         /// The resource it is pinned to.
         resource: ResourceId,
-        /// Its world.
+        /// The environment that it acts in.
         environment: Environment,
         /// Where it may be used from, canonical.
         allowed_origins: Vec<String>,
         /// Whether it was revoked, which can't be undone.
         revoked: bool,
-        /// Its own limit.
+        /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
         rate_limit_rpm: Option<u32>,
         /// Visitors must have proved who they are.
         require_identity: bool,
@@ -135,11 +135,11 @@ pub enum State {
     Visitor {
         /// The organization that it belongs to.
         organization: OrganizationId,
-        /// Its id.
+        /// Which one it is.
         id: VisitorId,
         /// The key that opened it.
         key: PublishableKeyId,
-        /// Its secret.
+        /// Digest that its secret is found by.
         digest: Digest,
         /// The page it was opened on.
         origin: String,
@@ -147,7 +147,7 @@ pub enum State {
         verified: bool,
         /// Last use that was written down.
         last_seen_at: Timestamp,
-        /// The latest end.
+        /// When it ends, however it is used.
         expires_at: Timestamp,
     },
 }
@@ -165,7 +165,7 @@ pub struct Changes {
 const STATES_AT_ONCE: usize = 256;
 
 impl dyn Store + '_ {
-    /// The newest revision.
+    /// The revision of the newest change that was committed.
     pub async fn revision(&self) -> Result<Revision, StoreError> {
         self.glance().await?.revision().await
     }

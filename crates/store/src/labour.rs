@@ -48,7 +48,7 @@ pub struct Bounds {
     pub at_once: usize,
     /// Of them, by one caller.
     pub each: usize,
-    /// Those who wait.
+    /// How many may wait in all; more are refused.
     pub waiting: usize,
     /// Of them, one caller's.
     pub waiting_each: usize,

@@ -130,7 +130,7 @@ impl Queue {
         }
     }
 
-    /// How many wait.
+    /// How many wait for a turn now, in all lanes.
     pub fn waiting(&self) -> usize {
         let state = self.lock();
         [&state.ahead, &state.others]

@@ -108,7 +108,7 @@ pub enum DatabaseError {
     /// None was free in time.
     #[error("no connection was free in time")]
     NoConnection,
-    /// It is closed.
+    /// The connection is closed, and nothing more can be asked of it.
     #[error("the connection is closed")]
     Away,
     /// What is one statement had a second one: a fault of ours.

@@ -136,7 +136,7 @@ fn postgres(error: &sqlx::Error) -> &'static str {
 pub struct Pool {
     /// What it is for.
     pub name: &'static str,
-    /// Open.
+    /// Connections that are open now.
     pub open: usize,
     /// Open and not used.
     pub idle: usize,

@@ -32,24 +32,24 @@ pub struct PublishableKeyFilter {
     pub search: Search,
     /// Whether it was revoked.
     pub revoked: Option<bool>,
-    /// The world.
+    /// Only those of this environment.
     pub environment: Option<Environment>,
 }
 
 /// A key to mint.
 #[derive(Clone)]
 pub struct NewPublishableKey {
-    /// Its id.
+    /// `pubkey_…`, made with it.
     pub id: PublishableKeyId,
-    /// Its name.
+    /// What its organization calls it.
     pub name: String,
-    /// Its world.
+    /// The environment that its visitors are in.
     pub environment: Environment,
-    /// The key itself.
+    /// The key itself, which is no secret: it stands in web pages.
     pub key_public: String,
     /// Origins it may be used from, canonical.
     pub allowed_origins: Vec<String>,
-    /// Its own limit.
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
     pub rate_limit_rpm: Option<u32>,
     /// Whether visitors must be identified, and with what secret.
     pub identity: Option<IdentitySecret>,
@@ -60,19 +60,19 @@ pub struct NewPublishableKey {
 /// A key as stored.
 #[derive(Clone)]
 pub struct PublishableKeyRow {
-    /// Its id.
+    /// `pubkey_…`, made with it.
     pub id: PublishableKeyId,
     /// The resource it is pinned to.
     pub resource: ResourceId,
-    /// Its name.
+    /// What its organization calls it.
     pub name: String,
-    /// Its world.
+    /// The environment that its visitors are in.
     pub environment: Environment,
     /// The key itself; the newest after a rotation.
     pub key_public: String,
     /// Origins it may be used from.
     pub allowed_origins: Vec<String>,
-    /// Its own limit.
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
     pub rate_limit_rpm: Option<u32>,
     /// Whether visitors must be identified.
     pub require_identity: bool,
@@ -82,16 +82,16 @@ pub struct PublishableKeyRow {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// Last use.
+    /// When it was last used; none where it never was.
     pub last_used_at: Option<Timestamp>,
 }
 
 /// What to change of a key; absent stays.
 #[derive(Clone, Default)]
 pub struct PublishableKeyChange {
-    /// New name.
+    /// The name from now on; `None` leaves it.
     pub name: Option<String>,
-    /// New origins.
+    /// The origins from now on; `None` leaves them.
     pub allowed_origins: Option<Vec<String>>,
     /// New limit; `Some(None)` removes it.
     pub rate_limit_rpm: Option<Option<u32>>,
@@ -122,13 +122,13 @@ const VISITOR_GRACE: i64 = 5 * MINUTE;
 /// A visitor session to open.
 #[derive(Clone)]
 pub struct NewVisitor {
-    /// Its id.
+    /// `visit_…`, made when it is opened.
     pub id: VisitorId,
     /// What the guest opens with it: the id of a conversation, say.
     pub context: [u8; 16],
-    /// Its secret.
+    /// What its token is found by.
     pub secret: NewSecret,
-    /// The page's origin.
+    /// Origin of the page that opened it, one that the key lists.
     pub origin: String,
     /// The visitor proved who they are.
     pub verified: bool,

@@ -42,7 +42,7 @@ pub enum Old {
 }
 
 impl Old {
-    /// All of it.
+    /// Everything that is forgotten in time.
     pub const ALL: [Self; 4] = [Self::Changes, Self::Sessions, Self::Secrets, Self::Usage];
 
     /// Its table, for the log and the metrics.

@@ -13,7 +13,7 @@ pub struct UsageRow {
     pub organization: OrganizationId,
     /// The credential's id without its prefix.
     pub credential: [u8; 16],
-    /// Its kind.
+    /// What kind of credential it is.
     pub kind: CredentialKind,
     /// The digest of the secret that was used, where it is one of a secret key.
     pub secret: Option<Digest>,
@@ -25,7 +25,7 @@ pub struct UsageRow {
     pub operation: String,
     /// `allowed`, or the code of the refusal.
     pub outcome: String,
-    /// How many.
+    /// Calls on that day, of one outcome.
     pub calls: i64,
     /// The last of them.
     pub last_at: Timestamp,

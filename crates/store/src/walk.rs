@@ -12,7 +12,7 @@ const MOST_PASSED: u32 = 20_000;
 /// Which page of a list that is searched.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Where it begins.
+    /// The page begins after this position; `None`: at the beginning of the list.
     pub after: Option<Position>,
     /// How many rows are wanted.
     pub limit: u32,
@@ -86,7 +86,7 @@ impl Search {
 pub struct Position {
     /// What the list is sorted by; zero where it is sorted by id.
     pub value: i64,
-    /// The row.
+    /// The bytes of the row's id, where times are the same.
     pub id: [u8; 16],
 }
 
@@ -104,7 +104,7 @@ impl Position {
         bytes
     }
 
-    /// From a cursor.
+    /// As [`Self::to_bytes`] wrote it into a cursor.
     pub fn from_bytes(bytes: [u8; 24]) -> Self {
         let (mut id, mut value) = ([0; 16], [0; 8]);
         id.copy_from_slice(&bytes[..16]);

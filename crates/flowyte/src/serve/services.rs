@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// All of them.
+/// Opens every service that the settings name; reads the files with their secrets.
 pub fn open(config: &Product) -> anyhow::Result<Services> {
     Ok(Services {
         payments: open_payments(config)?,
@@ -39,7 +39,7 @@ fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(secret)
 }
 
-/// Who takes payments.
+/// The payment service, or the sandbox.
 fn open_payments(config: &Product) -> anyhow::Result<Payments> {
     Ok(match &config.payment {
         Payment::Sandbox => Payments::new(Box::new(payment::Sandbox)),
@@ -54,7 +54,7 @@ fn open_payments(config: &Product) -> anyhow::Result<Payments> {
     })
 }
 
-/// Who sells telephone numbers.
+/// The carrier, or the sandbox.
 fn open_carriers(config: &Product) -> anyhow::Result<Carriers> {
     Ok(match &config.carrier {
         Carrier::Sandbox => Carriers::new(Box::new(carrier::Sandbox)),
@@ -71,7 +71,7 @@ fn open_carriers(config: &Product) -> anyhow::Result<Carriers> {
     })
 }
 
-/// Who answers.
+/// The model, or the embedded answerer.
 fn open_answerers(config: &Product) -> anyhow::Result<Answerers> {
     let Some(model) = &config.model else { return Ok(Answerers::new(Box::new(Embedded))) };
     let settings = model::Settings {

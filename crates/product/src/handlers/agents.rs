@@ -49,7 +49,7 @@ fn draft(call: &Call) -> (Option<String>, Map<String, Value>) {
     (name, fields)
 }
 
-/// Agents, newest first.
+/// `listAgents`: newest first.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let published = call.query.get("status").map(|it| it == "published");
     let (organization, window) = (call.organization()?, call.window()?);
@@ -69,7 +69,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     call.once(done, render)
 }
 
-/// One agent.
+/// `getAgent`: the draft, and which version is published.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let agent = Agents(call.store()).find(call.organization()?, call.id("id")?).await?;
     Ok(Answer::data(render(&agent)).tagged(agent.version))
@@ -128,7 +128,7 @@ pub async fn rollback(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render_version(&version)))
 }
 
-/// Versions, newest first.
+/// `listAgentVersions`: newest first.
 pub async fn versions(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let rows = Agents(call.store()).versions(call.organization()?, call.id("id")?, page).await?;

@@ -60,7 +60,7 @@ fn render(call: &Call, environment: Environment, wallet: &Wallet) -> ShownWallet
     }
 }
 
-/// Balance and auto-reload.
+/// `getWallet`: balance, auto-reload and plan.
 pub async fn wallet(call: Call) -> Outcome<Answer> {
     let environment = call.environment()?;
     let wallet = billing(&call).wallet(call.organization()?, environment, call.now).await?;
@@ -102,7 +102,7 @@ fn render_top_up(call: &Call, environment: Environment, (top_up, intent): &(TopU
     }
 }
 
-/// Starts a payment.
+/// `topUpWallet`: starts a payment; the wallet is filled when its money comes.
 pub async fn top_up(call: Call) -> Outcome<Answer> {
     let body: StartTopUp<'_> = read(&call)?;
     let credits = credits("/amountUsd", body.amount_usd)?;
@@ -144,7 +144,7 @@ struct SetAutoReload<'b> {
     auto_reload_amount_usd: &'b RawValue,
 }
 
-/// Sets auto-reload.
+/// `setWalletAutoReload`: below which balance how much is paid in.
 pub async fn set_auto_reload(call: Call) -> Outcome<Answer> {
     let body: SetAutoReload<'_> = read(&call)?;
     let wanted = AutoReload {
@@ -167,7 +167,7 @@ struct ShownPlan {
     overage_rate: Usd,
 }
 
-/// Every plan.
+/// `listPlans`: all that may be chosen, cheapest first.
 pub async fn plans(_: Call) -> Outcome<Answer> {
     let plans = PLANS.each_ref().map(|plan| ShownPlan {
         id: plan.id,
@@ -185,7 +185,7 @@ struct ChangeSubscription {
     plan_id: String,
 }
 
-/// Changes the plan.
+/// `changeSubscription`: a dearer plan begins now, a cheaper one when the period ends.
 pub async fn change_subscription(call: Call) -> Outcome<Answer> {
     let body: ChangeSubscription = call.read()?;
     let plan = Plan::find(&body.plan_id).ok_or_else(|| Problem::body("/planId", "is not a plan"))?;

@@ -54,7 +54,7 @@ async fn session(call: &Call) -> Outcome<Conversation> {
     Ok(Conversations(call.store()).session(call.organization()?, environment, call.id("id")?).await?)
 }
 
-/// One session.
+/// `getChatSession`: the conversation behind a session.
 pub async fn get(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render(&session(&call).await?)))
 }

@@ -45,7 +45,7 @@ fn render_whole(source: &KnowledgeSource) -> Value {
     object
 }
 
-/// Sources, newest first.
+/// `listKnowledgeSources`: newest first, without their texts.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let rows = Knowledge(call.store()).list(call.organization()?, call.id("agentId")?, page).await?;
@@ -106,7 +106,7 @@ pub async fn create(call: Call) -> Outcome<Answer> {
     call.once(done, render_whole)
 }
 
-/// One source.
+/// `getKnowledgeSource`: one with its text.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
     Ok(Answer::data(render_whole(&Knowledge(call.store()).find(organization, agent, id).await?)))

@@ -115,7 +115,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     call.list(page, rows, |number| *number.id.as_bytes(), render)
 }
 
-/// Numbers for sale.
+/// `searchNumbers`: what the carrier has for sale now.
 pub async fn search(call: Call) -> Outcome<Answer> {
     let text = |name: &str| call.query.get(name).map(str::to_owned);
     // The contract lists the countries and types.
@@ -174,7 +174,7 @@ fn render_hold(hold: &Hold) -> ShownHold {
     ShownHold { offer, id: hold.id.to_string(), expires_at: instant(hold.expires_at) }
 }
 
-/// Holds a number.
+/// `reserveNumber`: nobody else can buy it for half an hour.
 pub async fn reserve(call: Call) -> Outcome<Answer> {
     let (e164, id) = (Wanted::of(&call)?, call.verifier.id(call.now)?);
     let seal = |hold: &Hold| call.seal(&render_hold(hold));
@@ -191,7 +191,7 @@ pub async fn let_go(call: Call) -> Outcome<Answer> {
     Ok(Answer::nothing())
 }
 
-/// Buys a number.
+/// `purchaseNumber`: paid from the wallet, once, however often it is asked for.
 pub async fn purchase(call: Call) -> Outcome<Answer> {
     let (e164, id, by) = (Wanted::of(&call)?, call.verifier.id(call.now)?, call.by().await?);
     let seal = |number: &Number| call.seal(&render(number));

@@ -57,7 +57,7 @@ fn environment(call: &Call) -> Option<Environment> {
     call.query.get("environment").and_then(Environment::parse)
 }
 
-/// Conversations, newest first.
+/// `listConversations`: newest first, those that fit the search.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let skip = match (call.query.get_u32("page"), page.before) {
@@ -91,7 +91,7 @@ async fn conversation(call: &Call) -> Outcome<Conversation> {
     Ok(Conversations(call.store()).find(call.organization()?, call.id("id")?).await?)
 }
 
-/// One conversation.
+/// `getConversation`: one without what was said in it.
 pub async fn get(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render(&conversation(&call).await?)))
 }
@@ -134,7 +134,7 @@ pub async fn receipt(call: Call) -> Outcome<Answer> {
     call.list(page, rows, |it| position(it.sequence), happening)
 }
 
-/// What to count.
+/// The window that the query asks for: 30 days until now, unless it says otherwise.
 fn window(call: &Call, agent: Option<AgentId>) -> Outcome<Window> {
     let to = call.query_instant("to")?.unwrap_or(call.now);
     let from = call.query_instant("from")?.unwrap_or(to.plus(-DEFAULT_DAYS * DAY));

@@ -216,7 +216,7 @@ fn named(name: String) -> Result<String, Invalid> {
     }
 }
 
-/// Skills, newest first.
+/// `listSkills`: newest first, header values left out.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let rows = Skills(call.store()).list(call.organization()?, call.id("agentId")?, page).await?;

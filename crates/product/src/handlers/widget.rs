@@ -16,7 +16,7 @@ fn render(agent: AgentId, widget: &Widget) -> Value {
     json!({"agentId": agent.to_string(), "theme": widget.theme, "copy": widget.copy, "behavior": widget.behavior})
 }
 
-/// The configuration.
+/// `getWidget`: how the widget of an agent looks.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let agent: AgentId = call.id("agentId")?;
     Ok(Answer::data(render(agent, &Widgets(call.store()).find(call.organization()?, agent).await?)))
@@ -29,7 +29,7 @@ struct Replace {
     behavior: Value,
 }
 
-/// Replaces the configuration.
+/// `replaceWidget`: sets how it looks, the whole of it.
 pub async fn replace(call: Call) -> Outcome<Answer> {
     let agent: AgentId = call.id("agentId")?;
     let Replace { theme, copy, behavior } = call.read()?;

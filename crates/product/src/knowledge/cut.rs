@@ -21,7 +21,7 @@ pub struct Piece {
     pub heading: String,
     /// The question that it answers.
     pub question: Option<String>,
-    /// What it says.
+    /// Its text, without the headings above it.
     pub text: String,
 }
 

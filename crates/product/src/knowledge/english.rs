@@ -239,11 +239,11 @@ const ASKS_PLACE: [&str; 10] = [
 /// What kind of thing a question wants, as far as its first words say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
-    /// When.
+    /// A time: when, which year, what day.
     Time,
     /// How much or how many.
     Number,
-    /// Who.
+    /// Somebody's name.
     Name,
     /// Where those are who answer.
     Place,

@@ -31,15 +31,15 @@ pub enum Format {
     Markdown,
     /// A table, divided by commas, semicolons or tabs.
     Csv,
-    /// A page.
+    /// A web page.
     Html,
 }
 
 impl Format {
-    /// Every format.
+    /// All that can be read.
     pub const ALL: [Self; 6] = [Self::Pdf, Self::Docx, Self::Text, Self::Markdown, Self::Csv, Self::Html];
 
-    /// Its media type.
+    /// Its media type, as uploads declare it.
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Pdf => "application/pdf",

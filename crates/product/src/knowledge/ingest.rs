@@ -42,7 +42,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// For good.
+    /// It failed, and trying again would change nothing.
     pub fn never(message: impl Into<String>) -> Self {
         Self { message: message.into(), again: false }
     }
@@ -57,9 +57,9 @@ pub trait Extractor: Send + Sync {
 
 /// What a reading needs besides the database.
 pub struct Tools<'t> {
-    /// Reads files.
+    /// Turns files and pages into text.
     pub extractor: &'t dyn Extractor,
-    /// Fetches pages.
+    /// Fetches pages from public addresses only.
     pub outbound: &'t Outbound,
 }
 

@@ -88,11 +88,11 @@ pub type Open = dyn Fn(&Skill) -> Option<HeaderMap> + Send + Sync;
 pub struct Reach {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// The agent.
+    /// Whose skills they are.
     pub agent: AgentId,
-    /// Asks webhooks.
+    /// Asks webhooks at public addresses only.
     pub outbound: Arc<Outbound>,
-    /// Looks things up.
+    /// Looks things up in the agent's knowledge.
     pub retriever: Arc<dyn Retriever>,
     /// Opens sealed header fields.
     pub open: Box<Open>,
@@ -101,7 +101,7 @@ pub struct Reach {
 words! {
     /// What came of a call.
     Status {
-        /// It ran.
+        /// It ran, and what it was to do is done.
         Succeeded = "succeeded",
         /// It ran and went wrong.
         Failed = "failed",
@@ -140,7 +140,7 @@ pub struct Called {
     pub skill: Option<SkillId>,
     /// What it was called by.
     pub tool: String,
-    /// The arguments.
+    /// What it is called with, as it was given.
     pub arguments: Value,
     /// What came of it.
     pub status: Status,
@@ -159,7 +159,7 @@ pub struct Called {
 }
 
 impl Called {
-    /// The `tool_call` event.
+    /// As streams and receipts show it: the `tool_call` event.
     pub fn to_json(&self) -> Value {
         let mut event = json!({
             "skillId": self.skill.map(|it| it.to_string()),
@@ -181,7 +181,7 @@ impl Called {
 pub struct Request {
     /// What the skill is called by.
     pub tool: String,
-    /// The arguments.
+    /// What it is called with, as it was given.
     pub arguments: Value,
     /// The visitor said yes to exactly this.
     pub confirmed: bool,
@@ -242,7 +242,7 @@ impl Toolbox {
         Self { skills, reach: Some(reach) }
     }
 
-    /// The skills.
+    /// All that the agent may call.
     pub fn skills(&self) -> &[Skill] {
         &self.skills
     }
