@@ -107,7 +107,7 @@ impl dyn Store + '_ {
         Ok(self.begin(Mode::Read).await?.0.0.0)
     }
 
-    /// The same for one statement that finds what it looks for by an index: it costs half as much, and does not wait for those that pass many
+    /// The same for one statement that finds what it looks for by an index: it costs half as much, and of credentials it does not wait for those that pass many
     /// rows. A second one fails.
     pub async fn glance(&self) -> Result<ReadTx, StoreError> {
         Ok(self.begin(Mode::Glance).await?.0.0.0)
@@ -529,7 +529,7 @@ fn bind_pg(
     })
 }
 
-/// Connections that read. Reports and chats can't take those that credentials and replicas need, nor can what passes many rows take those
+/// Connections that read. Reports and chats can't take those that credentials and replicas need, nor can lists of credentials take those
 /// that look one thing up; and lanes take turns at them as they do at writing: one organization's searches can't keep another's keys waiting.
 pub(crate) struct Readers<P> {
     pub(crate) feed: P,
@@ -556,7 +556,7 @@ impl<P: Connections> Readers<P> {
     pub(crate) async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&P, Option<Turn>), NoTurn> {
         let (pool, turns) = match (mode, lane.class) {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
-            (Mode::Glance, _) => &self.lookups,
+            (Mode::Glance, Class::Narrowing | Class::Credentials) => &self.lookups,
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
             (_, Class::Product) => &self.product,
         };

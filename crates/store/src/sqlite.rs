@@ -56,7 +56,7 @@ impl Sqlite {
         let opening = writing.clone();
         aside(move || bring_up_to_date(&mut opening.open()?, guests)).await?;
         let readers = |most| Pool::new(options(OpenFlags::SQLITE_OPEN_READ_ONLY, READING), most);
-        let readers = Readers::new(readers(1), readers(4), readers(2), readers(4));
+        let readers = Readers::new(readers(1), readers(2), readers(2), readers(4));
         Ok(Self::of(path, Pool::new(writing, 1), readers, guests))
     }
 
