@@ -10,7 +10,7 @@ use flowyte_core::{CredentialKind, Environment, Pepper};
 use flowyte_management::organization::recovery_page;
 use flowyte_store::accounts::{MembershipRow, UserRow};
 use flowyte_store::restore::Standing;
-use flowyte_store::{Actor, AuditContext, Sqlite, Store};
+use flowyte_store::{Actor, AuditContext, Link, Sqlite, Store};
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::new_secret;
 use flowyte_verifier::pepper::Peppers;
@@ -81,7 +81,7 @@ pub async fn audit_verify(
                 writeln!(said, "{organization}: {} events, BROKEN at {at}", report.events)?;
             }
         }
-        if let Some((sequence, hash)) = report.head {
+        if let Some(Link { sequence, hash }) = report.head {
             let mut head = Head {
                 organization_id: organization.to_string(),
                 sequence,

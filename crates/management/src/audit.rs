@@ -51,6 +51,6 @@ pub async fn verify(call: Call) -> Outcome<Answer> {
         "events": report.events,
         "intact": report.broken_at.is_none(),
         "brokenAt": report.broken_at,
-        "head": report.head.map(|(_, hash)| hex::encode(hash)),
+        "head": report.head.map(|it| hex::encode(it.hash)),
     })))
 }

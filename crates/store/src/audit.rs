@@ -1,6 +1,7 @@
 //! The audit trail: one hash chain per organization, appended in the transaction of the change it tells of.
 
 use crate::db::{ProductTx, Row, Statement, Store, id};
+use crate::growth::{Growth, Link};
 use crate::labour::labour;
 use crate::{Page, StoreError, args};
 use flowyte_core::Timestamp;
@@ -78,12 +79,19 @@ pub struct AuditEvent {
 /// What a walk along the chain found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainReport {
-    /// Events in the chain.
+    /// Events in the chain. Those before `walked_from` are taken to be all there.
     pub events: i64,
-    /// The first sequence that does not follow from the one before.
+    /// The sequence that the walk began with.
+    pub walked_from: i64,
+    /// The first sequence that does not follow from the one before, or is missing or another than it was.
     pub broken_at: Option<i64>,
-    /// The last sequence and hash that do.
-    pub head: Option<(i64, [u8; 32])>,
+    /// The last event that follows.
+    pub head: Option<Link>,
+}
+
+/// The place in the chain that a row stands at.
+fn link(row: &Row) -> Result<Link, StoreError> {
+    Ok(Link { sequence: row.get("sequence")?, hash: row.bytes("hash")? })
 }
 
 /// How far a walk along the chain has come.
@@ -95,9 +103,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(organization: OrganizationId) -> Self {
-        let report = ChainReport { events: 0, broken_at: None, head: None };
-        Self { organization, report, expected: 1, before: [0; 32] }
+    /// From behind this place.
+    fn behind(organization: OrganizationId, link: Link) -> Self {
+        let expected = link.sequence + 1;
+        let head = Some(link).filter(|it| *it != Link::START);
+        let report = ChainReport { events: link.sequence, walked_from: expected, broken_at: None, head };
+        Self { organization, report, expected, before: link.hash }
     }
 
     /// Past these events.
@@ -109,7 +120,7 @@ impl Walk {
                 && event.hash == event.chained(self.organization, &self.before);
             if self.report.broken_at.is_none() {
                 match follows {
-                    true => self.report.head = Some((event.sequence, event.hash)),
+                    true => self.report.head = Some(event.link()),
                     false => self.report.broken_at = Some(self.expected),
                 }
             }
@@ -136,6 +147,10 @@ impl AuditEvent {
             address: row.get("address")?,
             hash: row.bytes("hash")?,
         })
+    }
+
+    fn link(&self) -> Link {
+        Link { sequence: self.sequence, hash: self.hash }
     }
 
     /// Length-prefixed fields, so that no two events share an encoding.
@@ -192,13 +207,10 @@ impl ProductTx {
         by: &AuditContext,
         deed: AuditAction<'_>,
     ) -> Result<(), StoreError> {
-        let (sequence, before) = match last.first() {
-            Some(row) => (row.get::<i64>("sequence")?, row.bytes("hash")?),
-            None => (0, [0; 32]),
-        };
+        let before = last.first().map_or(Ok(Link::START), link)?;
         let mut event = AuditEvent {
             id: AuditEventId::from_bytes([0; 16]),
-            sequence: sequence + 1,
+            sequence: before.sequence + 1,
             at: by.now,
             actor_kind: by.actor.kind.into(),
             actor_id: by.actor.id.clone(),
@@ -211,7 +223,8 @@ impl ProductTx {
             address: by.address.clone(),
             hash: [0; 32],
         };
-        event.hash = event.chained(organization, &before);
+        event.hash = event.chained(organization, &before.hash);
+        self.grows(organization, Growth { before, last: event.link() });
         // The hash is as unlike every other as random bytes are, so the id needs none.
         let mut unique = [0; 10];
         unique.copy_from_slice(&event.hash[..10]);
@@ -299,9 +312,28 @@ impl dyn Store + '_ {
         rows.iter().map(AuditEvent::read).collect()
     }
 
-    /// Recomputes the chain from its beginning, a page at a time: between two pages no connection and no thread is held.
+    /// Recomputes the chain from its beginning.
     pub async fn audit_verify(&self, organization: OrganizationId) -> Result<ChainReport, StoreError> {
-        let mut walk = Walk::new(organization);
+        self.walk(Walk::behind(organization, Link::START)).await
+    }
+
+    /// The same from behind an event that an earlier walk came to. Where that is not what it was, the whole chain is walked.
+    pub async fn audit_verify_after(
+        &self,
+        organization: OrganizationId,
+        verified: Link,
+    ) -> Result<ChainReport, StoreError> {
+        let Some(differs) = self.audit_differs(organization, verified).await? else {
+            return self.walk(Walk::behind(organization, verified)).await;
+        };
+        let mut report = self.audit_verify(organization).await?;
+        report.broken_at = Some(report.broken_at.map_or(differs, |at| at.min(differs)));
+        Ok(report)
+    }
+
+    /// A page at a time: between two pages no connection and no thread is held.
+    async fn walk(&self, mut walk: Walk) -> Result<ChainReport, StoreError> {
+        let organization = walk.organization;
         loop {
             let rows = self
                 .read()
@@ -320,6 +352,51 @@ impl dyn Store + '_ {
         }
     }
 
+    /// Whether a chain no longer has an event that it had: `None` where it has it, or the first sequence that is missing or another, as
+    /// far as that event can tell.
+    pub async fn audit_differs(
+        &self,
+        organization: OrganizationId,
+        had: Link,
+    ) -> Result<Option<i64>, StoreError> {
+        match self.audit_hash(organization, had.sequence).await? {
+            Some(hash) if hash == had.hash => Ok(None),
+            Some(_) => Ok(Some(had.sequence)),
+            None => {
+                let end = self.audit_end(organization).await?.unwrap_or(Link::START);
+                Ok(Some(had.sequence.min(end.sequence + 1)))
+            }
+        }
+    }
+
+    /// Where a chain ends; `None` where it has no event.
+    pub async fn audit_end(&self, organization: OrganizationId) -> Result<Option<Link>, StoreError> {
+        let (sql, args) = end_of_chain(organization);
+        let row = self.glance().await?.opt(sql, args).await?;
+        row.as_ref().map(link).transpose()
+    }
+
+    /// Where the chains of some organizations end: of those with an id after `after`, in their order, `most` at most.
+    pub async fn audit_ends(
+        &self,
+        after: OrganizationId,
+        most: u32,
+    ) -> Result<Vec<(OrganizationId, Option<Link>)>, StoreError> {
+        let rows = self
+            .read()
+            .await?
+            .all(
+                "SELECT o.id AS id, e.sequence AS sequence, e.hash AS hash FROM (SELECT id, (SELECT MAX(sequence) \
+                 FROM audit_events WHERE organization_id = organizations.id) AS last FROM organizations \
+                 WHERE id > $1 ORDER BY id LIMIT $2) o \
+                 LEFT JOIN audit_events e ON e.organization_id = o.id AND e.sequence = o.last ORDER BY o.id",
+                args![*after.as_bytes(), most],
+            )
+            .await?;
+        let end = |row: &Row| row.get::<Option<i64>>("sequence")?.map(|_| link(row)).transpose();
+        rows.iter().map(|row| Ok((row.id("id")?, end(row)?))).collect()
+    }
+
     /// The organizations there are, oldest first.
     pub async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
         let mut tx = self.read().await?;
@@ -333,9 +410,8 @@ impl dyn Store + '_ {
         organization: OrganizationId,
         sequence: i64,
     ) -> Result<Option<[u8; 32]>, StoreError> {
-        let mut tx = self.read().await?;
         let sql = "SELECT hash FROM audit_events WHERE organization_id = $1 AND sequence = $2";
-        let row = tx.opt(sql, args![*organization.as_bytes(), sequence]).await?;
+        let row = self.glance().await?.opt(sql, args![*organization.as_bytes(), sequence]).await?;
         row.map(|row| row.bytes("hash")).transpose()
     }
 

@@ -1,5 +1,6 @@
 //! The seam between the two databases: connections, transactions, values. Every SQL text above this file is written once.
 
+use crate::growth::{Grown, Growth};
 use crate::guest::Guest;
 use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
 use crate::measure::{Connections, Pool};
@@ -35,6 +36,12 @@ pub trait Store: Send + Sync {
 
     /// Whoever must have seen a change before the call that made it returns.
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>>;
+
+    /// The audit chains that this process has appended to.
+    fn grown(&self) -> &Grown;
+
+    /// Returns when everything that can be read here is durable: what is written down of it elsewhere is then true after a power failure too.
+    async fn settled(&self) -> Result<(), StoreError>;
 
     /// Proves that this process alone may serve from this database, or says who is in the way.
     async fn claim(&self) -> Result<(), StoreError>;
@@ -82,6 +89,14 @@ impl Store for InLane<'_> {
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
         self.0.follower()
+    }
+
+    fn grown(&self) -> &Grown {
+        self.0.grown()
+    }
+
+    async fn settled(&self) -> Result<(), StoreError> {
+        self.0.settled().await
     }
 
     async fn claim(&self) -> Result<(), StoreError> {
@@ -289,6 +304,9 @@ pub struct ReadTx {
     guests: &'static [Guest],
     follower: Option<Arc<dyn Follower>>,
     revision: Option<Revision>,
+    /// Whom a commit tells of the audit chains that it appended to, and those.
+    grown: Arc<Grown>,
+    growth: Vec<(OrganizationId, Growth)>,
     /// Given back after the connection, since it is declared after it.
     turn: Option<Turn>,
 }
@@ -348,9 +366,11 @@ impl SecurityTx {
         inner: Inner,
         guests: &'static [Guest],
         follower: Option<Arc<dyn Follower>>,
+        grown: Arc<Grown>,
         turn: Option<Turn>,
     ) -> Self {
-        Self(ProductTx(BatchTx(ReadTx { inner, guests, follower, revision: None, turn })))
+        let (revision, growth) = (None, Vec::new());
+        Self(ProductTx(BatchTx(ReadTx { inner, guests, follower, revision, grown, growth, turn })))
     }
 
     /// Appends to the change log: the entity has a new state, which replicas read from its own tables.
@@ -392,6 +412,11 @@ impl SecurityTx {
 }
 
 impl ProductTx {
+    /// Once this is committed, the chain has grown so far.
+    pub(crate) fn grows(&mut self, organization: OrganizationId, growth: Growth) {
+        self.growth.push((organization, growth));
+    }
+
     /// Makes it so; returns when it is durable.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.0.commit().await
@@ -424,7 +449,7 @@ impl BatchTx {
         if let (Some(revision), Inner::Pg(_)) = (self.revision, &self.inner) {
             self.all("SELECT pg_notify('flowyte_changes', CAST($1 AS TEXT))", args![revision]).await?;
         }
-        let ReadTx { inner, revision, follower, turn, .. } = self.0;
+        let ReadTx { inner, revision, follower, grown, growth, turn, .. } = self.0;
         match inner {
             Inner::Lite(tx, syncs) => {
                 tx.commit().await?;
@@ -437,6 +462,9 @@ impl BatchTx {
                 tx.commit().await?;
                 drop(turn);
             }
+        }
+        if !growth.is_empty() {
+            grown.note(growth);
         }
         if let (Some(revision), Some(follower)) = (revision, follower) {
             follower.reach(revision).await;

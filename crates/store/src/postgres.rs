@@ -2,6 +2,7 @@
 
 use crate::StoreError;
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
+use crate::growth::Grown;
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
 use crate::measure::{Connections, Pool, waited};
@@ -21,6 +22,7 @@ pub struct Postgres {
     batches: Arc<Queue>,
     options: PgConnectOptions,
     follower: OnceLock<Arc<dyn Follower>>,
+    grown: Arc<Grown>,
     sole: tokio::sync::Mutex<Option<sqlx::PgConnection>>,
     listener: tokio::sync::Mutex<Option<sqlx::postgres::PgListener>>,
 }
@@ -69,6 +71,7 @@ impl Postgres {
             batches: Queue::new(BATCHES, WRITES),
             options,
             follower: OnceLock::new(),
+            grown: Arc::default(),
             sole: tokio::sync::Mutex::new(None),
             listener: tokio::sync::Mutex::new(None),
         }))
@@ -102,7 +105,8 @@ impl Store for Postgres {
                 }
             };
             let follower = self.follower.get().cloned();
-            let mut tx = SecurityTx::new(Inner::Pg(inner), self.guests, follower, turn);
+            let grown = self.grown.clone();
+            let mut tx = SecurityTx::new(Inner::Pg(inner), self.guests, follower, grown, turn);
             if mode == Mode::Write {
                 tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
             }
@@ -117,6 +121,14 @@ impl Store for Postgres {
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
         &self.follower
+    }
+
+    fn grown(&self) -> &Grown {
+        &self.grown
+    }
+
+    async fn settled(&self) -> Result<(), StoreError> {
+        Ok(()) // It shows a commit to nobody before that is durable.
     }
 
     async fn claim(&self) -> Result<(), StoreError> {

@@ -79,8 +79,8 @@ impl dyn Store + '_ {
     pub async fn continues(&self, earlier: &dyn Store) -> Result<bool, StoreError> {
         let organizations = earlier.organizations().await?;
         for organization in &organizations {
-            let Some((sequence, hash)) = earlier.audit_head(*organization).await? else { return Ok(false) };
-            if self.audit_hash(*organization, sequence).await? != Some(hash) {
+            let Some(end) = earlier.audit_end(*organization).await? else { return Ok(false) };
+            if self.audit_differs(*organization, end).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -172,13 +172,6 @@ impl dyn Store + '_ {
         }
         lines.sort_unstable();
         Ok(lines)
-    }
-
-    async fn audit_head(&self, organization: OrganizationId) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-        let mut tx = self.read().await?;
-        let sql = "SELECT sequence, hash FROM audit_events WHERE organization_id = $1 ORDER BY sequence DESC LIMIT 1";
-        let row = tx.opt(sql, vec![id(organization)]).await?;
-        row.map(|row| Ok((row.get("sequence")?, row.bytes("hash")?))).transpose()
     }
 }
 

@@ -5,6 +5,7 @@ mod syncs;
 
 use crate::StoreError;
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
+use crate::growth::Grown;
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
 use crate::measure::{self, Connections, waited};
@@ -31,6 +32,7 @@ pub struct Sqlite {
     syncs: Arc<Syncs>,
     guests: &'static [Guest],
     follower: OnceLock<Arc<dyn Follower>>,
+    grown: Arc<Grown>,
 }
 
 impl Sqlite {
@@ -78,7 +80,8 @@ impl Sqlite {
         guests: &'static [Guest],
     ) -> Arc<dyn Store> {
         let (queue, syncs) = (Queue::new(1, WRITES), Syncs::new(log_of(path)));
-        Arc::new(Self { writer, readers, queue, syncs, guests, follower: OnceLock::new() })
+        let (follower, grown) = Default::default();
+        Arc::new(Self { writer, readers, queue, syncs, guests, follower, grown })
     }
 }
 
@@ -147,7 +150,8 @@ impl Store for Sqlite {
         };
         let (tx, turn) = waited(mode, begin).await?;
         let inner = Inner::Lite(tx, self.syncs.clone());
-        Ok(SecurityTx::new(inner, self.guests, self.follower.get().cloned(), turn))
+        let (follower, grown) = (self.follower.get().cloned(), self.grown.clone());
+        Ok(SecurityTx::new(inner, self.guests, follower, grown, turn))
     }
 
     fn guests(&self) -> &[Guest] {
@@ -156,6 +160,14 @@ impl Store for Sqlite {
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
         &self.follower
+    }
+
+    fn grown(&self) -> &Grown {
+        &self.grown
+    }
+
+    async fn settled(&self) -> Result<(), StoreError> {
+        Ok(self.syncs.durable().await?)
     }
 
     async fn claim(&self) -> Result<(), StoreError> {

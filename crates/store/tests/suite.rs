@@ -10,7 +10,7 @@ use flowyte_core::id::{
 use flowyte_core::time::{DAY, HOUR};
 use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange, Proof};
-use flowyte_store::audit::AuditFilter;
+use flowyte_store::audit::{AuditAction, AuditFilter, ChainReport};
 use flowyte_store::db::id;
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
@@ -18,8 +18,8 @@ use flowyte_store::sweep::Old;
 use flowyte_store::usage::UsageRow;
 use flowyte_store::walk::{Search, Window};
 use flowyte_store::{
-    Actor, AuditContext, Claim, Class, Follower, Guest, Lane, Mode, Once, Revision, Sqlite, State, Store,
-    StoreError,
+    Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Revision, Sqlite,
+    State, Store, StoreError,
 };
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -548,6 +548,112 @@ async fn the_chain_has_no_fork_under_parallel_changes_and_shows_tampering() {
             tx.commit().await.unwrap();
             assert_eq!(store.audit_verify(organization).await.unwrap().broken_at, Some(broken));
         }
+    })
+    .await;
+}
+
+/// A walk from behind a verified event reads only what came since; it sees what was changed there, and that the event itself was.
+#[tokio::test]
+async fn a_verification_goes_on_from_where_another_came_to() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        for _ in 0..10 {
+            mint(&store, organization, user).await;
+        }
+        let first = store.audit_verify(organization).await.unwrap();
+        assert_eq!((first.events, first.walked_from, first.broken_at), (12, 1, None));
+        let verified = first.head.unwrap();
+        let again = store.audit_verify_after(organization, verified).await.unwrap();
+        assert_eq!(again, ChainReport { walked_from: 13, ..first });
+        for _ in 0..3 {
+            mint(&store, organization, user).await;
+        }
+        let after = || store.audit_verify_after(organization, verified);
+        let grown = after().await.unwrap();
+        assert_eq!((grown.events, grown.walked_from, grown.broken_at), (15, 13, None));
+        let end = store.audit_end(organization).await.unwrap();
+        assert_eq!((grown.head, end.unwrap().sequence), (end, 15));
+
+        let edit = async |sql| {
+            let mut tx = store.batch().await.unwrap();
+            tx.exec(sql, vec![]).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        edit("UPDATE audit_events SET action = 'x' WHERE sequence = 14").await;
+        assert_eq!(after().await.unwrap().broken_at, Some(14));
+        // What lies before is not read again: only a whole walk sees it.
+        edit("UPDATE audit_events SET action = 'x' WHERE sequence = 5").await;
+        let report = after().await.unwrap();
+        assert_eq!((report.walked_from, report.broken_at), (13, Some(14)));
+        assert_eq!(store.audit_verify(organization).await.unwrap().broken_at, Some(5));
+        // The verified event is gone or another: everything is walked.
+        edit("DELETE FROM audit_events WHERE sequence >= 12").await;
+        let report = after().await.unwrap();
+        assert_eq!((report.events, report.walked_from, report.broken_at), (11, 1, Some(5)));
+        let differs = |sequence, hash| store.audit_differs(organization, Link { sequence, hash });
+        assert_eq!(differs(12, verified.hash).await.unwrap(), Some(12));
+        assert_eq!(differs(20, verified.hash).await.unwrap(), Some(12), "the first that is missing");
+        assert_eq!(differs(11, verified.hash).await.unwrap(), Some(11));
+        edit("DELETE FROM audit_events").await;
+        let report = after().await.unwrap();
+        assert_eq!((report.events, report.broken_at, report.head), (0, Some(1), None));
+    })
+    .await;
+}
+
+/// Whoever keeps the heads of chains looks at those alone that have grown, or goes over all of them once, some at a time.
+#[tokio::test]
+async fn the_chains_that_have_grown_are_noted_once_they_are_durable() {
+    on_both(|store| async move {
+        let mut all = Vec::new();
+        for name in ["a@example.com", "b@example.com", "c@example.com"] {
+            all.push(found(&store, name).await);
+        }
+        all.sort_by_key(|it| it.0);
+        let (idle, (busy, user, _)) = (all[0].0, all[1]);
+        assert_eq!(store.grown().take_all().len(), 3);
+        let before = store.audit_end(busy).await.unwrap().unwrap();
+        mint(&store, busy, user).await;
+        mint(&store, busy, user).await;
+        let mut tx = store.security().await.unwrap();
+        let deed = || AuditAction {
+            action: "x",
+            kind: "x",
+            id: String::new(),
+            name: "",
+            details: Default::default(),
+        };
+        tx.audit(idle, &by_at(NOW), deed()).await.unwrap();
+        drop(tx); // It never was.
+        let last = store.audit_end(busy).await.unwrap().unwrap();
+        assert_eq!(last.sequence, before.sequence + 2);
+        let noted = store.grown().take_all();
+        assert_eq!(noted.into_iter().collect::<Vec<_>>(), [(busy, Growth { before, last })]);
+        // In whichever order they are noted.
+        let link = |sequence| Link { sequence, hash: [sequence as u8; 32] };
+        let growth = |before, last| Growth { before: link(before), last: link(last) };
+        store.grown().note([(busy, growth(5, 6)), (busy, growth(3, 4)), (busy, growth(4, 5))]);
+        assert_eq!(store.grown().take(busy), Some(growth(3, 6)));
+        assert_eq!(store.grown().take(busy), None);
+
+        store.settled().await.unwrap();
+        let (mut seen, mut after) = (Vec::new(), OrganizationId::from_bytes([0; 16]));
+        loop {
+            let some = store.audit_ends(after, 2).await.unwrap();
+            let Some((last, _)) = some.last() else { break };
+            after = *last;
+            seen.extend(some);
+        }
+        let mut ends = Vec::new();
+        for (organization, _, _) in &all {
+            ends.push((*organization, store.audit_end(*organization).await.unwrap()));
+        }
+        assert_eq!(seen, ends);
+        let mut tx = store.batch().await.unwrap();
+        tx.exec("DELETE FROM audit_events WHERE organization_id = $1", vec![id(busy)]).await.unwrap();
+        tx.commit().await.unwrap();
+        let some = store.audit_ends(OrganizationId::from_bytes([0; 16]), 500).await.unwrap();
+        assert_eq!(some.iter().find(|it| it.0 == busy), Some(&(busy, None)));
     })
     .await;
 }

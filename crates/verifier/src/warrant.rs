@@ -8,7 +8,7 @@ use flowyte_core::facts::Field;
 use flowyte_core::id::Id;
 use flowyte_core::{CredentialKind, Denial, Digest, Permit, RequestFacts, decide_again};
 use flowyte_store::guest::Guest;
-use flowyte_store::{Class, Follower, Lane, Mode, SecurityTx, Store, StoreError};
+use flowyte_store::{Class, Follower, Grown, Lane, Mode, SecurityTx, Store, StoreError};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -260,6 +260,14 @@ impl Store for Warrant {
 
     fn follower(&self) -> &OnceLock<Arc<dyn Follower>> {
         self.verifier.store.follower()
+    }
+
+    fn grown(&self) -> &Grown {
+        self.verifier.store.grown()
+    }
+
+    async fn settled(&self) -> Result<(), StoreError> {
+        self.verifier.store.settled().await
     }
 
     async fn claim(&self) -> Result<(), StoreError> {
