@@ -180,6 +180,8 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
+        // It holds a connection for as long as it is there, and a pool closes when it has all of its own back.
+        drop(self.listener.lock().await.take());
         for pool in self.readers.each() {
             pool.close().await;
         }
