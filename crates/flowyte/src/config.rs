@@ -65,6 +65,9 @@ pub struct Config {
     /// Where the peppers are. Default: pepper.key in the data folder.
     #[arg(long, value_name = "FILE", default_value = "pepper.key", hide_default_value = true, value_parser = path)]
     pub pepper_file: PathBuf,
+    /// Where the signed heads of audit chains are kept. Default: audit-heads beside the peppers.
+    #[arg(long, value_name = "FILE", default_value = "audit-heads", hide_default_value = true, value_parser = path)]
+    pub audit_heads_file: PathBuf,
     /// How long after SIGTERM new connections are still accepted, while /health/ready already answers 503.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number::<u32>(0, 3_600))]
     pub drain_delay: u32,
@@ -236,6 +239,9 @@ impl Given {
         }
         if !self.values.contains_key("pepper_file") {
             config.pepper_file = config.data.join("pepper.key");
+        }
+        if !self.values.contains_key("audit_heads_file") {
+            config.audit_heads_file = config.pepper_file.with_file_name("audit-heads");
         }
         if let Some(elsewhere) = &config.elsewhere {
             config.database = elsewhere.clone();
@@ -440,6 +446,7 @@ mod tests {
             ("http://localhost:8080", false)
         );
         assert_eq!(config.pepper_file, PathBuf::from("flowyte-data/pepper.key"));
+        assert_eq!(config.audit_heads_file, PathBuf::from("flowyte-data/audit-heads"));
     }
 
     #[test]
@@ -505,6 +512,7 @@ mod tests {
         ("log_format", "json", &[]),
         ("log_level", "debug", &[]),
         ("pepper_file", "peppers", &[]),
+        ("audit_heads_file", "heads", &[]),
         ("drain_delay", "1", &[]),
         ("credential_brand", "acme", &[]),
         ("organization_rpm", "7", &[]),

@@ -10,6 +10,7 @@ pub mod serve;
 pub mod server;
 mod site;
 mod supervisor;
+pub mod trail;
 pub mod upkeep;
 
 #[cfg(feature = "product")]

@@ -5,7 +5,7 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use flowyte::config::{Config, Given, settings};
 #[cfg(feature = "product")]
 use flowyte::reading::{SUBCOMMAND, read_standard_input};
-use flowyte::{serve, upkeep};
+use flowyte::{serve, trail, upkeep};
 use flowyte_contract::Diagnostic;
 use flowyte_core::Brand;
 use std::io::{Read, Write};
@@ -80,9 +80,10 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Audit {
-    /// Recompute every organization's chain. Fails when one does not hold.
+    /// Recompute every organization's chain, and hold it against the head that the server keeps beside the peppers. Fails when one does
+    /// not hold.
     Verify {
-        /// Signed heads that an earlier run wrote: also shows whether the end of a chain was cut.
+        /// Signed heads that an earlier run wrote, or a copy of those that the server kept: each chain must have them too.
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
         /// Write the signed heads of now.
@@ -91,6 +92,10 @@ enum Audit {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Take the chains as they are where they lost events and you know why: the database was set back with other tools than `flowyte
+    /// restore`, or another machine took over. The heads that were kept are put aside, and the audit log of each organization
+    /// concerned says what is gone. The server must be stopped.
+    Accept(Settings),
 }
 
 #[derive(Subcommand)]
@@ -224,8 +229,11 @@ fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Serve(settings) => settings.read().and_then(run_server),
         Command::Audit(Audit::Verify { against, write, settings }) => settings.read().and_then(|it| {
-            block_on(async move { upkeep::audit_verify(&it, against.as_deref(), write.as_deref()).await })
+            block_on(async move { trail::audit_verify(&it, against.as_deref(), write.as_deref()).await })
         }),
+        Command::Audit(Audit::Accept(settings)) => {
+            settings.read().and_then(|it| block_on(async move { trail::audit_accept(&it).await }))
+        }
         Command::Backup { folder, settings } => {
             settings.read().and_then(|it| block_on(async move { upkeep::backup(&it, &folder).await }))
         }

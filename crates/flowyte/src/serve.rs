@@ -6,10 +6,12 @@ use crate::supervisor::{Supervisor, stopped};
 use crate::{GUESTS, ops, upkeep};
 use anyhow::{Context, bail};
 use flowyte_contract::Api;
+use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::{CredentialKind, Environment};
 use flowyte_doors::api;
 use flowyte_http::accept;
 use flowyte_http::wire::Limits;
+use flowyte_management::heads::Heads;
 use flowyte_store::sweep::{Old, in_parts};
 use flowyte_store::{Sqlite, Store};
 use flowyte_verifier::Verifier;
@@ -36,6 +38,8 @@ mod services;
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often it is written down how late it is.
 const KEEP_TIME: Duration = Duration::from_secs(10);
+/// How often the heads of audit chains that have grown are kept.
+const KEEP_HEADS: Duration = Duration::from_secs(60);
 /// How often what is over is forgotten.
 const SWEEP: Duration = Duration::from_secs(600);
 /// The same for sessions, visitors' above all.
@@ -180,6 +184,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.stop().await;
     flush(&server.verifier).await;
     note_time(&server.verifier).await;
+    note_heads(&server.heads, &server.verifier).await;
     server.verifier.store.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -225,6 +230,8 @@ async fn start_tasks(server: &Arc<Server>, operations: TcpListener) -> anyhow::R
     if server.config.database != Database::Sqlite {
         tasks.spawn("feed", follow(verifier.clone(), stop(&tasks)));
     }
+    server.heads.announce(verifier.store.is_empty().await?);
+    tasks.spawn("audit heads", keep_heads(server.heads.clone(), verifier.clone(), stop(&tasks)));
     tasks.spawn("housekeeping", keep_house(verifier.clone(), stop(&tasks)));
     #[cfg(feature = "product")]
     for (name, task) in server.product.tasks(&tasks.stop_signal()).await? {
@@ -395,6 +402,48 @@ async fn note_time(verifier: &Verifier) {
     let now = verifier.now();
     if let Err(error) = verifier.store.note_time(now).await {
         tracing::warn!(%error, "the time could not be stored; it is tried again in ten seconds");
+    }
+}
+
+/// Keeps the heads of audit chains apart from the database. Goes over all of them once, and then looks at those that have grown.
+async fn keep_heads(heads: Arc<Heads>, verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let mut ticks = interval(KEEP_HEADS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unseen = Some(OrganizationId::from_bytes([0; 16])).filter(|_| heads.refused().is_none());
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = ticks.tick() => note_heads(&heads, &verifier).await,
+            next = see_heads(&heads, &verifier, unseen), if unseen.is_some() => {
+                unseen = next;
+                if unseen.is_none() {
+                    note_heads(&heads, &verifier).await;
+                }
+            }
+        }
+    }
+}
+
+/// Some of the chains that nobody has looked at since the start; where to go on. After an error it goes on with the next tick.
+async fn see_heads(
+    heads: &Arc<Heads>,
+    verifier: &Verifier,
+    after: Option<OrganizationId>,
+) -> Option<OrganizationId> {
+    match heads.catch_up(&*verifier.store, after?, verifier.now()).await {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::warn!(%error, "audit chains could not be looked at; it is tried again within a minute");
+            std::future::pending().await
+        }
+    }
+}
+
+async fn note_heads(heads: &Arc<Heads>, verifier: &Verifier) {
+    if let Err(error) = heads.keep(&*verifier.store, verifier.now()).await {
+        let file = heads.path().display();
+        tracing::warn!(%error, %file, "the heads of audit chains could not be kept; it is tried again in a minute");
     }
 }
 

@@ -5,6 +5,7 @@ use crate::site::Site;
 use flowyte_contract::Api;
 use flowyte_doors::api::ApiDoor;
 use flowyte_management::Management;
+use flowyte_management::heads::Heads;
 #[cfg(feature = "product")]
 use flowyte_product::Product;
 use flowyte_verifier::clock::{Clock, Entropy};
@@ -20,6 +21,8 @@ pub struct Server {
     pub config: Config,
     /// Decides on every request.
     pub verifier: Arc<Verifier>,
+    /// The heads of audit chains, kept apart from the database.
+    pub heads: Arc<Heads>,
     /// The door of our own API.
     pub door: Arc<ApiDoor>,
     /// What the credentials open.
@@ -51,6 +54,7 @@ impl Server {
     pub fn new(config: Config, parts: Parts) -> Result<Arc<Self>, Vec<String>> {
         let api = parts.api;
         let settings = Settings { public_url: config.public_url.clone(), ..config.verifier.clone() };
+        let heads = Heads::open(&config.audit_heads_file, &parts.peppers);
         let store = parts.replica.store().clone();
         let verifier = Verifier::new(
             settings,
@@ -65,7 +69,7 @@ impl Server {
             setup_token_file: config.setup_token_file(),
             ..config.management.clone()
         };
-        let management = Management::new(settings);
+        let management = Management::new(settings, heads.clone());
         let (routes, extensions) = (management.routes(), Vec::new());
         #[cfg(feature = "product")]
         let product = Product::new(parts.services, verifier.clone());
@@ -79,6 +83,7 @@ impl Server {
         Ok(Arc::new(Self {
             config,
             verifier,
+            heads,
             door,
             #[cfg(feature = "product")]
             product,

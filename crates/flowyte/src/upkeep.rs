@@ -1,30 +1,32 @@
-//! What operators do beside a running server or instead of one: verify, back up, restore, rotate peppers.
+//! What operators do beside a running server or instead of one: back up, restore, rotate peppers.
 
 use crate::GUESTS;
 use crate::config::{Config, Database};
 use crate::serve::{contract, open_folder, open_store};
+use crate::trail;
 use anyhow::{Context, bail};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use flowyte_core::id::{Id, OrganizationId};
-use flowyte_core::{CredentialKind, Environment, Pepper};
+use flowyte_core::{CredentialKind, Environment, Pepper, Timestamp};
+use flowyte_management::heads::{Behind, Heads};
 use flowyte_management::organization::recovery_page;
 use flowyte_store::accounts::{MembershipRow, UserRow};
 use flowyte_store::restore::Standing;
-use flowyte_store::{Actor, AuditContext, Link, Sqlite, Store};
+use flowyte_store::{Actor, AuditContext, Sqlite, Store};
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::new_secret;
-use flowyte_verifier::pepper::Peppers;
-use serde::{Deserialize, Serialize};
+use flowyte_verifier::pepper::{Peppers, replace};
 use std::fmt::Write;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 const DATABASE: &str = "flowyte.db";
 const PEPPERS: &str = "pepper.key";
+const HEADS: &str = "audit-heads";
 
-async fn open_beside(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+/// The database, beside a server that may be running.
+pub(crate) async fn open_beside(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match &config.database {
         Database::Sqlite => {
             let file = config.data.join(DATABASE);
@@ -39,111 +41,6 @@ async fn open_beside(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-/// The end of one organization's audit chain, signed: kept elsewhere, it shows later that nothing was cut off.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Head {
-    organization_id: String,
-    sequence: i64,
-    hash: String,
-    /// Ed25519 (RFC 8032) over the three members before it, divided by line feeds.
-    signature: String,
-}
-
-impl Head {
-    fn message(&self) -> String {
-        format!("{}\n{}\n{}", self.organization_id, self.sequence, self.hash)
-    }
-}
-
-fn signer(pepper: &Pepper) -> anyhow::Result<Ed25519KeyPair> {
-    Ed25519KeyPair::from_seed_unchecked(&*pepper.derive("audit-head"))
-        .map_err(|_| anyhow::anyhow!("the key that signs audit heads can't be made"))
-}
-
-/// Recomputes every chain. `against`: heads that were written earlier. `write`: where to write the present ones.
-pub async fn audit_verify(
-    config: &Config,
-    against: Option<&Path>,
-    write: Option<&Path>,
-) -> anyhow::Result<String> {
-    let store = open_beside(config).await?;
-    let peppers = Peppers::read(&config.pepper_file)?;
-    let mut said = String::new();
-    let mut broken = 0;
-    let mut heads = String::new();
-    for organization in store.organizations().await? {
-        let report = store.audit_verify(organization).await?;
-        match report.broken_at {
-            None => writeln!(said, "{organization}: {} events, intact", report.events)?,
-            Some(at) => {
-                broken += 1;
-                writeln!(said, "{organization}: {} events, BROKEN at {at}", report.events)?;
-            }
-        }
-        if let Some(Link { sequence, hash }) = report.head {
-            let mut head = Head {
-                organization_id: organization.to_string(),
-                sequence,
-                hash: hex::encode(hash),
-                signature: String::new(),
-            };
-            head.signature = hex::encode(signer(peppers.current())?.sign(head.message().as_bytes()).as_ref());
-            writeln!(heads, "{}", serde_json::to_string(&head)?)?;
-        }
-    }
-    for line in against
-        .map(fs::read_to_string)
-        .transpose()
-        .context("the earlier heads can't be read")?
-        .unwrap_or_default()
-        .lines()
-    {
-        let head: Head =
-            serde_json::from_str(line).context("a line of the earlier heads is not a signed head")?;
-        if let Some(wrong) = missing(&*store, &peppers, &head).await? {
-            broken += 1;
-            writeln!(said, "{}: {wrong}", head.organization_id)?;
-        }
-    }
-    store.close().await;
-    if broken > 0 {
-        bail!("{broken} of the chains do not hold\n{said}");
-    }
-    if let Some(file) = write {
-        fs::write(file, heads).with_context(|| format!("{} can't be written", file.display()))?;
-        writeln!(
-            said,
-            "heads written to {}; keep them where this machine can't change them",
-            file.display()
-        )?;
-    }
-    writeln!(
-        said,
-        "public key of the heads: {}",
-        hex::encode(signer(peppers.current())?.public_key().as_ref())
-    )?;
-    Ok(said.trim_end().to_owned())
-}
-
-/// What is wrong with a head that was written earlier.
-async fn missing(store: &dyn Store, peppers: &Peppers, head: &Head) -> anyhow::Result<Option<String>> {
-    let signature = hex::decode(&head.signature).unwrap_or_default(); // Nothing verifies against an empty one.
-    let mut signed = false;
-    for pepper in peppers.iter() {
-        let key = UnparsedPublicKey::new(&ED25519, signer(pepper)?.public_key().as_ref().to_vec());
-        signed |= key.verify(head.message().as_bytes(), &signature).is_ok();
-    }
-    let Some(organization) = OrganizationId::parse(&head.organization_id).filter(|_| signed) else {
-        return Ok(Some("the earlier head is not signed by this installation".into()));
-    };
-    Ok(match store.audit_hash(organization, head.sequence).await? {
-        Some(hash) if hex::encode(hash) == head.hash => None,
-        Some(_) => Some(format!("event {} was changed", head.sequence)),
-        None => Some(format!("event {} was there and is gone: the end of the chain was cut", head.sequence)),
-    })
-}
-
 /// Copies the database and the peppers to a new folder; a server that runs is not disturbed.
 pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
     if config.database != Database::Sqlite {
@@ -154,6 +51,8 @@ pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
         .mode(0o700)
         .create(into)
         .with_context(|| format!("{name} can't be made; name a folder that is not there yet"))?;
+    // Before the database, which goes on meanwhile: it has what they say.
+    copy_heads(&config.audit_heads_file, &into.join(HEADS))?;
     let copy = into.join(DATABASE);
     Sqlite::backup(&config.data.join(DATABASE), &copy).await.context("the database can't be copied")?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
@@ -165,6 +64,16 @@ pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
     Ok(format!(
         "backed up to {name}. {PEPPERS} in it makes stolen digests searchable: keep the two files apart"
     ))
+}
+
+/// Copies the heads of audit chains, where some are kept.
+fn copy_heads(from: &Path, to: &Path) -> anyhow::Result<()> {
+    match fs::read(from) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        text => text
+            .and_then(|it| replace(to, &it))
+            .with_context(|| format!("the heads of audit chains can't be copied to {}", to.display())),
+    }
 }
 
 /// What stands in the way of serving a database that was restored: said by `serve`, and by the restore itself.
@@ -194,7 +103,9 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     let api = contract()?;
     let holds = |role| api.contract.scopes().role(role);
     let (before, continues) = before.map_or((Standing::default(), None), |(it, goes_on)| (it, Some(goes_on)));
+    let kept = KeptHeads::read(config, &*store).await?;
     let narrowed = store.narrow(&before, &holds, &by).await?;
+    let rewound = trail::tell(&*store, &kept.behind, "a backup from before was restored", &by).await?;
     let why = match continues {
         Some(true) => None,
         Some(false) => Some("the database that it replaced does not continue its history"),
@@ -216,6 +127,7 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     }
     fs::rename(&incoming, &present)?;
     fs::File::open(&config.data)?.sync_all()?;
+    let heads = kept.replace(config, &from.join(HEADS), by.now)?;
     let mut said = format!("restored {}; every session was ended\n", from.display());
     match narrowed.len() {
         0 => said.push_str("nothing that the backup grants has been taken away since it was made\n"),
@@ -228,6 +140,8 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     if continues.is_some() {
         writeln!(said, "the replaced database is kept as {}", aside.display())?;
     }
+    said.push_str(&rewound);
+    said.push_str(&heads);
     if let Some(why) = why {
         writeln!(
             said,
@@ -237,6 +151,34 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
         )?;
     }
     Ok(said.trim_end().to_owned())
+}
+
+/// The heads of audit chains that were kept until a restore, which goes back behind them.
+struct KeptHeads {
+    /// `None` where the peppers that they are signed under are missing.
+    heads: Option<Arc<Heads>>,
+    behind: Vec<Behind>,
+}
+
+impl KeptHeads {
+    /// `backup`: the database that is restored.
+    async fn read(config: &Config, backup: &dyn Store) -> anyhow::Result<Self> {
+        let peppers =
+            if config.pepper_file.exists() { Some(Peppers::read(&config.pepper_file)?) } else { None };
+        let heads = peppers.map(|it| Heads::open(&config.audit_heads_file, &it));
+        let behind = match &heads {
+            Some(heads) => heads.behind(backup).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { heads, behind })
+    }
+
+    /// Puts them aside, and those of the backup in their place; what was done, in lines.
+    fn replace(&self, config: &Config, backup: &Path, now: Timestamp) -> anyhow::Result<String> {
+        let aside = trail::put_aside(config, self.heads.as_deref(), now)?;
+        copy_heads(backup, &config.audit_heads_file)?;
+        Ok(aside.unwrap_or_default())
+    }
 }
 
 /// What a database grants, and whether it continues the history of the backup that takes its place.
@@ -394,6 +336,10 @@ pub async fn pepper_retire(config: &Config, id: &str) -> anyhow::Result<String> 
     if store.pepper_ids().await?.contains(&pepper.id()) {
         bail!("credentials still depend on {id}; rotate or revoke them, and let its sessions end, first");
     }
+    // What it signed is signed anew while that can still be checked.
+    Heads::open(&config.audit_heads_file, &peppers)
+        .write(System.now())
+        .context("the heads of audit chains can't be signed anew")?;
     Peppers::retire(&config.pepper_file, pepper.id())?;
     Ok(format!("pepper {id} is gone"))
 }

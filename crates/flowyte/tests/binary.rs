@@ -33,6 +33,8 @@ mod crash;
 mod decisions;
 #[path = "binary/floods.rs"]
 mod floods;
+#[path = "binary/heads.rs"]
+mod heads;
 #[path = "binary/isolation.rs"]
 mod isolation;
 #[path = "binary/knowledge.rs"]

@@ -44,13 +44,17 @@ pub async fn list(call: Call) -> Outcome<Answer> {
     call.list(page, rows, |event| position(event.sequence), render)
 }
 
-/// `verifyAuditEvents`: recomputes it from its first event.
+/// `verifyAuditEvents`: recomputes it, and holds it against its kept head.
 pub async fn verify(call: Call) -> Outcome<Answer> {
-    let report = call.store().audit_verify(call.organization()?).await?;
+    let full = call.query.get("full") == Some("true");
+    let heads = &call.state.heads;
+    let found = heads.verify(call.store(), call.organization()?, full, call.now).await?;
     Ok(Answer::data(json!({
-        "events": report.events,
-        "intact": report.broken_at.is_none(),
-        "brokenAt": report.broken_at,
-        "head": report.head.map(|it| hex::encode(it.hash)),
+        "events": found.report.events,
+        "intact": found.is_intact(),
+        "brokenAt": found.report.broken_at,
+        "head": found.report.head.map(|it| hex::encode(it.hash)),
+        "walkedFrom": found.report.walked_from,
+        "keptHead": found.head.as_str(),
     })))
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod devices;
+pub mod heads;
 mod identity;
 mod keys;
 pub mod organization;
@@ -15,6 +16,7 @@ use flowyte_http::answer::Answer;
 use flowyte_http::route::{Route, Routes};
 use flowyte_store::Revision;
 use flowyte_verifier::meter::Meter;
+use heads::Heads;
 use password::Passwords;
 use serde_json::{Value, json};
 pub use settings::Settings;
@@ -27,6 +29,8 @@ type Call = flowyte_http::call::Call<Management>;
 /// What the handlers share.
 pub struct Management {
     settings: Settings,
+    /// The heads of audit chains, kept apart from the database.
+    heads: Arc<Heads>,
     /// Hashes passwords.
     passwords: Passwords,
     /// Passwords that fitted no account, by e-mail address, from devices that are not known.
@@ -52,8 +56,9 @@ const LOGINS_PER_ADDRESS: u32 = 1_000;
 
 impl Management {
     /// Nobody has signed in or failed to yet.
-    pub fn new(settings: Settings) -> Arc<Self> {
+    pub fn new(settings: Settings, heads: Arc<Heads>) -> Arc<Self> {
         Arc::new(Self {
+            heads,
             passwords: Passwords::default(),
             failures_by_account: Meter::new(settings.login_failures_per_account, LOGIN_WINDOW),
             failures_by_device: Meter::new(settings.login_failures_per_account, LOGIN_WINDOW),

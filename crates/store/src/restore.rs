@@ -5,7 +5,7 @@
 
 use crate::audit::{AuditAction, AuditContext};
 use crate::db::{ReadTx, Row, SecurityTx, Store, Value, id};
-use crate::{Entity, Revision, StoreError, args, list};
+use crate::{Entity, Link, Revision, StoreError, args, list};
 use flowyte_core::address::AddressBlock;
 use flowyte_core::id::{
     Id, InviteId, MemberId, OrganizationId, PublishableKeyId, SecretKeyId, SessionId, UserId,
@@ -115,6 +115,27 @@ impl dyn Store + '_ {
         done.sort_unstable();
         tx.commit().await?;
         Ok(done)
+    }
+
+    /// Adds to a chain that its events from `from` to `head` are gone, since the database went back. `false`: there is no such organization.
+    pub async fn tell_rewound(
+        &self,
+        organization: OrganizationId,
+        from: i64,
+        head: Link,
+        why: &str,
+        by: &AuditContext,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.product().await?;
+        let there = "SELECT 1 AS there FROM organizations WHERE id = $1";
+        if tx.opt(there, vec![id(organization)]).await?.is_none() {
+            return Ok(false);
+        }
+        let details = json!({"why": why, "from": from, "to": head.sequence, "hash": hex::encode(head.hash)});
+        let (action, kind, id, name) = ("audit.rewound", "organization", organization.to_string(), "");
+        tx.audit(organization, by, AuditAction { action, kind, id, name, details }).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Keeps the server from serving until [`Self::acknowledge_restore`]. `why`: for the operator.

@@ -132,7 +132,7 @@ impl Peppers {
 }
 
 /// Writes beside, syncs, renames: after a crash there is the old file or the new one.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;

@@ -70,7 +70,8 @@ fn state(world: &World) -> String {
         }
         rows.to_string()
     };
-    let other = server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify", None).data();
+    let other =
+        server.as_member(&world.other_owner, "GET", "/api/v1/audit-events/verify?full=true", None).data();
     format!("{} {} {} {other}", list("api-keys"), list("agents"), list("members"))
 }
 

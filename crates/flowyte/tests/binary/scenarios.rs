@@ -505,7 +505,8 @@ fn sessions_begin_and_end() {
         assert_eq!(attributes, ["Max-Age=2592000", "Path=/", "HttpOnly", "SameSite=Strict"]);
 
         // Reading changes nothing.
-        let head = || server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify", None).data();
+        let head =
+            || server.as_member(&world.owner, "GET", "/api/v1/audit-events/verify?full=true", None).data();
         let before = head();
         for path in [
             "auth/session",

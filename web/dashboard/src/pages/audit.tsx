@@ -12,6 +12,7 @@ const ACTIONS = [
   'api_key.used_in_browser', 'publishable_key.minted', 'publishable_key.changed', 'publishable_key.rotated', 'publishable_key.revoked', 'member.invited',
   'member.invite_withdrawn', 'member.joined', 'member.role_changed', 'member.removed', 'organization.created', 'organization.changed',
   'user.password_changed', 'agent.created', 'agent.changed', 'agent.published', 'agent.rolled_back', 'agent.deleted', 'widget.changed',
+  'audit.rewound',
 ];
 
 export function AuditPage() {
@@ -64,7 +65,11 @@ export function AuditPage() {
             The chain is intact: {count(verify.data.events, 'event')}. Its end is <code>{verify.data.head}</code>
           </Notice>
         ) : (
-          <Notice tone="bad">The chain is broken at event {verify.data.brokenAt}: somebody changed the database.</Notice>
+          <Notice tone="bad">
+            {verify.data.brokenAt === null
+              ? 'The chain can’t be trusted: what the server keeps of it was changed. Tell whoever runs the server.'
+              : `The chain is broken at event ${verify.data.brokenAt}: somebody changed the database.`}
+          </Notice>
         ))}
       <section className="card" aria-label="Events">
         <div className="toolbar">
