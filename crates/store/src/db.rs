@@ -122,8 +122,8 @@ impl dyn Store + '_ {
         Ok(self.begin(Mode::Read).await?.0.0.0)
     }
 
-    /// The same for one statement that finds what it looks for by an index: it costs half as much, and of credentials it does not wait for those that pass many
-    /// rows. A second one fails.
+    /// The same for one statement that finds what it looks for by an index. It costs half as much, and a look-up of credentials does not wait
+    /// for a list of them. A second statement fails.
     pub async fn glance(&self) -> Result<ReadTx, StoreError> {
         Ok(self.begin(Mode::Glance).await?.0.0.0)
     }
