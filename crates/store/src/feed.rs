@@ -71,85 +71,101 @@ pub enum State {
         role: Option<Role>,
     },
     /// A secret key.
-    SecretKey {
-        /// The organization that it belongs to.
-        organization: OrganizationId,
-        /// Which one it is.
-        id: SecretKeyId,
-        /// The environment that it acts in.
-        environment: Environment,
-        /// Names of its scopes.
-        scopes: Vec<String>,
-        /// When the key itself ends.
-        expires_at: Timestamp,
-        /// Whether it was revoked, which can't be undone.
-        revoked: bool,
-        /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
-        rate_limit_rpm: Option<u32>,
-        /// CIDR blocks that it may be used from; empty: from anywhere.
-        allowed_addresses: Vec<String>,
-        /// Every secret it ever had, with the instant each ends.
-        secrets: Vec<(Digest, Timestamp)>,
-    },
+    SecretKey(SecretKeyState),
     /// A session.
-    Session {
-        /// The organization that it is in now.
-        organization: OrganizationId,
-        /// Which one it is.
-        id: SessionId,
-        /// The user that it belongs to.
-        user: UserId,
-        /// Digest that its secret is found by.
-        digest: Digest,
-        /// When the password was last given; some operations need that to be fresh.
-        signed_in_at: Timestamp,
-        /// Last use that was written down.
-        last_seen_at: Timestamp,
-        /// When it ends, however it is used.
-        expires_at: Timestamp,
-        /// Whether it was ended before that.
-        ended: bool,
-    },
+    Session(SessionState),
     /// A publishable key.
-    PublishableKey {
-        /// The organization that it belongs to.
-        organization: OrganizationId,
-        /// Which one it is.
-        id: PublishableKeyId,
-        /// The resource it is pinned to.
-        resource: ResourceId,
-        /// The environment that it acts in.
-        environment: Environment,
-        /// Where it may be used from, canonical.
-        allowed_origins: Vec<String>,
-        /// Whether it was revoked, which can't be undone.
-        revoked: bool,
-        /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
-        rate_limit_rpm: Option<u32>,
-        /// Visitors must have proved who they are.
-        require_identity: bool,
-        /// Every secret it ever had, with the instant each ends.
-        secrets: Vec<(Digest, Timestamp)>,
-    },
+    PublishableKey(PublishableKeyState),
     /// A visitor's session. It works while its key does, lists its origin, and asks for no identity that was not proved.
-    Visitor {
-        /// The organization that it belongs to.
-        organization: OrganizationId,
-        /// Which one it is.
-        id: VisitorId,
-        /// The key that opened it.
-        key: PublishableKeyId,
-        /// Digest that its secret is found by.
-        digest: Digest,
-        /// The page it was opened on.
-        origin: String,
-        /// The visitor had proved who they are.
-        verified: bool,
-        /// Last use that was written down.
-        last_seen_at: Timestamp,
-        /// When it ends, however it is used.
-        expires_at: Timestamp,
-    },
+    Visitor(VisitorState),
+}
+
+/// A secret key.
+#[derive(Clone, Debug)]
+pub struct SecretKeyState {
+    /// The organization that it belongs to.
+    pub organization: OrganizationId,
+    /// Which one it is.
+    pub id: SecretKeyId,
+    /// The environment that it acts in.
+    pub environment: Environment,
+    /// Names of its scopes.
+    pub scopes: Vec<String>,
+    /// When the key itself ends.
+    pub expires_at: Timestamp,
+    /// Whether it was revoked, which can't be undone.
+    pub revoked: bool,
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
+    pub rate_limit_rpm: Option<u32>,
+    /// CIDR blocks that it may be used from; empty: from anywhere.
+    pub allowed_addresses: Vec<String>,
+    /// Every secret it ever had, with the instant each ends.
+    pub secrets: Vec<(Digest, Timestamp)>,
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    /// The organization that it is in now.
+    pub organization: OrganizationId,
+    /// Which one it is.
+    pub id: SessionId,
+    /// The user that it belongs to.
+    pub user: UserId,
+    /// Digest that its secret is found by.
+    pub digest: Digest,
+    /// When the password was last given; some operations need that to be fresh.
+    pub signed_in_at: Timestamp,
+    /// Last use that was written down.
+    pub last_seen_at: Timestamp,
+    /// When it ends, however it is used.
+    pub expires_at: Timestamp,
+    /// Whether it was ended before that.
+    pub ended: bool,
+}
+
+/// A publishable key.
+#[derive(Clone, Debug)]
+pub struct PublishableKeyState {
+    /// The organization that it belongs to.
+    pub organization: OrganizationId,
+    /// Which one it is.
+    pub id: PublishableKeyId,
+    /// The resource it is pinned to.
+    pub resource: ResourceId,
+    /// The environment that it acts in.
+    pub environment: Environment,
+    /// Where it may be used from, canonical.
+    pub allowed_origins: Vec<String>,
+    /// Whether it was revoked, which can't be undone.
+    pub revoked: bool,
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
+    pub rate_limit_rpm: Option<u32>,
+    /// Visitors must have proved who they are.
+    pub require_identity: bool,
+    /// Every secret it ever had, with the instant each ends.
+    pub secrets: Vec<(Digest, Timestamp)>,
+}
+
+/// A visitor's session. It works while its key does, lists its origin, and asks for no identity that was not proved.
+#[derive(Clone, Debug)]
+pub struct VisitorState {
+    /// The organization that it belongs to.
+    pub organization: OrganizationId,
+    /// Which one it is.
+    pub id: VisitorId,
+    /// The key that opened it.
+    pub key: PublishableKeyId,
+    /// Digest that its secret is found by.
+    pub digest: Digest,
+    /// The page it was opened on.
+    pub origin: String,
+    /// The visitor had proved who they are.
+    pub verified: bool,
+    /// Last use that was written down.
+    pub last_seen_at: Timestamp,
+    /// When it ends, however it is used.
+    pub expires_at: Timestamp,
 }
 
 /// A consistent view: states, and the revision they are of.
@@ -464,7 +480,7 @@ fn secrets_of(all: &[([u8; 16], (Digest, Timestamp))], key: [u8; 16]) -> Vec<(Di
 }
 
 fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, StoreError> {
-    Ok(State::PublishableKey {
+    Ok(State::PublishableKey(PublishableKeyState {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
         resource: row.id("resource_id")?,
@@ -474,11 +490,11 @@ fn publishable_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State
         rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
         require_identity: row.flag("require_identity")?,
         secrets,
-    })
+    }))
 }
 
 fn visitor(row: &Row) -> Result<State, StoreError> {
-    Ok(State::Visitor {
+    Ok(State::Visitor(VisitorState {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
         key: row.id("key_id")?,
@@ -487,11 +503,11 @@ fn visitor(row: &Row) -> Result<State, StoreError> {
         verified: row.flag("verified")?,
         last_seen_at: row.time("last_seen_at")?,
         expires_at: row.time("expires_at")?,
-    })
+    }))
 }
 
 fn secret_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, StoreError> {
-    Ok(State::SecretKey {
+    Ok(State::SecretKey(SecretKeyState {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
         environment: row.environment()?,
@@ -501,11 +517,11 @@ fn secret_key(row: &Row, secrets: Vec<(Digest, Timestamp)>) -> Result<State, Sto
         rate_limit_rpm: row.get::<Option<i64>>("rate_limit_rpm")?.map(|rpm| rpm as u32),
         allowed_addresses: row.list("allowed_addresses")?,
         secrets,
-    })
+    }))
 }
 
 fn session(row: &Row) -> Result<State, StoreError> {
-    Ok(State::Session {
+    Ok(State::Session(SessionState {
         organization: row.id("organization_id")?,
         id: row.id("id")?,
         user: row.id("user_id")?,
@@ -514,5 +530,5 @@ fn session(row: &Row) -> Result<State, StoreError> {
         last_seen_at: row.time("last_seen_at")?,
         expires_at: row.time("expires_at")?,
         ended: row.maybe_time("ended_at")?.is_some(),
-    })
+    }))
 }

@@ -12,6 +12,7 @@ use flowyte_core::{CredentialKind, Digest, Environment, Role, Timestamp};
 use flowyte_store::accounts::{Inviters, Joining, NewOwner, NewSession, OrganizationChange, Proof};
 use flowyte_store::audit::{AuditAction, AuditFilter, ChainReport};
 use flowyte_store::db::id;
+use flowyte_store::feed::{SecretKeyState, VisitorState};
 use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKeyChange, SecretKeyRow};
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
 use flowyte_store::sweep::Old;
@@ -681,7 +682,7 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
         let news = store.changes(start).await.unwrap();
         assert_eq!((news.revision, news.states.len()), (start + 2, 1));
         assert!(
-            matches!(&news.states[0], State::SecretKey { revoked: true, secrets, .. } if secrets.len() == 1)
+            matches!(&news.states[0], State::SecretKey(SecretKeyState { revoked: true, secrets, .. }) if secrets.len() == 1)
         );
         assert!(store.changes(news.revision).await.unwrap().states.is_empty());
 
@@ -692,7 +693,7 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
         ));
         let all = snapshot(&store, NOW).await;
         assert!(all.iter().any(|it| matches!(it, State::Member { role: Some(Role::Owner), .. })));
-        assert!(all.iter().any(|it| matches!(it, State::SecretKey { revoked: true, .. })));
+        assert!(all.iter().any(|it| matches!(it, State::SecretKey(SecretKeyState { revoked: true, .. }))));
     })
     .await;
 }
@@ -846,7 +847,7 @@ async fn a_snapshot_has_every_key_with_its_secrets() {
             .await
             .into_iter()
             .filter_map(|it| match it {
-                State::SecretKey { id, secrets, .. } => Some((id, secrets.len())),
+                State::SecretKey(SecretKeyState { id, secrets, .. }) => Some((id, secrets.len())),
                 _ => None,
             })
             .collect();
@@ -985,7 +986,7 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
         assert_eq!(store.sweep_visitors(later, 3).await.unwrap(), 0);
         let told = |states: Vec<State>| {
             let visitors = states.into_iter().filter_map(|it| match it {
-                State::Visitor { id, .. } => Some(id),
+                State::Visitor(VisitorState { id, .. }) => Some(id),
                 _ => None,
             });
             visitors.collect::<Vec<VisitorId>>()
@@ -1199,7 +1200,10 @@ async fn what_is_old_is_forgotten() {
         assert_eq!(sweep(Old::Changes, week).await, start as u64);
         assert!(matches!(store.changes(start - 1).await, Err(StoreError::Forgotten)));
         let news = store.changes(start).await.unwrap().states;
-        assert!(matches!(&news[..], [State::SecretKey { id, .. }] if *id == late.id), "{news:?}");
+        assert!(
+            matches!(&news[..], [State::SecretKey(SecretKeyState { id, .. })] if *id == late.id),
+            "{news:?}"
+        );
 
         // A superseded secret goes a month after its grace; the one that works stays, however old.
         let grace = NOW.plus(DAY);
@@ -1214,7 +1218,7 @@ async fn what_is_old_is_forgotten() {
 
         let sessions = async || {
             let states = snapshot(&store, NOW).await;
-            states.iter().filter(|it| matches!(it, State::Session { .. })).count()
+            states.iter().filter(|it| matches!(it, State::Session(_))).count()
         };
         let before = sessions().await;
         assert!(before > 0);

@@ -9,6 +9,7 @@ use flowyte_core::facts::Field;
 use flowyte_core::id::{Id, OrganizationId, SecretKeyId};
 use flowyte_core::{Brand, Contract, CredentialKind, Environment, Pepper, RequestFacts, Timestamp, decide};
 use flowyte_store::State;
+use flowyte_store::feed::SecretKeyState;
 use flowyte_verifier::replica::{CredentialTable, ReplicaIndex};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest as _, Sha256};
@@ -170,7 +171,7 @@ fn key(number: usize, pepper: &Pepper) -> State {
     id[..8].copy_from_slice(&number.to_be_bytes());
     let mut organization = [0; 16];
     organization[..8].copy_from_slice(&(number % 1_000).to_be_bytes());
-    State::SecretKey {
+    State::SecretKey(SecretKeyState {
         organization: OrganizationId::from_bytes(organization),
         id: SecretKeyId::from_bytes(id),
         environment: Environment::Live,
@@ -180,7 +181,7 @@ fn key(number: usize, pepper: &Pepper) -> State {
         rate_limit_rpm: None,
         allowed_addresses: vec![],
         secrets: vec![(pepper.digest_body(secret(number).body()), Timestamp::NEVER)],
-    }
+    })
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).

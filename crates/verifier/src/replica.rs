@@ -15,6 +15,7 @@ use flowyte_core::{
     ScopeTable, Timestamp,
 };
 use flowyte_store::accounts::SESSION_IDLE;
+use flowyte_store::feed::{PublishableKeyState, SecretKeyState, SessionState, VisitorState};
 use flowyte_store::publishable::VISITOR_IDLE;
 use flowyte_store::{Follower, Revision, State, Store, StoreError};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -45,11 +46,11 @@ pub struct CredentialTable {
 pub struct ReplicaIndex {
     organizations: HashMap<OrganizationId, OrganizationNumber>,
     roles: HashMap<(OrganizationId, UserId), Role>,
-    sessions: HashMap<SessionId, State>,
+    sessions: HashMap<SessionId, SessionState>,
     sessions_of: HashMap<(OrganizationId, UserId), HashSet<SessionId>>,
     limits: HashMap<[u8; 16], Arc<RateLimit>>,
     keys: HashMap<PublishableKeyId, PublishableKey>,
-    visitors: HashMap<VisitorId, State>,
+    visitors: HashMap<VisitorId, VisitorState>,
     visitors_of: HashMap<PublishableKeyId, HashSet<VisitorId>>,
     /// What is to be swept, and when it is to be looked at for that.
     ends: BTreeSet<(Timestamp, Ending)>,
@@ -253,196 +254,184 @@ impl CredentialTable {
                     None => writer.roles.remove(&(organization, user)),
                 };
                 let sessions = writer.sessions_of.get(&(organization, user)).cloned().unwrap_or_default();
-                let states: Vec<State> =
+                let states: Vec<SessionState> =
                     sessions.iter().filter_map(|id| writer.sessions.get(id).cloned()).collect();
-                states.into_iter().for_each(|session| self.apply(writer, session));
+                states.into_iter().for_each(|session| self.apply_session(writer, session));
             }
-            State::SecretKey {
-                organization,
-                id,
-                environment,
-                scopes,
-                expires_at,
-                revoked,
-                rate_limit_rpm,
-                allowed_addresses,
-                secrets,
-            } => {
-                let organization = self.organization(writer, organization);
-                let granted = self
-                    .scopes
-                    .grant(scopes.iter().map(String::as_str))
-                    .intersection(self.scopes.secret_keys());
-                // What is revoked is refused before its restrictions are asked, so it needs none.
-                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
-                // An address list that can't be read would admit anybody if it were skipped, so the key is refused instead.
-                let addresses: Result<Vec<_>, _> =
-                    allowed_addresses.iter().map(|block| block.parse()).collect();
-                let unreadable = addresses.is_err();
-                let addresses = addresses.ok().filter(|_| !revoked).unwrap_or_default();
-                for (digest, secret_ends) in secrets {
-                    let restrictions = (limit.is_some() || !addresses.is_empty()).then(|| Restrictions {
-                        addresses: addresses.clone(),
-                        limit: limit.clone(),
-                        ..Default::default()
-                    });
-                    let ends = expires_at.min(secret_ends);
-                    if restrictions.is_some() && ends != Timestamp::NEVER {
-                        writer
-                            .ends
-                            .insert((ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
-                    }
-                    let entry = Entry {
-                        organization,
-                        scopes: granted,
-                        id: *id.as_bytes(),
-                        expires_at: ends,
-                        kind: CredentialKind::SecretKey,
-                        environment,
-                        revoked: revoked || unreadable,
-                        superseded: secret_ends != Timestamp::NEVER,
-                        restrictions,
-                    };
-                    self.secrets.insert(&digest, entry);
-                }
-            }
-            State::Session {
-                organization,
-                id,
-                user,
-                digest,
-                signed_in_at,
-                last_seen_at,
-                expires_at,
-                ended,
-            } => {
-                let role = writer.roles.get(&(organization, user)).copied();
-                let known = self.last_used(&digest);
-                let entry = Entry {
-                    organization: self.organization(writer, organization),
-                    scopes: role.map_or(ScopeSet::EMPTY, |role| self.scopes.role(role)),
-                    id: *id.as_bytes(),
-                    expires_at,
-                    kind: CredentialKind::Session,
-                    environment: Environment::Live,
-                    revoked: ended || role.is_none(),
-                    superseded: false,
-                    restrictions: Some(Restrictions {
-                        user: role.map(|role| (user, role)),
-                        idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), SESSION_IDLE)),
-                        signed_in_at: Some(signed_in_at),
-                        ..Default::default()
-                    }),
-                };
-                self.secrets.insert(&digest, entry);
-                let of_member = writer.sessions_of.entry((organization, user)).or_default();
-                if ended {
-                    of_member.remove(&id);
-                } else {
-                    of_member.insert(id);
-                }
-                // Kept although it ended, until the sweep forgets it: until then it is told apart from one never known.
-                writer.sessions.insert(id, state);
-                writer.ends.insert((expires_at.plus(KEPT), Ending::Session(id)));
-            }
-            State::PublishableKey {
-                organization,
-                id,
-                resource,
-                environment,
-                allowed_origins,
-                revoked,
-                rate_limit_rpm,
-                require_identity,
-                secrets,
-            } => {
-                let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
-                let origins: Vec<Origin> =
-                    allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
-                let key = PublishableKey {
-                    resource,
-                    environment,
-                    origins: if revoked { Vec::new() } else { origins.clone() },
-                    limit: limit.clone(),
-                    require_identity,
-                };
-                self.count_origins(&key, 1);
-                if let Some(old) = writer.keys.insert(id, key) {
-                    self.count_origins(&old, -1);
-                }
-                for (digest, secret_ends) in secrets {
-                    if !revoked && secret_ends != Timestamp::NEVER {
-                        writer.ends.insert((
-                            secret_ends.plus(KEPT),
-                            Ending::Secret(*digest.as_bytes(), *id.as_bytes()),
-                        ));
-                    }
-                    let entry = Entry {
-                        organization: self.organization(writer, organization),
-                        scopes: self.scopes.publishable_keys(),
-                        id: *id.as_bytes(),
-                        expires_at: secret_ends,
-                        kind: CredentialKind::PublishableKey,
-                        environment,
-                        revoked,
-                        superseded: secret_ends != Timestamp::NEVER,
-                        // A page may read that its key was revoked only while its origin is listed (CORS).
-                        restrictions: Some(Restrictions {
-                            origins: origins.clone(),
-                            pinned: (!revoked).then_some(resource),
-                            limit: limit.clone(),
-                            ..Default::default()
-                        }),
-                    };
-                    self.secrets.insert(&digest, entry);
-                }
-                let visitors = writer.visitors_of.get(&id).cloned().unwrap_or_default();
-                let states: Vec<State> =
-                    visitors.iter().filter_map(|id| writer.visitors.get(id).cloned()).collect();
-                states.into_iter().for_each(|visitor| self.apply(writer, visitor));
-            }
-            State::Visitor {
-                organization,
-                id,
-                key,
-                digest,
-                ref origin,
-                verified,
-                last_seen_at,
-                expires_at,
-            } => {
-                let of = writer.keys.get(&key).cloned();
-                let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
-                let origins: Vec<Origin> = origins.cloned().collect();
-                // A key that is revoked, or not known, lists no origin; one may ask for an identity by now.
-                let revoked =
-                    of.as_ref().is_none_or(|it| it.origins.is_empty() || it.require_identity && !verified);
-                let known = self.last_used(&digest).unwrap_or(last_seen_at).max(last_seen_at);
-                let idle = Idle::new(known, VISITOR_IDLE);
-                let ends = if revoked { Timestamp::from_micros(i64::MIN) } else { idle.ends_at() };
-                writer.ends.insert((ends, Ending::Visitor(id)));
-                let entry = Entry {
-                    organization: self.organization(writer, organization),
-                    scopes: self.scopes.publishable_keys(),
-                    id: *id.as_bytes(),
-                    expires_at,
-                    kind: CredentialKind::Visitor,
-                    environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
-                    revoked,
-                    superseded: false,
-                    restrictions: Some(Restrictions {
-                        origins,
-                        pinned: of.as_ref().map(|it| it.resource),
-                        limit: of.and_then(|it| it.limit),
-                        idle: Some(idle),
-                        ..Default::default()
-                    }),
-                };
-                self.secrets.insert(&digest, entry);
-                writer.visitors_of.entry(key).or_default().insert(id);
-                writer.visitors.insert(id, state);
-            }
+            State::SecretKey(key) => self.apply_secret_key(writer, key),
+            State::Session(session) => self.apply_session(writer, session),
+            State::PublishableKey(key) => self.apply_publishable_key(writer, key),
+            State::Visitor(visitor) => self.apply_visitor(writer, visitor),
         }
+    }
+
+    fn apply_secret_key(&self, writer: &mut ReplicaIndex, key: SecretKeyState) {
+        let SecretKeyState {
+            organization,
+            id,
+            environment,
+            scopes,
+            expires_at,
+            revoked,
+            rate_limit_rpm,
+            allowed_addresses,
+            secrets,
+        } = key;
+        let organization = self.organization(writer, organization);
+        let granted =
+            self.scopes.grant(scopes.iter().map(String::as_str)).intersection(self.scopes.secret_keys());
+        // What is revoked is refused before its restrictions are asked, so it needs none.
+        let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
+        // An address list that can't be read would admit anybody if it were skipped, so the key is refused instead.
+        let addresses: Result<Vec<_>, _> = allowed_addresses.iter().map(|block| block.parse()).collect();
+        let unreadable = addresses.is_err();
+        let addresses = addresses.ok().filter(|_| !revoked).unwrap_or_default();
+        for (digest, secret_ends) in secrets {
+            let restrictions = (limit.is_some() || !addresses.is_empty()).then(|| Restrictions {
+                addresses: addresses.clone(),
+                limit: limit.clone(),
+                ..Default::default()
+            });
+            let ends = expires_at.min(secret_ends);
+            if restrictions.is_some() && ends != Timestamp::NEVER {
+                writer.ends.insert((ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+            }
+            let entry = Entry {
+                organization,
+                scopes: granted,
+                id: *id.as_bytes(),
+                expires_at: ends,
+                kind: CredentialKind::SecretKey,
+                environment,
+                revoked: revoked || unreadable,
+                superseded: secret_ends != Timestamp::NEVER,
+                restrictions,
+            };
+            self.secrets.insert(&digest, entry);
+        }
+    }
+
+    fn apply_session(&self, writer: &mut ReplicaIndex, session: SessionState) {
+        let SessionState { organization, id, user, digest, signed_in_at, last_seen_at, expires_at, ended } =
+            session;
+        let role = writer.roles.get(&(organization, user)).copied();
+        let known = self.last_used(&digest);
+        let entry = Entry {
+            organization: self.organization(writer, organization),
+            scopes: role.map_or(ScopeSet::EMPTY, |role| self.scopes.role(role)),
+            id: *id.as_bytes(),
+            expires_at,
+            kind: CredentialKind::Session,
+            environment: Environment::Live,
+            revoked: ended || role.is_none(),
+            superseded: false,
+            restrictions: Some(Restrictions {
+                user: role.map(|role| (user, role)),
+                idle: Some(Idle::new(known.unwrap_or(last_seen_at).max(last_seen_at), SESSION_IDLE)),
+                signed_in_at: Some(signed_in_at),
+                ..Default::default()
+            }),
+        };
+        self.secrets.insert(&digest, entry);
+        let of_member = writer.sessions_of.entry((organization, user)).or_default();
+        if ended {
+            of_member.remove(&id);
+        } else {
+            of_member.insert(id);
+        }
+        // Kept although it ended, until the sweep forgets it: until then it is told apart from one never known.
+        writer.sessions.insert(id, session);
+        writer.ends.insert((expires_at.plus(KEPT), Ending::Session(id)));
+    }
+
+    fn apply_publishable_key(&self, writer: &mut ReplicaIndex, key: PublishableKeyState) {
+        let PublishableKeyState {
+            organization,
+            id,
+            resource,
+            environment,
+            allowed_origins,
+            revoked,
+            rate_limit_rpm,
+            require_identity,
+            secrets,
+        } = key;
+        let limit = keep_limit(writer, *id.as_bytes(), rate_limit_rpm.filter(|_| !revoked));
+        let origins: Vec<Origin> = allowed_origins.iter().map(|it| Origin::from_canonical(it)).collect();
+        let key = PublishableKey {
+            resource,
+            environment,
+            origins: if revoked { Vec::new() } else { origins.clone() },
+            limit: limit.clone(),
+            require_identity,
+        };
+        self.count_origins(&key, 1);
+        if let Some(old) = writer.keys.insert(id, key) {
+            self.count_origins(&old, -1);
+        }
+        for (digest, secret_ends) in secrets {
+            if !revoked && secret_ends != Timestamp::NEVER {
+                writer
+                    .ends
+                    .insert((secret_ends.plus(KEPT), Ending::Secret(*digest.as_bytes(), *id.as_bytes())));
+            }
+            let entry = Entry {
+                organization: self.organization(writer, organization),
+                scopes: self.scopes.publishable_keys(),
+                id: *id.as_bytes(),
+                expires_at: secret_ends,
+                kind: CredentialKind::PublishableKey,
+                environment,
+                revoked,
+                superseded: secret_ends != Timestamp::NEVER,
+                // A page may read that its key was revoked only while its origin is listed (CORS).
+                restrictions: Some(Restrictions {
+                    origins: origins.clone(),
+                    pinned: (!revoked).then_some(resource),
+                    limit: limit.clone(),
+                    ..Default::default()
+                }),
+            };
+            self.secrets.insert(&digest, entry);
+        }
+        let visitors = writer.visitors_of.get(&id).cloned().unwrap_or_default();
+        let states: Vec<VisitorState> =
+            visitors.iter().filter_map(|id| writer.visitors.get(id).cloned()).collect();
+        states.into_iter().for_each(|visitor| self.apply_visitor(writer, visitor));
+    }
+
+    fn apply_visitor(&self, writer: &mut ReplicaIndex, visitor: VisitorState) {
+        let VisitorState { organization, id, key, digest, ref origin, verified, last_seen_at, expires_at } =
+            visitor;
+        let of = writer.keys.get(&key).cloned();
+        let origins = of.iter().flat_map(|of| of.origins.iter().filter(|it| it.as_str() == origin));
+        let origins: Vec<Origin> = origins.cloned().collect();
+        // A key that is revoked, or not known, lists no origin; one may ask for an identity by now.
+        let revoked = of.as_ref().is_none_or(|it| it.origins.is_empty() || it.require_identity && !verified);
+        let known = self.last_used(&digest).unwrap_or(last_seen_at).max(last_seen_at);
+        let idle = Idle::new(known, VISITOR_IDLE);
+        let ends = if revoked { Timestamp::from_micros(i64::MIN) } else { idle.ends_at() };
+        writer.ends.insert((ends, Ending::Visitor(id)));
+        let entry = Entry {
+            organization: self.organization(writer, organization),
+            scopes: self.scopes.publishable_keys(),
+            id: *id.as_bytes(),
+            expires_at,
+            kind: CredentialKind::Visitor,
+            environment: of.as_ref().map_or(Environment::Test, |it| it.environment),
+            revoked,
+            superseded: false,
+            restrictions: Some(Restrictions {
+                origins,
+                pinned: of.as_ref().map(|it| it.resource),
+                limit: of.and_then(|it| it.limit),
+                idle: Some(idle),
+                ..Default::default()
+            }),
+        };
+        self.secrets.insert(&digest, entry);
+        writer.visitors_of.entry(key).or_default().insert(id);
+        writer.visitors.insert(id, visitor);
     }
 
     fn lists_origin(&self, origin: &str) -> bool {
@@ -490,7 +479,7 @@ impl CredentialTable {
 
     /// A visitor who was there since is looked at again when that would be over.
     fn sweep_visitor(&self, writer: &mut ReplicaIndex, id: VisitorId, now: Timestamp) {
-        let Some(State::Visitor { key, digest, .. }) = writer.visitors.get(&id) else { return };
+        let Some(VisitorState { key, digest, .. }) = writer.visitors.get(&id) else { return };
         let (key, digest) = (*key, *digest);
         let lives_until = self.secrets.with(&digest, |lookup| match lookup {
             Lookup::Found(record) if !record.revoked => {
@@ -514,7 +503,7 @@ impl CredentialTable {
     }
 
     fn sweep_session(&self, writer: &mut ReplicaIndex, id: SessionId) {
-        let Some(State::Session { organization, user, digest, .. }) = writer.sessions.remove(&id) else {
+        let Some(SessionState { organization, user, digest, .. }) = writer.sessions.remove(&id) else {
             return;
         };
         self.secrets.remove(&digest);

@@ -9,6 +9,7 @@ use flowyte_core::{
     Brand, CredentialKind, Denial, Digest, Environment, Lookup, Pepper, RequestFacts, Timestamp, decide,
 };
 use flowyte_store::State;
+use flowyte_store::feed::{PublishableKeyState, SecretKeyState, VisitorState};
 use flowyte_verifier::replica::{CredentialTable, ReplicaIndex};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -27,7 +28,7 @@ fn a_decision_allocates_nothing() {
     let (contract, pepper, brand) = (api.contract, Pepper::new([7; 32]), Brand::default());
     let table = CredentialTable::new(contract.scopes().clone(), 60_000);
     let secret = brand.format(CredentialKind::SecretKey, Environment::Live, &[5; 30]);
-    let state = State::SecretKey {
+    let state = State::SecretKey(SecretKeyState {
         organization: OrganizationId::from_bytes([1; 16]),
         id: SecretKeyId::from_bytes([2; 16]),
         environment: Environment::Live,
@@ -37,7 +38,7 @@ fn a_decision_allocates_nothing() {
         rate_limit_rpm: Some(60),
         allowed_addresses: vec!["192.0.2.0/24".into()],
         secrets: vec![(pepper.digest_body(secret.body()), Timestamp::NEVER)],
-    };
+    });
     table.apply(&mut ReplicaIndex::default(), state);
     let unknown = brand.format(CredentialKind::SecretKey, Environment::Live, &[6; 30]);
     let headers =
@@ -98,37 +99,43 @@ fn visitors_leave_nothing_behind(table: &CredentialTable) {
         id[..4].copy_from_slice(&number.to_be_bytes());
         id
     };
-    let of_key = |revoked| State::PublishableKey {
-        organization,
-        id: key,
-        resource: ResourceId::from_bytes([5; 16]),
-        environment: Environment::Live,
-        allowed_origins: vec!["https://shop.example".into()],
-        revoked,
-        rate_limit_rpm: None,
-        require_identity: false,
-        secrets: vec![(digest(3, 0), Timestamp::NEVER)],
+    let of_key = |revoked| {
+        State::PublishableKey(PublishableKeyState {
+            organization,
+            id: key,
+            resource: ResourceId::from_bytes([5; 16]),
+            environment: Environment::Live,
+            allowed_origins: vec!["https://shop.example".into()],
+            revoked,
+            rate_limit_rpm: None,
+            require_identity: false,
+            secrets: vec![(digest(3, 0), Timestamp::NEVER)],
+        })
     };
-    let visitor = |number: u32| State::Visitor {
-        organization,
-        id: VisitorId::from_bytes(id(number)),
-        key,
-        digest: digest(4, number),
-        origin: "https://shop.example".into(),
-        verified: false,
-        last_seen_at: begun,
-        expires_at: begun.plus(DAY),
+    let visitor = |number: u32| {
+        State::Visitor(VisitorState {
+            organization,
+            id: VisitorId::from_bytes(id(number)),
+            key,
+            digest: digest(4, number),
+            origin: "https://shop.example".into(),
+            verified: false,
+            last_seen_at: begun,
+            expires_at: begun.plus(DAY),
+        })
     };
-    let secret_key = |number: u32| State::SecretKey {
-        organization,
-        id: SecretKeyId::from_bytes(id(number)),
-        environment: Environment::Live,
-        scopes: vec!["agents:read".into()],
-        expires_at: begun.plus(HOUR),
-        revoked: false,
-        rate_limit_rpm: Some(60),
-        allowed_addresses: vec!["192.0.2.0/24".into()],
-        secrets: vec![(digest(6, number), Timestamp::NEVER)],
+    let secret_key = |number: u32| {
+        State::SecretKey(SecretKeyState {
+            organization,
+            id: SecretKeyId::from_bytes(id(number)),
+            environment: Environment::Live,
+            scopes: vec!["agents:read".into()],
+            expires_at: begun.plus(HOUR),
+            revoked: false,
+            rate_limit_rpm: Some(60),
+            allowed_addresses: vec!["192.0.2.0/24".into()],
+            secrets: vec![(digest(6, number), Timestamp::NEVER)],
+        })
     };
     let mut ties = ReplicaIndex::default();
     let held = |change: &stats_alloc::Stats| change.bytes_allocated as i64 - change.bytes_deallocated as i64;
