@@ -3,11 +3,20 @@
 use crate::log::DROPPED;
 use crate::server::Server;
 use flowyte_core::time::SECOND;
+use flowyte_store::{InLane, Lane, Store};
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::usage::UNATTRIBUTED;
 use prometheus::core::Collector;
 use prometheus::{Gauge, Opts, Registry, TextEncoder};
 use std::sync::LazyLock;
+#[cfg(feature = "product")]
+use std::time::Duration;
+#[cfg(feature = "product")]
+use tokio::time::timeout;
+
+/// How long the product may take to say what waits for it.
+#[cfg(feature = "product")]
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything, as text. What is only known by asking (the database, the replica) is asked now, and left out where it does not answer.
 pub async fn render(server: &Server) -> prometheus::Result<String> {
@@ -114,13 +123,14 @@ fn connections(asked: &Asked, server: &Server) -> prometheus::Result<()> {
 
 /// What waits in the database.
 async fn backlog(asked: &Asked, server: &Server) -> prometheus::Result<()> {
-    if let Ok(head) = server.verifier.store.revision().await {
+    let store: &dyn Store = &InLane(&*server.verifier.store, Lane::PROBE);
+    if let Ok(head) = store.revision().await {
         let help = "Changes in the database that this node has not applied.";
         let behind = (head - server.verifier.replica.revision()).max(0);
         asked.put(Opts::new("flowyte_replica_lag_revisions", help), behind as f64)?;
     }
     #[cfg(feature = "product")]
-    if let Ok(waiting) = server.product.sources_waiting().await {
+    if let Ok(Ok(waiting)) = timeout(PATIENCE, server.product.sources_waiting()).await {
         let help = "Knowledge sources that wait to be read; 1000 stands for that many or more.";
         asked.put(Opts::new("flowyte_knowledge_sources_waiting", help), waiting as f64)?;
     }

@@ -5,6 +5,7 @@ use crate::server::Server;
 use bytes::Bytes;
 use flowyte_http::accept;
 use flowyte_http::wire::Limits;
+use flowyte_store::{InLane, Lane, Store};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -26,10 +27,11 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
 
 /// Why no request should be sent here.
 async fn unready(server: &Server) -> Option<&'static str> {
+    let store: &dyn Store = &InLane(&*server.verifier.store, Lane::PROBE);
     match () {
         () if server.draining.load(Ordering::Acquire) => Some("the server is stopping"),
         () if !server.verifier.replica.is_fresh() => Some("the copy of the credentials may be out of date"),
-        () if server.verifier.store.is_empty().await.is_err() => Some("the database does not answer"),
+        () if store.is_empty().await.is_err() => Some("the database does not answer"),
         () => None,
     }
 }

@@ -41,6 +41,8 @@ pub struct Lane {
 impl Lane {
     /// The server's own work.
     pub const HOUSE: Self = Self { class: Class::Product, organization: None };
+    /// What the server asks of credentials for itself. The product may hang, and this does not.
+    pub const PROBE: Self = Self { class: Class::Credentials, organization: None };
 
     /// Product work of an organization.
     pub const fn product(organization: OrganizationId) -> Self {

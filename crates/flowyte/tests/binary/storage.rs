@@ -303,6 +303,10 @@ fn reports_that_hang_hold_up_no_key() {
         assert_eq!(whoami(server, &key).status, 200);
         server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
         assert_eq!(whoami(server, &key).code(), "credential_revoked");
+        // So nobody is to send credentials elsewhere.
+        assert_eq!(server.ops("/health/ready").status, 200);
+        let metrics = server.ops("/metrics").body;
+        assert!(metrics.contains("flowyte_replica_lag_revisions 0"), "{metrics}");
         run(&runtime, &mut database, "ROLLBACK");
     });
 }
