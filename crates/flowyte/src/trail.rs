@@ -75,7 +75,7 @@ pub async fn audit_verify(
     store.close().await;
     let Report { mut said, broken, heads: ends } = report;
     if broken > 0 {
-        bail!("the audit trail does not hold in {broken} places\n{said}");
+        bail!("audit chains that are broken, or do not have their kept head: {broken}\n{said}");
     }
     if let Some(file) = write {
         fs::write(file, ends).with_context(|| format!("{} can't be written", file.display()))?;

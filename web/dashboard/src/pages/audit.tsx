@@ -68,7 +68,7 @@ export function AuditPage() {
           <Notice tone="bad">
             {verify.data.brokenAt === null
               ? 'The chain can’t be trusted: what the server keeps of it was changed. Tell whoever runs the server.'
-              : `The chain is broken at event ${verify.data.brokenAt}: somebody changed the database.`}
+              : `The chain is broken at event ${verify.data.brokenAt}: the database was changed, or an older copy took its place. Tell whoever runs the server.`}
           </Notice>
         ))}
       <section className="card" aria-label="Events">
