@@ -83,12 +83,13 @@ screenshots: compiler browser web
 browser:
 	@tools/install chromium chromium
 
-# One decision beside one SHA-256, a request beside a bare answer of hyper, one client that writes beside many, an agent that knows little
-# beside one that knows much, and a new installation beside one with a million of everything (HISTORY=100000 for fewer): each in one run.
+# One decision beside one SHA-256, a request beside a bare answer of hyper, one client that writes beside many, one organization
+# beside the flood of another, an agent that knows little beside one that knows much, and a new installation beside one with a million of
+# everything (HISTORY=100000 for fewer): each in one run.
 # Sizes of the table may be given: make bench SIZES="1000 1000000"
 bench: compiler web
 	cargo bench --profile quick --locked -p flowyte-verifier --bench decision -- $(SIZES)
-	cargo bench --profile quick --locked -p flowyte --bench door --bench writes
+	cargo bench --profile quick --locked -p flowyte --bench door --bench writes --bench floods
 	cargo bench --profile quick --locked -p flowyte-product --bench knowledge
 	cargo bench --profile quick --locked -p flowyte --bench history -- $(HISTORY)
 
