@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
 mod support;
+#[path = "../../store/tests/postgres/mod.rs"]
+mod postgres;
 
 use serde_json::{Value, json};
 use std::path::Path;
@@ -89,9 +91,17 @@ fn mint_and_revoke(port: u16, owner: &str) -> [Vec<u128>; 2] {
 }
 
 fn measure() {
+    println!("database\tbeside\tmint p50, p99 (ms)\tthan alone\trevocation p50, p99 (ms)\tthan alone");
+    beside_floods("SQLite", &[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (url, _server) = runtime.block_on(postgres::database_on_disk(&[]));
+    beside_floods("PostgreSQL", &[("FLOWYTE_DATABASE", Path::new(&url))]);
+}
+
+fn beside_floods(database: &str, settings: &[(&str, &Path)]) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let server = Server::binary(&data, &[("FLOWYTE_SIGNUP", Path::new("open"))]);
+    let server = Server::binary(&data, &[&[("FLOWYTE_SIGNUP", Path::new("open"))], settings].concat());
     let (port, owner) = (server.port, server.set_up(&data));
     let other = sign_up(port);
     let visits = visits(port, &owner);
@@ -113,14 +123,13 @@ fn measure() {
         ("64 clients who search keys", 64, &search),
         ("200 messages of visitors at once", 200, &visits),
     ];
-    println!("beside\tmint p50, p99 (ms)\tthan alone\trevocation p50, p99 (ms)\tthan alone");
     let mut alone = None;
     for (name, clients, requests) in floods {
         let _flood = (clients > 0).then(|| start(&folder.path().join(name), port, clients, requests));
         let times = mint_and_revoke(port, &other);
         let shown = times.map(|all| (all[ROUNDS / 2], all[ROUNDS * 99 / 100]));
         let before = *alone.get_or_insert(shown);
-        print!("{name}");
+        print!("{database}\t{name}");
         for ((p50, p99), (_, alone)) in shown.into_iter().zip(before) {
             print!("\t{:.1}, {:.1}\t{:.1}", p50 as f64 / 1e3, p99 as f64 / 1e3, p99 as f64 / alone as f64);
         }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
 mod support;
+#[path = "../../store/tests/postgres/mod.rs"]
+mod postgres;
 
 use serde_json::json;
 use std::path::Path;
@@ -57,20 +59,30 @@ fn slow_disk(folder: &Path) -> std::path::PathBuf {
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let slow = slow_disk(folder.path());
-    println!("disk\tclients\tmints a second\tbeside one client");
-    for (name, disk) in [("as it is", None), ("5 ms a sync", Some(slow.as_path()))] {
-        let mut one = None;
-        for clients in [1, 8, 64] {
-            let rate = measure(&folder.path().join(format!("{name}, {clients}")), disk, clients);
-            println!("{name}\t{clients}\t{rate:.0}\t{:.2}", rate / *one.get_or_insert(rate));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    println!("database\tdisk\tclients\tmints a second\tbeside one client");
+    for database in ["SQLite", "PostgreSQL"] {
+        for (disk, preload) in [("as it is", None), ("5 ms a sync", Some(slow.as_path()))] {
+            let preload: Vec<(&str, &Path)> = preload.map(|disk| ("LD_PRELOAD", disk)).into_iter().collect();
+            let mut one = None;
+            for clients in [1, 8, 64] {
+                let data = folder.path().join(format!("{database}, {disk}, {clients}"));
+                let rate = match database {
+                    "SQLite" => measure(&data, &preload, clients),
+                    _ => {
+                        let (url, _server) = runtime.block_on(postgres::database_on_disk(&preload));
+                        measure(&data, &[("FLOWYTE_DATABASE", Path::new(&url))], clients)
+                    }
+                };
+                println!("{database}\t{disk}\t{clients}\t{rate:.0}\t{:.2}", rate / *one.get_or_insert(rate));
+            }
         }
     }
 }
 
 /// The rate on a new server.
-fn measure(data: &Path, disk: Option<&Path>, clients: usize) -> f64 {
-    let preload: Vec<(&str, &Path)> = disk.map(|disk| ("LD_PRELOAD", disk)).into_iter().collect();
-    let server = Server::binary(data, &preload);
+fn measure(data: &Path, settings: &[(&str, &Path)], clients: usize) -> f64 {
+    let server = Server::binary(data, settings);
     let owner = server.set_up(data);
     rate(&server, &owner, clients)
 }

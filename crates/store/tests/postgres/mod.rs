@@ -1,4 +1,5 @@
 //! A PostgreSQL server of the tests' own: in a temporary folder, on a Unix socket, gone with the test process.
+#![allow(dead_code)] // Each test and benchmark uses some of it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,13 +21,18 @@ pub struct Server {
 /// The URL of a new, empty database, on a server that all tests of this process share.
 pub async fn empty_database() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    database_of(SERVER.get_or_init(start)).await
+    database_of(SERVER.get_or_init(|| start(&["fsync=off"], &[]))).await
 }
 
 /// The same on a server of its own, for whoever hangs it.
-#[allow(dead_code)] // Not every test that starts a server hangs it.
 pub async fn database_alone() -> (String, Server) {
-    let server = start();
+    let server = start(&["fsync=off"], &[]);
+    (database_of(&server).await, server)
+}
+
+/// The same on a server that keeps what it has committed, for whoever measures it. `variables`: of the server's environment.
+pub async fn database_on_disk(variables: &[(&str, &Path)]) -> (String, Server) {
+    let server = start(&[], variables);
     (database_of(&server).await, server)
 }
 
@@ -40,7 +46,6 @@ async fn database_of(server: &Server) -> String {
 }
 
 /// Stops every process of the server that a URL of [`database_alone`] names, or lets them go on: a database that hangs.
-#[allow(dead_code)] // Not every test that starts a server hangs it.
 pub fn freeze(url: &str, hang: bool) {
     let folder = url.split_once("host=").unwrap().1;
     let signal = if hang { "STOP" } else { "CONT" };
@@ -63,7 +68,7 @@ fn url(folder: &Path, name: &str) -> String {
     format!("postgres://flowyte@localhost/{name}?host={}", folder.display())
 }
 
-fn start() -> Server {
+fn start(settings: &[&str], variables: &[(&str, &Path)]) -> Server {
     let programs = programs();
     let folder = tempfile::Builder::new().prefix("flowyte-pg").tempdir().unwrap().keep();
     let root =
@@ -78,13 +83,15 @@ fn start() -> Server {
     let initdb = format!("{as_user} {bin}/initdb -D {data} -U flowyte -A trust -E UTF8 --locale=C --no-sync");
     let made = Command::new("sh").args(["-c", &initdb]).current_dir(&folder).output().unwrap();
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    let settings: String = settings.iter().map(|it| format!(" -c {it}")).collect();
     // The keeper waits for the end of its input, which comes with the end of this process.
     let keeper = format!(
-        "{as_user} {bin}/postgres -D {data} -k {socket} -c listen_addresses= -c fsync=off -c max_connections=200 \
+        "{as_user} {bin}/postgres -D {data} -k {socket} -c listen_addresses= -c max_connections=200{settings} \
          >{socket}/log 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; rm -rf {socket}"
     );
-    let keeper =
-        Command::new("sh").args(["-c", &keeper]).current_dir(&folder).stdin(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", &keeper]).current_dir(&folder).stdin(Stdio::piped()).envs(variables.iter().copied());
+    let keeper = command.spawn().unwrap();
     Server { folder, _keeper: keeper }
 }
 
