@@ -3,9 +3,9 @@
 //! The flood's clients are processes of their own that give way, as if they ran on another machine; whoever is measured is in a third process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
-mod support;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
+mod support;
 
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! How many keys are minted in a second by one client and by many, on the disk as it is and on one that takes 5 ms to sync: `make bench`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
-mod support;
 #[path = "../../store/tests/postgres/mod.rs"]
 mod postgres;
+mod support;
 
 use serde_json::json;
 use std::path::Path;

@@ -4,13 +4,13 @@ use crate::growth::{Grown, Growth};
 use crate::guest::Guest;
 use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
 use crate::measure::{Connections, Pool};
+#[cfg(feature = "postgres")]
+use crate::postgres;
 use crate::sqlite::{self, FromCell, NotDurable, Syncs};
 use crate::{DatabaseError, Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
-#[cfg(feature = "postgres")]
-use sqlx::{Postgres as Pg, Row as _, postgres::PgRow};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
@@ -222,14 +222,14 @@ pub struct Row(RowOf);
 enum RowOf {
     Lite(sqlite::Row),
     #[cfg(feature = "postgres")]
-    Pg(PgRow),
+    Pg(tokio_postgres::Row),
 }
 
 /// What a column may be read as.
 #[cfg(feature = "postgres")]
-pub trait Column: FromCell + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg> {}
+pub trait Column: FromCell + for<'r> tokio_postgres::types::FromSql<'r> {}
 #[cfg(feature = "postgres")]
-impl<T> Column for T where T: FromCell + for<'r> sqlx::Decode<'r, Pg> + sqlx::Type<Pg> {}
+impl<T> Column for T where T: FromCell + for<'r> tokio_postgres::types::FromSql<'r> {}
 
 /// What a column may be read as.
 #[cfg(not(feature = "postgres"))]
@@ -243,7 +243,7 @@ impl Row {
         match &self.0 {
             RowOf::Lite(row) => row.get(column).map_err(str::to_owned),
             #[cfg(feature = "postgres")]
-            RowOf::Pg(row) => row.try_get(column).map_err(|error| error.to_string()),
+            RowOf::Pg(row) => row.try_get(column).map_err(|error| postgres::told(&error)),
         }
         .map_err(|error| StoreError::Inconsistent(format!("column {column}: {error}")))
     }
@@ -347,8 +347,9 @@ can_what_the_one_before_can! {
 pub(crate) enum Inner {
     /// What makes it durable once it is committed comes with it.
     Lite(sqlite::Transaction, Arc<Syncs>),
+    /// The same where it writes.
     #[cfg(feature = "postgres")]
-    Pg(sqlx::Transaction<'static, Pg>),
+    Pg(Box<postgres::Transaction>, Option<(Arc<postgres::Syncs>, postgres::Era)>),
 }
 
 /// Takes the next revision.
@@ -429,7 +430,7 @@ impl BatchTx {
         match &mut self.inner {
             Inner::Lite(tx, _) => Ok(tx.exec(sql, args).await?),
             #[cfg(feature = "postgres")]
-            Inner::Pg(tx) => Ok(bind_pg(sql, args).execute(&mut **tx).await?.rows_affected()),
+            Inner::Pg(tx, _) => Ok(tx.exec(sql, args).await?),
         }
     }
 
@@ -438,17 +439,12 @@ impl BatchTx {
         match &mut self.inner {
             Inner::Lite(tx, _) => Ok(tx.queue(sql, args)?),
             #[cfg(feature = "postgres")]
-            Inner::Pg(_) => self.exec(sql, args).await.map(drop),
+            Inner::Pg(tx, _) => Ok(tx.queue(sql, args)?),
         }
     }
 
     /// Makes it so; returns when it is durable.
-    #[cfg_attr(not(feature = "postgres"), allow(unused_mut))]
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        #[cfg(feature = "postgres")]
-        if let (Some(revision), Inner::Pg(_)) = (self.revision, &self.inner) {
-            self.all("SELECT pg_notify('flowyte_changes', CAST($1 AS TEXT))", args![revision]).await?;
-        }
+    pub async fn commit(self) -> Result<(), StoreError> {
         let ReadTx { inner, revision, follower, grown, growth, turn, .. } = self.0;
         match inner {
             Inner::Lite(tx, syncs) => {
@@ -458,9 +454,12 @@ impl BatchTx {
                 syncs.durable().await?;
             }
             #[cfg(feature = "postgres")]
-            Inner::Pg(tx) => {
-                tx.commit().await?;
+            Inner::Pg(tx, syncs) => {
+                tx.commit(revision.map(postgres::notice)).await?;
                 drop(turn);
+                if let Some((syncs, era)) = syncs {
+                    syncs.durable(era).await?;
+                }
             }
         }
         if !growth.is_empty() {
@@ -482,14 +481,14 @@ impl ReadTx {
                 rows.into_iter().map(|row| Row(RowOf::Lite(row))).collect()
             }
             #[cfg(feature = "postgres")]
-            Inner::Pg(tx) => {
-                let rows = bind_pg(sql, args).fetch_all(&mut **tx).await?;
+            Inner::Pg(tx, _) => {
+                let rows = tx.all(sql, args).await?;
                 rows.into_iter().map(|row| Row(RowOf::Pg(row))).collect()
             }
         })
     }
 
-    /// All rows of each query, one query after the other. On SQLite they are waited for once, which is what a short statement costs most.
+    /// All rows of each query, one query after the other. They are waited for once, which is what a short statement costs most.
     pub async fn each(&mut self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
         match &mut self.inner {
             Inner::Lite(tx, _) => {
@@ -498,12 +497,10 @@ impl ReadTx {
                 Ok(answers.into_iter().map(rows).collect())
             }
             #[cfg(feature = "postgres")]
-            Inner::Pg(_) => {
-                let mut answers = Vec::with_capacity(statements.len());
-                for (sql, args) in statements {
-                    answers.push(self.all(sql, args).await?);
-                }
-                Ok(answers)
+            Inner::Pg(tx, _) => {
+                let answers = tx.each(statements).await?;
+                let rows = |rows: Vec<_>| rows.into_iter().map(|row| Row(RowOf::Pg(row))).collect();
+                Ok(answers.into_iter().map(rows).collect())
             }
         }
     }
@@ -543,18 +540,6 @@ impl From<NoTurn> for StoreError {
     fn from(_: NoTurn) -> Self {
         Self::Busy
     }
-}
-
-#[cfg(feature = "postgres")]
-fn bind_pg(
-    sql: &'static str,
-    args: Vec<Value>,
-) -> sqlx::query::Query<'static, Pg, sqlx::postgres::PgArguments> {
-    args.into_iter().fold(sqlx::query(sql), |query, arg| match arg {
-        Value::Int(it) => query.bind(it),
-        Value::Text(it) => query.bind(it),
-        Value::Bytes(it) => query.bind(it),
-    })
 }
 
 /// Connections that read. Reports and chats can't take those that credentials and replicas need, nor can lists of credentials take those

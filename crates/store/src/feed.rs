@@ -168,11 +168,62 @@ pub struct VisitorState {
     pub expires_at: Timestamp,
 }
 
-/// A consistent view: states, and the revision they are of.
+/// How far the change log was read, and what stood there. A database that has gone back, because it was restored or because a standby took
+/// over that had not heard everything, gives the same number to another change one day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Everything up to and including this was read.
+    pub revision: Revision,
+    /// What the change of that number is about, and when it was made; `None` where it had been forgotten already.
+    last: Option<([u8; 16], Timestamp)>,
+}
+
+impl Seen {
+    /// Up to here, whatever stood there.
+    pub const fn up_to(revision: Revision) -> Self {
+        Self { revision, last: None }
+    }
+
+    fn read(revision: Revision, ends: &[Row]) -> Result<Self, StoreError> {
+        Ok(Self { revision, last: change(revision, ends)? })
+    }
+
+    /// Whether the log still has what was seen.
+    fn stands(self, head: Revision, forgotten: Revision, ends: &[Row]) -> Result<bool, StoreError> {
+        if head < self.revision || forgotten > self.revision {
+            return Ok(false);
+        }
+        Ok(match (self.last, change(self.revision, ends)?) {
+            (Some(seen), Some(there)) => seen == there,
+            (Some(_), None) => forgotten == self.revision,
+            (None, _) => true,
+        })
+    }
+}
+
+/// Asks for the change of this number, and for the last one.
+fn ends(revision: Revision) -> Statement {
+    (
+        "SELECT revision, entity_id, at FROM changes WHERE revision = $1 OR revision = (SELECT MAX(revision) FROM changes)",
+        args![revision],
+    )
+}
+
+/// The change of this number, if it is among the answers to [`ends`].
+fn change(revision: Revision, ends: &[Row]) -> Result<Option<([u8; 16], Timestamp)>, StoreError> {
+    for row in ends {
+        if row.get::<Revision>("revision")? == revision {
+            return Ok(Some((row.bytes("entity_id")?, row.time("at")?)));
+        }
+    }
+    Ok(None)
+}
+
+/// A consistent view: states, and what they are of.
 #[derive(Debug)]
 pub struct Changes {
     /// Everything up to and including this is in the states.
-    pub revision: Revision,
+    pub seen: Seen,
     /// In the order in which they must be applied.
     pub states: Vec<State>,
 }
@@ -209,9 +260,11 @@ impl dyn Store + '_ {
         &self,
         now: Timestamp,
         take: &mut (dyn FnMut(State) + Send),
-    ) -> Result<Revision, StoreError> {
+    ) -> Result<Seen, StoreError> {
         let mut tx = self.feed().await?;
         let revision = tx.revision().await?;
+        let (sql, args) = ends(revision);
+        let seen = Seen::read(revision, &tx.all(sql, args).await?)?;
         let mut pages =
             Pages::of("SELECT id, suspended FROM organizations WHERE id > $1 ORDER BY id LIMIT $2");
         while let Some(rows) = pages.next(&mut tx, vec![]).await? {
@@ -259,21 +312,21 @@ impl dyn Store + '_ {
                 readable("sessions", row, session(row))?.map(&mut *take);
             }
         }
-        Ok(revision)
+        Ok(seen)
     }
 
-    /// What changed after `since`, each entity once, in its newest state.
-    pub async fn changes(&self, since: Revision) -> Result<Changes, StoreError> {
+    /// What changed after `since`, each entity once, in its newest state; [`StoreError::Forgotten`] where the log can't say it.
+    pub async fn changes(&self, since: Seen) -> Result<Changes, StoreError> {
         let mut tx = self.feed().await?;
         let head = ("SELECT revision, forgotten FROM head WHERE id = 1", vec![]);
         let changed = (
             "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1",
-            args![since],
+            args![since.revision],
         );
-        let [head, rows] = tx.each_of([head, changed]).await?;
+        let [head, rows, ends] = tx.each_of([head, changed, ends(since.revision)]).await?;
         let head = head.first().ok_or(StoreError::NotFound)?;
         let revision: Revision = head.get("revision")?;
-        if head.get::<Revision>("forgotten")? > since {
+        if !since.stands(revision, head.get("forgotten")?, &ends)? {
             return Err(StoreError::Forgotten);
         }
         let mut touched = Vec::new();
@@ -305,7 +358,7 @@ impl dyn Store + '_ {
                 states.extend(entity.state(*of, *it, &mut answers)?);
             }
         }
-        Ok(Changes { revision, states })
+        Ok(Changes { seen: Seen::read(revision, &ends)?, states })
     }
 }
 

@@ -28,7 +28,7 @@ pub mod walk;
 
 pub use audit::{Actor, AuditContext, AuditEvent};
 pub use db::{BatchTx, Follower, InLane, Mode, ProductTx, ReadTx, Row, SecurityTx, Store, Value};
-pub use feed::{Entity, State};
+pub use feed::{Entity, Seen, State};
 pub use growth::{Grown, Growth, Link};
 pub use guest::Guest;
 pub use idempotency::{Claim, Once};
@@ -80,8 +80,10 @@ pub enum StoreError {
     /// A row does not mean anything; never the caller's fault.
     #[error("inconsistent row: {0}")]
     Inconsistent(String),
-    /// Changes that were not applied here are forgotten. Only a start, which reads everything, helps.
-    #[error("the change log no longer has what changed since it was read last")]
+    /// Changes that were not applied here are forgotten, or some that were are not in the log. Only a start, which reads everything, helps.
+    #[error(
+        "the change log does not go on from what was read of it: it was cut, or the database went back to an earlier state"
+    )]
     Forgotten,
     /// This database can't be served from; the text is for the operator.
     #[error("{0}")]
@@ -105,8 +107,8 @@ pub enum DatabaseError {
     Sqlite(SqliteError),
     /// PostgreSQL said so, or nothing.
     #[cfg(feature = "postgres")]
-    #[error("PostgreSQL: {0}")]
-    Postgres(sqlx::Error),
+    #[error("PostgreSQL: {}", postgres::told(.0))]
+    Postgres(tokio_postgres::Error),
     /// None was free in time.
     #[error("no connection was free in time")]
     NoConnection,
@@ -116,8 +118,8 @@ pub enum DatabaseError {
     /// What is one statement had a second one: a fault of ours.
     #[error("the transaction is over")]
     Over,
-    /// The disk could not be synced.
-    #[error("the disk could not be synced")]
+    /// What was written may not be on the disk.
+    #[error("it is not known whether the disk has what was written")]
     NotDurable,
 }
 
@@ -135,8 +137,8 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 #[cfg(feature = "postgres")]
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
         DatabaseError::Postgres(error).into()
     }
 }
@@ -147,8 +149,8 @@ impl StoreError {
         match self {
             Self::Database(DatabaseError::Sqlite(error)) => error.is_duplicate(),
             #[cfg(feature = "postgres")]
-            Self::Database(DatabaseError::Postgres(sqlx::Error::Database(error))) => {
-                error.is_unique_violation()
+            Self::Database(DatabaseError::Postgres(error)) => {
+                error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
             }
             _ => false,
         }

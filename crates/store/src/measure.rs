@@ -1,6 +1,8 @@
 //! What `/metrics` shows of the database.
 
 use crate::db::Mode;
+#[cfg(feature = "postgres")]
+use crate::postgres;
 use crate::sweep::Old;
 use crate::{DatabaseError, sqlite};
 use prometheus::{
@@ -112,23 +114,21 @@ pub(crate) fn failed(error: &DatabaseError) {
         DatabaseError::Sqlite(error) if error.is_refusal() => "refused",
         DatabaseError::Sqlite(_) => "other",
         #[cfg(feature = "postgres")]
-        DatabaseError::Postgres(error) => postgres(error),
+        DatabaseError::Postgres(error) => kind(error),
     };
     ERRORS.with_label_values(&[kind]).inc();
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(error: &sqlx::Error) -> &'static str {
-    use sqlx::Error;
-    match error {
-        Error::PoolTimedOut => "busy",
-        // lock_not_available and query_canceled.
-        Error::Database(error) if matches!(error.code().as_deref(), Some("55P03" | "57014")) => "busy",
-        Error::Database(error) if error.is_unique_violation() || error.is_foreign_key_violation() => {
-            "refused"
-        }
-        Error::Io(_) | Error::Tls(_) | Error::PoolClosed | Error::WorkerCrashed => "away",
-        _ => "other",
+fn kind(error: &tokio_postgres::Error) -> &'static str {
+    use tokio_postgres::error::SqlState as State;
+    match error.code() {
+        Some(code) if [State::LOCK_NOT_AVAILABLE, State::QUERY_CANCELED].contains(code) => "busy",
+        Some(code) if [State::UNIQUE_VIOLATION, State::FOREIGN_KEY_VIOLATION].contains(code) => "refused",
+        // The server stops, or has just started.
+        Some(code) if code.code().starts_with("57P") => "away",
+        Some(_) => "other",
+        None => "away",
     }
 }
 
@@ -164,12 +164,12 @@ impl Connections for Arc<sqlite::Pool> {
 }
 
 #[cfg(feature = "postgres")]
-impl Connections for sqlx::PgPool {
+impl Connections for postgres::Pool {
     fn most(&self) -> usize {
-        self.options().get_max_connections() as usize
+        postgres::Pool::most(self)
     }
 
     fn shown(&self, name: &'static str) -> Pool {
-        Pool { name, open: self.size() as usize, idle: self.num_idle(), most: Connections::most(self) }
+        Pool { name, open: self.open(), idle: self.idle(), most: self.most() }
     }
 }

@@ -1,30 +1,39 @@
 //! PostgreSQL, or what speaks its protocol.
 
-use crate::StoreError;
+mod connection;
+mod syncs;
+mod url;
+
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
 use crate::growth::Grown;
 use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
-use crate::measure::{Connections, Pool, waited};
+use crate::measure::{self, Connections, waited};
+use crate::{DatabaseError, StoreError, args};
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use std::str::FromStr;
+pub(crate) use connection::{Pool, Transaction};
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+pub(crate) use syncs::{Era, Syncs};
+use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{AsyncMessage, Client};
+use url::Address;
 
 /// PostgreSQL, or what speaks its protocol.
 pub struct Postgres {
-    writers: PgPool,
-    readers: Readers<PgPool>,
+    writers: Pool,
+    readers: Readers<Pool>,
     guests: &'static [Guest],
     /// Those that hold the revision counter would only wait for one another over connections.
     changes: Arc<Queue>,
     batches: Arc<Queue>,
-    options: PgConnectOptions,
+    syncs: Arc<Syncs>,
+    address: Address,
     follower: OnceLock<Arc<dyn Follower>>,
     grown: Arc<Grown>,
-    sole: tokio::sync::Mutex<Option<sqlx::PgConnection>>,
-    listener: tokio::sync::Mutex<Option<sqlx::postgres::PgListener>>,
+    sole: tokio::sync::Mutex<Option<Client>>,
+    listener: tokio::sync::Mutex<Option<Listener>>,
 }
 
 /// Transactions that write without the revision counter at once.
@@ -33,43 +42,34 @@ const BATCHES: usize = 4;
 /// One process serves from one database for now; this number is the advisory lock that says so.
 const SOLE_NODE: i64 = 0x0066_6c6f_7779_7465;
 
+/// Of each connection: a stalled writer may not hold up a revocation.
+const SETTINGS: [(&str, &str); 3] = [
+    ("lock_timeout", "3000"),
+    ("idle_in_transaction_session_timeout", "5000"),
+    ("statement_timeout", "10000"),
+];
+
+/// A read sees one state throughout.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Commits are made durable together, see [`Syncs`]. Whoever holds the revision counter is alone.
+const WRITE: &str =
+    "BEGIN; SET LOCAL synchronous_commit = off; SELECT revision FROM head WHERE id = 1 FOR UPDATE";
+const BATCH: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
 impl Postgres {
     /// Connects and brings the tables up to date.
     pub async fn connect(url: &str, guests: &'static [Guest]) -> Result<Arc<dyn Store>, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| {
-                StoreError::Unusable("the database URL is not postgres://user:password@host/name".into())
-            })?
-            // A stalled writer may not hold up a revocation.
-            .options([
-                ("lock_timeout", "3000"),
-                ("idle_in_transaction_session_timeout", "5000"),
-                ("statement_timeout", "10000"),
-            ]);
-        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(3));
-        let writers = pool(BATCHES as u32 + 1).connect_with(options.clone()).await?;
-        let mut tx = writers.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SOLE_NODE + 1).execute(&mut *tx).await?;
-        sqlx::raw_sql(guest::TABLES).execute(&mut *tx).await?;
-        for Step { guest, version, sql } in guest::pending(&applied(&mut tx).await?, guests)? {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(sql.replace("BYTES", "BYTEA"))).execute(&mut *tx).await?;
-            let note = sqlx::query("INSERT INTO guest_migrations (guest, version) VALUES ($1, $2)");
-            note.bind(guest).bind(version).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        let readers = Readers::new(
-            pool(2).connect_lazy_with(options.clone()), // One to read, one to listen.
-            pool(2).connect_lazy_with(options.clone()),
-            pool(2).connect_lazy_with(options.clone()),
-            pool(5).connect_lazy_with(options.clone()),
-        );
+        let address = Address::parse(url, &SETTINGS).map_err(StoreError::Unusable)?;
+        bring_up_to_date(&mut address.connect().await?, guests).await?;
+        let pool = |size| Pool::new(&address, size);
         Ok(Arc::new(Self {
-            writers,
-            readers,
+            writers: pool(BATCHES + 1)?,
+            readers: Readers::new(pool(2)?, pool(2)?, pool(2)?, pool(5)?),
             guests,
             changes: Queue::new(1, WRITES),
             batches: Queue::new(BATCHES, WRITES),
-            options,
+            syncs: Syncs::new(address.clone()),
+            address,
             follower: OnceLock::new(),
             grown: Arc::default(),
             sole: tokio::sync::Mutex::new(None),
@@ -78,41 +78,68 @@ impl Postgres {
     }
 }
 
-/// What was applied to this database.
-async fn applied(connection: &mut PgConnection) -> Result<guest::Applied, StoreError> {
-    let old = sqlx::query_scalar("SELECT version FROM migrations").fetch_all(&mut *connection).await?;
-    let new = sqlx::query_as("SELECT guest, version FROM guest_migrations").fetch_all(connection).await?;
-    Ok(guest::Applied::new(old, new))
+async fn bring_up_to_date(client: &mut Client, guests: &'static [Guest]) -> Result<(), StoreError> {
+    let tx = client.transaction().await?;
+    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&(SOLE_NODE + 1)]).await?;
+    tx.batch_execute(guest::TABLES).await?;
+    let old = tx.query("SELECT version FROM migrations", &[]).await?;
+    let old = old.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let new = tx.query("SELECT guest, version FROM guest_migrations", &[]).await?;
+    let new = new.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let new = new.collect::<Result<_, tokio_postgres::Error>>()?;
+    for Step { guest, version, sql } in guest::pending(&guest::Applied::new(old, new), guests)? {
+        tx.batch_execute(&sql.replace("BYTES", "BYTEA")).await?;
+        let note = "INSERT INTO guest_migrations (guest, version) VALUES ($1, $2)";
+        tx.execute(note, &[&guest, &version]).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// A connection over which others say that they have changed something.
+struct Listener {
+    /// It listens for as long as this is there.
+    _client: Client,
+    news: mpsc::Receiver<()>,
+}
+
+impl Listener {
+    async fn connect(address: &Address) -> Result<Self, tokio_postgres::Error> {
+        let (client, mut connection) = address.config.connect(address.tls.clone()).await?;
+        // One that nobody has taken yet says as much as many.
+        let (tell, news) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(_) = message {
+                    let _ = tell.try_send(());
+                }
+            }
+        });
+        client.batch_execute("LISTEN flowyte_changes").await?;
+        Ok(Self { _client: client, news })
+    }
 }
 
 #[async_trait]
 impl Store for Postgres {
     async fn begin_in(&self, lane: Lane, mode: Mode) -> Result<SecurityTx, StoreError> {
         let begin = async {
-            let (inner, turn) = match mode {
+            let (pool, turn, begin) = match mode {
                 Mode::Read | Mode::Feed | Mode::Glance => {
-                    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                     let (pool, turn) = self.readers.enter(lane, mode).await?;
-                    (pool.begin_with(begin).await?, turn)
+                    (pool, turn, (mode != Mode::Glance).then_some(READ))
                 }
-                Mode::Write => {
-                    let turn = self.changes.enter(lane).await?;
-                    (self.writers.begin().await?, Some(turn))
-                }
-                Mode::Batch => {
-                    let turn = self.batches.enter(lane).await?;
-                    (self.writers.begin().await?, Some(turn))
-                }
+                Mode::Write => (&self.writers, Some(self.changes.enter(lane).await?), Some(WRITE)),
+                Mode::Batch => (&self.writers, Some(self.batches.enter(lane).await?), Some(BATCH)),
             };
-            let follower = self.follower.get().cloned();
-            let grown = self.grown.clone();
-            let mut tx = SecurityTx::new(Inner::Pg(inner), self.guests, follower, grown, turn);
-            if mode == Mode::Write {
-                tx.exec("SELECT revision FROM head WHERE id = 1 FOR UPDATE", vec![]).await?;
-            }
-            Ok::<_, StoreError>(tx)
+            let syncs = match mode {
+                Mode::Write | Mode::Batch => Some((self.syncs.clone(), self.syncs.era().await?)),
+                Mode::Read | Mode::Feed | Mode::Glance => None,
+            };
+            Ok::<_, StoreError>((Inner::Pg(Box::new(pool.begin(begin).await?), syncs), turn))
         };
-        waited(mode, begin).await
+        let (inner, turn) = waited(mode, begin).await?;
+        let (follower, grown) = (self.follower.get().cloned(), self.grown.clone());
+        Ok(SecurityTx::new(inner, self.guests, follower, grown, turn))
     }
 
     fn guests(&self) -> &[Guest] {
@@ -128,50 +155,44 @@ impl Store for Postgres {
     }
 
     async fn settled(&self) -> Result<(), StoreError> {
-        Ok(()) // It shows a commit to nobody before that is durable.
+        Ok(self.syncs.durable(self.syncs.era().await?).await?)
     }
 
     async fn claim(&self) -> Result<(), StoreError> {
         let mut sole = self.sole.lock().await;
-        if let Some(connection) = sole.as_mut() {
-            if sqlx::query("SELECT 1").execute(connection).await.is_ok() {
+        if let Some(client) = sole.as_ref() {
+            if client.batch_execute("SELECT 1").await.is_ok() {
                 return Ok(());
             }
             *sole = None;
         }
+        let client = self.address.connect().await?;
         // The database may take a moment to notice that the process before this one was killed.
-        let patient = self.options.clone().options([("lock_timeout", "1500")]);
-        let mut connection = sqlx::ConnectOptions::connect(&patient).await?;
-        let claimed =
-            sqlx::query("SELECT pg_advisory_lock($1)").bind(SOLE_NODE).execute(&mut connection).await;
-        match claimed {
-            // lock_not_available
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+        client.batch_execute("SET lock_timeout = 1500").await?;
+        match client.execute("SELECT pg_advisory_lock($1)", &[&SOLE_NODE]).await {
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 return Err(StoreError::Unusable(
                     "another flowyte serves from this database; stop it first".into(),
                 ));
             }
             done => done?,
         };
-        *sole = Some(connection);
+        *sole = Some(client);
         Ok(())
     }
 
-    fn pools(&self) -> Vec<Pool> {
+    fn pools(&self) -> Vec<measure::Pool> {
         [self.writers.shown("writers")].into_iter().chain(self.readers.pools()).collect()
     }
 
     async fn woken(&self) {
         let mut slot = self.listener.lock().await;
-        if slot.is_none()
-            && let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(&self.readers.feed).await
-            && listener.listen("flowyte_changes").await.is_ok()
-        {
-            *slot = Some(listener);
+        if slot.is_none() {
+            *slot = Listener::connect(&self.address).await.ok();
         }
         match slot.as_mut() {
             Some(listener) => {
-                if listener.recv().await.is_err() {
+                if listener.news.recv().await.is_none() {
                     *slot = None;
                 }
             }
@@ -180,11 +201,30 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
-        // It holds a connection for as long as it is there, and a pool closes when it has all of its own back.
         drop(self.listener.lock().await.take());
         for pool in self.readers.each() {
-            pool.close().await;
+            pool.close();
         }
-        self.writers.close().await;
+        self.writers.close();
+    }
+}
+
+/// Tells of a change, once it is committed.
+pub(crate) fn notice(revision: crate::Revision) -> crate::db::Statement {
+    ("SELECT pg_notify('flowyte_changes', CAST($1 AS TEXT))", args![revision])
+}
+
+/// What PostgreSQL says of an error, and where it says nothing, what the connection does.
+pub(crate) fn told(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(error), _) => format!("{} ({})", error.message(), error.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
     }
 }

@@ -19,8 +19,8 @@ use flowyte_store::sweep::Old;
 use flowyte_store::usage::UsageRow;
 use flowyte_store::walk::{Search, Window};
 use flowyte_store::{
-    Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Revision, Sqlite,
-    State, Store, StoreError,
+    Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Revision, Seen,
+    Sqlite, State, Store, StoreError, args,
 };
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -680,11 +680,11 @@ async fn the_feed_is_gapless_and_tells_the_newest_state() {
         assert_eq!(reached.0.load(Ordering::SeqCst), revoked_at);
 
         let news = store.changes(start).await.unwrap();
-        assert_eq!((news.revision, news.states.len()), (start + 2, 1));
+        assert_eq!((news.seen.revision, news.states.len()), (start.revision + 2, 1));
         assert!(
             matches!(&news.states[0], State::SecretKey(SecretKeyState { revoked: true, secrets, .. }) if secrets.len() == 1)
         );
-        assert!(store.changes(news.revision).await.unwrap().states.is_empty());
+        assert!(store.changes(news.seen).await.unwrap().states.is_empty());
 
         // A removed member is told as such; the last owner can't be removed.
         assert!(matches!(
@@ -991,7 +991,7 @@ async fn visitors_sessions_that_are_over_are_forgotten() {
             });
             visitors.collect::<Vec<VisitorId>>()
         };
-        assert_eq!(told(store.changes(before).await.unwrap().states), [stays]);
+        assert_eq!(told(store.changes(Seen::up_to(before)).await.unwrap().states), [stays]);
         assert_eq!(told(snapshot(&store, later).await), [stays]);
         assert_eq!(told(snapshot(&store, later.plus(HOUR)).await), []);
     })
@@ -1173,6 +1173,36 @@ async fn a_transaction_is_whole_or_never_was() {
     .await;
 }
 
+/// Whoever has read changes that the database has lost since may not go on from there: another change has their number now.
+#[tokio::test]
+async fn a_change_log_that_went_back_is_noticed() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let before = store.snapshot(NOW, &mut |_| {}).await.unwrap();
+        let key = mint(&store, organization, user).await;
+        let seen = store.changes(before).await.unwrap().seen;
+        assert_eq!(store.changes(seen).await.unwrap().seen, seen);
+        // The database is as it was before the key, which nobody sees by the number alone.
+        let lose = async || {
+            let mut tx = store.security().await.unwrap();
+            tx.exec("DELETE FROM changes WHERE revision = $1", args![seen.revision]).await.unwrap();
+            tx.exec("UPDATE head SET revision = $1 WHERE id = 1", args![before.revision]).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        lose().await;
+        assert!(matches!(store.changes(seen).await, Err(StoreError::Forgotten)));
+        let by = by_at(NOW.plus(DAY));
+        store.revoke_secret_key(organization, key.id, &by).await.unwrap();
+        assert_eq!(store.revision().await.unwrap(), seen.revision);
+        assert!(matches!(store.changes(seen).await, Err(StoreError::Forgotten)));
+        // Whoever had not read so far goes on.
+        assert_eq!(store.changes(before).await.unwrap().states.len(), 1);
+        mint(&store, organization, user).await;
+        assert!(matches!(store.changes(seen).await, Err(StoreError::Forgotten)));
+    })
+    .await;
+}
+
 /// What is over for long enough is forgotten, some of it at a time, and nothing else is.
 #[tokio::test]
 async fn what_is_old_is_forgotten() {
@@ -1198,8 +1228,8 @@ async fn what_is_old_is_forgotten() {
         };
         assert_eq!(sweep(Old::Changes, NOW.plus(6 * DAY)).await, 0);
         assert_eq!(sweep(Old::Changes, week).await, start as u64);
-        assert!(matches!(store.changes(start - 1).await, Err(StoreError::Forgotten)));
-        let news = store.changes(start).await.unwrap().states;
+        assert!(matches!(store.changes(Seen::up_to(start - 1)).await, Err(StoreError::Forgotten)));
+        let news = store.changes(Seen::up_to(start)).await.unwrap().states;
         assert!(
             matches!(&news[..], [State::SecretKey(SecretKeyState { id, .. })] if *id == late.id),
             "{news:?}"

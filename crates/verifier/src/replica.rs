@@ -15,9 +15,9 @@ use flowyte_core::{
     ScopeTable, Timestamp,
 };
 use flowyte_store::accounts::SESSION_IDLE;
-use flowyte_store::feed::{PublishableKeyState, SecretKeyState, SessionState, VisitorState};
+use flowyte_store::feed::{Changes, PublishableKeyState, SecretKeyState, SessionState, VisitorState};
 use flowyte_store::publishable::VISITOR_IDLE;
-use flowyte_store::{Follower, Revision, State, Store, StoreError};
+use flowyte_store::{Follower, Revision, Seen, State, Store, StoreError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -93,7 +93,7 @@ pub struct Replica {
     store: Arc<dyn Store>,
     /// The change up to which all are applied.
     applied: watch::Sender<Revision>,
-    writer: tokio::sync::Mutex<(ReplicaIndex, Revision)>,
+    writer: tokio::sync::Mutex<(ReplicaIndex, Seen)>,
 }
 
 impl Replica {
@@ -120,7 +120,7 @@ impl Replica {
         let mut writer = replica.writer.lock().await;
         let (index, applied) = &mut *writer;
         *applied = store.snapshot(now, &mut |state| replica.table.apply(index, state)).await?;
-        replica.applied.send_replace(*applied);
+        replica.applied.send_replace(applied.revision);
         replica.fresh.store(true, Ordering::Release);
         drop(writer);
         Ok(replica)
@@ -177,9 +177,7 @@ impl Replica {
             self.store.claim().await?;
             let mut writer = self.writer.lock().await;
             let batch = self.store.changes(writer.1).await?;
-            batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
-            writer.1 = batch.revision;
-            self.applied.send_replace(batch.revision);
+            self.apply(&mut writer, batch);
             Ok::<_, StoreError>(())
         };
         match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
@@ -196,6 +194,12 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    fn apply(&self, writer: &mut (ReplicaIndex, Seen), changes: Changes) {
+        changes.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
+        writer.1 = changes.seen;
+        self.applied.send_replace(changes.seen.revision);
     }
 
     /// Forgets visitors' sessions that are over, people's that ended a day ago, and what restricts keys that expired.
@@ -554,23 +558,26 @@ impl Follower for Replica {
     /// While the store can't be read, the replica answers nothing rather than something old, and the call waits.
     async fn reach(&self, revision: Revision) {
         let mut applied = self.applied.subscribe();
-        // Whoever is first reads for all who wait.
-        let mut writer = tokio::select! {
-            biased;
-            _ = applied.wait_for(|applied| *applied >= revision) => return,
-            writer = self.writer.lock() => writer,
-        };
-        while writer.1 < revision {
+        loop {
+            // Whoever is first reads for all who wait.
+            let mut writer = tokio::select! {
+                biased;
+                _ = applied.wait_for(|applied| *applied >= revision) => return,
+                writer = self.writer.lock() => writer,
+            };
+            if writer.1.revision >= revision {
+                return;
+            }
             match self.store.changes(writer.1).await {
                 Ok(batch) => {
-                    batch.states.into_iter().for_each(|state| self.table.apply(&mut writer.0, state));
-                    writer.1 = batch.revision;
-                    self.applied.send_replace(batch.revision);
+                    self.apply(&mut writer, batch);
                     self.fresh.store(true, Ordering::Release);
                 }
                 Err(error) => {
                     self.fresh.store(false, Ordering::Release);
                     tracing::error!(%error, "the change log can't be read; no credential is verified until it can");
+                    // Whoever renews the lease finds out whether it ever can.
+                    drop(writer);
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -3,7 +3,6 @@
 
 use crate::support::{World, text};
 use serde_json::json;
-use sqlx::{Connection, Executor};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -47,8 +46,7 @@ fn fill(world: &mut World, url: Option<&str>, sql: &str) {
 pub fn execute(url: Option<&str>, folder: &Path, sql: &str) {
     match url {
         Some(url) => runtime().block_on(async {
-            let mut database = sqlx::PgConnection::connect(url).await.unwrap();
-            database.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))).await.unwrap();
+            crate::postgres::connected(url).await.batch_execute(sql).await.unwrap();
         }),
         None => rusqlite::Connection::open(folder.join("flowyte.db")).unwrap().execute_batch(sql).unwrap(),
     }
@@ -147,9 +145,9 @@ fn a_restart_beside_many_open_conversations_refuses_nobody() {
     fill(&mut world, Some(&url), &conversations(Some(&url), size(20_000, 300_000), 7_200_000_000));
     let open = || {
         runtime().block_on(async {
-            let mut database = sqlx::PgConnection::connect(&url).await.unwrap();
             let sql = "SELECT COUNT(*) FROM conversations WHERE ended_at IS NULL";
-            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut database).await.unwrap()
+            let database = crate::postgres::connected(&url).await;
+            database.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
         })
     };
     let mut wrong = Vec::new();

@@ -1,14 +1,16 @@
 //! The database when it is slow, held by somebody else, mute or damaged: what was promised stays true, and credentials are
 //! verified on.
 
+use crate::postgres::connected;
 use crate::support::{Got, Server, World, text};
 use serde_json::json;
-use sqlx::{Connection, Executor, PgConnection};
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 /// A replica answers for this long after it has heard of its database.
 const LEASE: Duration = Duration::from_secs(2);
@@ -39,8 +41,8 @@ fn sqlite(server: &Server) -> rusqlite::Connection {
     rusqlite::Connection::open(server.folder.join("flowyte.db")).unwrap()
 }
 
-fn run(runtime: &Runtime, database: &mut PgConnection, sql: &'static str) {
-    runtime.block_on(async { database.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
+fn run(runtime: &Runtime, database: &Client, sql: &str) {
+    runtime.block_on(database.batch_execute(sql)).unwrap();
 }
 
 /// A disk whose syncs take 300 ms or fail, while a file says so.
@@ -205,7 +207,7 @@ fn a_file_that_somebody_holds_is_waited_for_in_bounds() {
 }
 
 /// Revokes a key as another process would, and tells nobody.
-fn revoke_in_silence(runtime: &Runtime, database: &mut PgConnection, name: &str) {
+fn revoke_in_silence(runtime: &Runtime, database: &Client, name: &str) {
     let sql = format!(
         "BEGIN; \
          UPDATE head SET revision = revision + 1 WHERE id = 1; \
@@ -214,8 +216,7 @@ fn revoke_in_silence(runtime: &Runtime, database: &mut PgConnection, name: &str)
          SELECT h.revision, k.organization_id, 'secret_key', k.id, k.created_at FROM head h, secret_keys k WHERE k.name = '{name}'; \
          COMMIT"
     );
-    let sql = sqlx::AssertSqlSafe(sql);
-    runtime.block_on(async { database.execute(sqlx::raw_sql(sql)).await.map(drop) }).unwrap();
+    run(runtime, database, &sql);
 }
 
 /// Notifications are hints: a feed that is mute, cut off or begun anew loses nothing, and they carry nothing but a revision.
@@ -229,7 +230,7 @@ fn what_nobody_was_notified_of_is_known_within_the_lease() {
     let owner = server.set_up("ada@example.com");
     let key = |name: &str| server.mint(&owner, json!({"name": name, "scopes": ["agents:read"]})).1;
     let (mute, cut, told) = (key("mute"), key("cut"), key("told"));
-    let mut database = runtime.block_on(PgConnection::connect(&url)).unwrap();
+    let database = runtime.block_on(connected(&url));
     // Whatever is asked after the lease is refused, and in the end for what it is. A busy machine may be unsure in between.
     let ends_within_the_lease = |key: &str| {
         let begun = Instant::now();
@@ -243,24 +244,31 @@ fn what_nobody_was_notified_of_is_known_within_the_lease() {
             }
         }
     };
-    revoke_in_silence(&runtime, &mut database, "mute");
+    revoke_in_silence(&runtime, &database, "mute");
     ends_within_the_lease(&mute);
     let listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                      WHERE datname = current_database() AND query LIKE 'LISTEN%'";
-    let ended =
-        runtime.block_on(async { sqlx::query(listening).fetch_all(&mut database).await.unwrap().len() });
+    let ended = runtime.block_on(database.query(listening, &[])).unwrap().len();
     assert_eq!(ended, 1, "nobody listened");
-    revoke_in_silence(&runtime, &mut database, "cut");
+    revoke_in_silence(&runtime, &database, "cut");
     ends_within_the_lease(&cut);
     assert_eq!(whoami(&server, &told).status, 200);
 
     let long = json!({"name": "x".repeat(100), "scopes": ["agents:read"], "allowedAddresses":
         (0..100).map(|n| format!("2001:db8:1234:5678:9abc:def0:{n:x}:1")).collect::<Vec<_>>()});
     let payload = runtime.block_on(async {
-        let mut listener = sqlx::postgres::PgListener::connect(&url).await.unwrap();
-        listener.listen("flowyte_changes").await.unwrap();
+        let (listener, mut connection) = crate::postgres::connection(&url).connect(NoTls).await.unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(notification) = message {
+                    tell.send(notification.payload().to_owned()).unwrap();
+                }
+            }
+        });
+        listener.batch_execute("LISTEN flowyte_changes").await.unwrap();
         server.mint(&owner, long);
-        listener.recv().await.unwrap().payload().to_owned()
+        told.recv().await.unwrap()
     });
     assert!(payload.parse::<u64>().is_ok(), "{payload}");
 }
@@ -274,11 +282,11 @@ fn reports_that_hang_hold_up_no_key() {
     let url = runtime.block_on(crate::postgres::empty_database());
     let world = World::new(&[("DATABASE", &url), ("LOG_LEVEL", "error")]);
     let server = &world.server;
-    let connect = || runtime.block_on(PgConnection::connect(&url)).unwrap();
-    let (mut database, mut watching) = (connect(), connect());
+    let connect = || runtime.block_on(connected(&url));
+    let (database, watching) = (connect(), connect());
     // A read that an organization may make as often as it likes: of those that walk through history it has one at a time.
     let unknown = "/api/v1/conversations/conv_01890a5dac96774bbcceb302099a8057";
-    run(&runtime, &mut database, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE");
+    run(&runtime, &database, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _ends = Ends(&done);
@@ -293,7 +301,7 @@ fn reports_that_hang_hold_up_no_key() {
         // All connections that they may have are taken, and each of them waits for the table.
         let mut waiting = || -> i64 {
             let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            runtime.block_on(sqlx::query_scalar(sql).fetch_one(&mut watching)).unwrap()
+            runtime.block_on(watching.query_one(sql, &[])).unwrap().get(0)
         };
         let begun = Instant::now();
         while waiting() < 5 {
@@ -307,7 +315,7 @@ fn reports_that_hang_hold_up_no_key() {
         assert_eq!(server.ops("/health/ready").status, 200);
         let metrics = server.ops("/metrics").body;
         assert!(metrics.contains("flowyte_replica_lag_revisions 0"), "{metrics}");
-        run(&runtime, &mut database, "ROLLBACK");
+        run(&runtime, &database, "ROLLBACK");
     });
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Config, NoTls};
 
 /// `nobody`: PostgreSQL refuses to run as root, which CI often is.
 const UNPRIVILEGED: u32 = 65_534;
@@ -39,9 +40,8 @@ pub async fn database_on_disk(variables: &[(&str, &Path)]) -> (String, Server) {
 async fn database_of(server: &Server) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut admin = connect(&url(&server.folder, "postgres")).await;
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::raw_sql(create).execute(&mut admin).await.unwrap();
+    let admin = connected(&url(&server.folder, "postgres")).await;
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     url(&server.folder, &name)
 }
 
@@ -53,15 +53,27 @@ pub fn freeze(url: &str, hang: bool) {
     assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
 }
 
-async fn connect(url: &str) -> sqlx::PgConnection {
+/// A connection to a database, for as long as it is there. The server may still be starting.
+pub async fn connected(url: &str) -> Client {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        match <sqlx::PgConnection as sqlx::Connection>::connect(url).await {
-            Ok(connection) => return connection,
+        match connection(url).connect(NoTls).await {
+            Ok((client, connection)) => {
+                tokio::spawn(connection);
+                return client;
+            }
             Err(error) if Instant::now() > deadline => panic!("PostgreSQL did not come up: {error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// What one of [`url`] says, which the driver would take for two hosts.
+pub fn connection(url: &str) -> Config {
+    let (rest, folder) = url.split_once("?host=").unwrap();
+    let mut config = Config::new();
+    config.user("flowyte").host_path(folder).dbname(rest.rsplit_once('/').unwrap().1);
+    config
 }
 
 fn url(folder: &Path, name: &str) -> String {

@@ -1,0 +1,114 @@
+//! Makes commits durable together: those that wait at once share one sync of the server's log.
+//!
+//! A commit with `synchronous_commit` off is seen by everybody at once, and is on the disk as soon as a later one is that waits for it: there is
+//! one log, and it is written in order. Where the server has synchronous standbys, they have it then, too
+//! (<https://www.postgresql.org/docs/current/wal-async-commit.html>).
+
+use super::url::Address;
+use crate::DatabaseError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+use tokio_postgres::Client;
+
+/// Writes something into the log, so that there is a commit to wait for.
+const SYNC: &str = "SELECT pg_logical_emit_message(true, 'flowyte', '')";
+
+/// Syncs of one server's log.
+pub(crate) struct Syncs {
+    address: Address,
+    /// Over which syncs are asked for. Where the server stops, this is lost, and what was not synced with it.
+    connection: tokio::sync::Mutex<Option<Client>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commits that wait for the next sync.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// A task syncs, and goes on while somebody waits.
+    syncing: bool,
+    /// The present connection; `None` while there is none.
+    era: Option<Era>,
+    /// Connections so far.
+    eras: u64,
+}
+
+/// The life of one connection, in which the server did not stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Era(u64);
+
+impl Syncs {
+    pub(crate) fn new(address: Address) -> Arc<Self> {
+        let (connection, state) = Default::default();
+        Arc::new(Self { address, connection, state })
+    }
+
+    /// The present era, to be asked before a transaction begins whose commit is to be made durable.
+    pub(crate) async fn era(&self) -> Result<Era, DatabaseError> {
+        if let Some(era) = self.lock().era {
+            return Ok(era);
+        }
+        let mut connection = self.connection.lock().await;
+        if let Some(era) = self.lock().era {
+            return Ok(era);
+        }
+        *connection = Some(self.address.connect().await?);
+        let mut state = self.lock();
+        state.eras += 1;
+        let era = Era(state.eras);
+        state.era = Some(era);
+        Ok(era)
+    }
+
+    /// Returns when everything is durable that was committed in this era before the call.
+    pub(crate) async fn durable(self: &Arc<Self>, era: Era) -> Result<(), DatabaseError> {
+        let (done, wait) = oneshot::channel();
+        let first = {
+            let mut state = self.lock();
+            if state.era != Some(era) {
+                return Err(DatabaseError::NotDurable);
+            }
+            state.waiting.push(done);
+            !std::mem::replace(&mut state.syncing, true)
+        };
+        if first {
+            tokio::spawn(Arc::clone(self).run());
+        }
+        wait.await.map_err(|_| DatabaseError::NotDurable)
+    }
+
+    /// Syncs until nobody waits.
+    async fn run(self: Arc<Self>) {
+        let mut connection = self.connection.lock().await;
+        loop {
+            let waiting = {
+                let mut state = self.lock();
+                if state.waiting.is_empty() {
+                    state.syncing = false;
+                    return;
+                }
+                std::mem::take(&mut state.waiting)
+            };
+            let synced = match connection.as_ref() {
+                Some(client) => client.batch_execute(SYNC).await.map_err(DatabaseError::Postgres),
+                None => Err(DatabaseError::Away),
+            };
+            if let Err(error) = synced {
+                tracing::error!(%error, "it is not known whether the last commits are durable; their callers are told so");
+                *connection = None;
+                let mut state = self.lock();
+                state.era = None;
+                state.waiting.clear();
+                continue;
+            }
+            for done in waiting {
+                let _ = done.send(()); // Whoever gave up needs no answer.
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
