@@ -11,6 +11,7 @@ use crate::{DatabaseError, Entity, Revision, StoreError};
 use async_trait::async_trait;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::{Environment, Timestamp};
+use futures_util::future::try_join;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
@@ -446,27 +447,35 @@ impl BatchTx {
     /// Makes it so; returns when it is durable.
     pub async fn commit(self) -> Result<(), StoreError> {
         let ReadTx { inner, revision, follower, grown, growth, turn, .. } = self.0;
+        // Whoever is next writes while this one waits for the disk, whose sync it shares with others, and for the replica, which reads what
+        // was written at the same time.
+        let reached = async {
+            if let (Some(revision), Some(follower)) = (revision, follower) {
+                follower.reach(revision).await;
+            }
+            Ok(())
+        };
         match inner {
             Inner::Lite(tx, syncs) => {
                 tx.commit().await?;
-                // Whoever is next writes while this one waits for the disk, and shares its sync with others.
                 drop(turn);
-                syncs.durable().await?;
+                try_join(async { Ok::<_, StoreError>(syncs.durable().await?) }, reached).await?;
             }
             #[cfg(feature = "postgres")]
             Inner::Pg(tx, syncs) => {
                 tx.commit(revision.map(postgres::notice)).await?;
                 drop(turn);
-                if let Some((syncs, era)) = syncs {
-                    syncs.durable(era).await?;
-                }
+                let durable = async {
+                    match syncs {
+                        Some((syncs, era)) => Ok::<_, StoreError>(syncs.durable(era).await?),
+                        None => Ok(()),
+                    }
+                };
+                try_join(durable, reached).await?;
             }
         }
         if !growth.is_empty() {
             grown.note(growth);
-        }
-        if let (Some(revision), Some(follower)) = (revision, follower) {
-            follower.reach(revision).await;
         }
         Ok(())
     }

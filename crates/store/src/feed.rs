@@ -8,10 +8,11 @@ use flowyte_core::id::{
     Id, OrganizationId, PublishableKeyId, ResourceId, SecretKeyId, SessionId, UserId, VisitorId,
 };
 use flowyte_core::{Digest, Environment, Role, Timestamp};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// What a change is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a change is about, in the order in which states must be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Entity {
     /// The organization itself, and whether it is suspended.
     Organization,
@@ -28,7 +29,6 @@ pub enum Entity {
 }
 
 impl Entity {
-    /// In the order in which states must be applied.
     const ALL: [Self; 6] = [
         Self::Organization,
         Self::Member,
@@ -184,39 +184,39 @@ impl Seen {
         Self { revision, last: None }
     }
 
-    fn read(revision: Revision, ends: &[Row]) -> Result<Self, StoreError> {
-        Ok(Self { revision, last: change(revision, ends)? })
+    /// `rows`: those of the change log from somewhere up to this.
+    fn read(revision: Revision, rows: &[Row]) -> Result<Self, StoreError> {
+        let last = rows.last().map(change).transpose()?;
+        Ok(Self { revision, last: last.and_then(|(at, what)| (at == revision).then_some(what)) })
     }
 
-    /// Whether the log still has what was seen.
-    fn stands(self, head: Revision, forgotten: Revision, ends: &[Row]) -> Result<bool, StoreError> {
+    /// Whether the log, which begins with `first` from here on, still has what was seen.
+    fn stands(self, head: Revision, forgotten: Revision, first: Option<&Row>) -> Result<bool, StoreError> {
         if head < self.revision || forgotten > self.revision {
             return Ok(false);
         }
-        Ok(match (self.last, change(self.revision, ends)?) {
-            (Some(seen), Some(there)) => seen == there,
+        let there = first.map(change).transpose()?.filter(|(at, _)| *at == self.revision);
+        Ok(match (self.last, there) {
+            (Some(seen), Some((_, there))) => seen == there,
             (Some(_), None) => forgotten == self.revision,
             (None, _) => true,
         })
     }
 }
 
-/// Asks for the change of this number, and for the last one.
-fn ends(revision: Revision) -> Statement {
-    (
-        "SELECT revision, entity_id, at FROM changes WHERE revision = $1 OR revision = (SELECT MAX(revision) FROM changes)",
-        args![revision],
-    )
+/// The number of a change, what it is about, and when it was made.
+type Change = (Revision, ([u8; 16], Timestamp));
+
+fn change(row: &Row) -> Result<Change, StoreError> {
+    Ok((row.get("revision")?, (row.bytes("entity_id")?, row.time("at")?)))
 }
 
-/// The change of this number, if it is among the answers to [`ends`].
-fn change(revision: Revision, ends: &[Row]) -> Result<Option<([u8; 16], Timestamp)>, StoreError> {
-    for row in ends {
-        if row.get::<Revision>("revision")? == revision {
-            return Ok(Some((row.bytes("entity_id")?, row.time("at")?)));
-        }
-    }
-    Ok(None)
+/// Asks for the changes from this one on, as many as are read at once.
+fn changes_from(revision: Revision) -> Statement {
+    (
+        "SELECT revision, organization_id, entity, entity_id, at FROM changes WHERE revision >= $1 ORDER BY revision LIMIT $2",
+        args![revision, CHANGES_AT_ONCE],
+    )
 }
 
 /// A consistent view: states, and what they are of.
@@ -226,7 +226,12 @@ pub struct Changes {
     pub seen: Seen,
     /// In the order in which they must be applied.
     pub states: Vec<State>,
+    /// There are more than are read at once.
+    pub more: bool,
 }
+
+/// Changes that are read at once.
+const CHANGES_AT_ONCE: i64 = 10_000;
 
 /// States that are read for one wait.
 const STATES_AT_ONCE: usize = 256;
@@ -263,7 +268,7 @@ impl dyn Store + '_ {
     ) -> Result<Seen, StoreError> {
         let mut tx = self.feed().await?;
         let revision = tx.revision().await?;
-        let (sql, args) = ends(revision);
+        let (sql, args) = changes_from(revision);
         let seen = Seen::read(revision, &tx.all(sql, args).await?)?;
         let mut pages =
             Pages::of("SELECT id, suspended FROM organizations WHERE id > $1 ORDER BY id LIMIT $2");
@@ -319,18 +324,21 @@ impl dyn Store + '_ {
     pub async fn changes(&self, since: Seen) -> Result<Changes, StoreError> {
         let mut tx = self.feed().await?;
         let head = ("SELECT revision, forgotten FROM head WHERE id = 1", vec![]);
-        let changed = (
-            "SELECT DISTINCT organization_id, entity, entity_id FROM changes WHERE revision > $1",
-            args![since.revision],
-        );
-        let [head, rows, ends] = tx.each_of([head, changed, ends(since.revision)]).await?;
+        let [head, rows] = tx.each_of([head, changes_from(since.revision)]).await?;
         let head = head.first().ok_or(StoreError::NotFound)?;
-        let revision: Revision = head.get("revision")?;
-        if !since.stands(revision, head.get("forgotten")?, &ends)? {
+        let mut revision: Revision = head.get("revision")?;
+        if !since.stands(revision, head.get("forgotten")?, rows.first())? {
             return Err(StoreError::Forgotten);
         }
-        let mut touched = Vec::new();
+        let more = rows.len() as i64 == CHANGES_AT_ONCE;
+        if let (true, Some(last)) = (more, rows.last()) {
+            revision = change(last)?.0;
+        }
+        let mut touched = BTreeSet::new();
         for row in &rows {
+            if change(row)?.0 <= since.revision {
+                continue;
+            }
             let name: String = row.get("entity")?;
             let entity = Entity::ALL
                 .into_iter()
@@ -341,24 +349,23 @@ impl dyn Store + '_ {
                         "the change log has {name}, which this release does not know"
                     ))
                 })?;
-            touched.push((
-                entity as u8,
+            touched.insert((
                 entity,
                 row.id::<OrganizationId>("organization_id")?,
                 row.bytes::<16>("entity_id")?,
             ));
         }
         // Organizations before members before what hangs on them.
-        touched.sort_by_key(|(order, ..)| *order);
+        let touched: Vec<_> = touched.into_iter().collect();
         let mut states = Vec::with_capacity(touched.len());
         for touched in touched.chunks(STATES_AT_ONCE) {
-            let queries = touched.iter().flat_map(|(_, entity, of, it)| entity.queries(*of, *it)).collect();
+            let queries = touched.iter().flat_map(|(entity, of, it)| entity.queries(*of, *it)).collect();
             let mut answers = tx.each(queries).await?.into_iter();
-            for (_, entity, of, it) in touched {
+            for (entity, of, it) in touched {
                 states.extend(entity.state(*of, *it, &mut answers)?);
             }
         }
-        Ok(Changes { seen: Seen::read(revision, &ends)?, states })
+        Ok(Changes { seen: Seen::read(revision, &rows)?, states, more })
     }
 }
 
@@ -422,9 +429,9 @@ impl ReadTx {
         entities: [[u8; 16]; 3],
     ) -> Result<Option<Revision>, StoreError> {
         let [a, b, c] = entities;
-        let sql =
-            "SELECT MAX(revision) AS newest FROM changes WHERE revision > $1 AND entity_id IN ($2, $3, $4)";
-        self.one(sql, args![since, a, b, c]).await?.get("newest")
+        // In this order the few that are newer are read, and not all that there are.
+        let sql = "SELECT revision FROM changes WHERE revision > $1 AND entity_id IN ($2, $3, $4) ORDER BY revision DESC LIMIT 1";
+        self.opt(sql, args![since, a, b, c]).await?.map(|row| row.get("revision")).transpose()
     }
 
     /// The newest revision that this transaction sees.

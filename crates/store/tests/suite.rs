@@ -1203,6 +1203,33 @@ async fn a_change_log_that_went_back_is_noticed() {
     .await;
 }
 
+/// Of a long change log some is read at a time.
+#[tokio::test]
+async fn a_long_change_log_is_read_in_parts() {
+    on_both(|store| async move {
+        let (organization, user, _) = found(&store, "a@example.com").await;
+        let key = mint(&store, organization, user).await;
+        let start = store.snapshot(NOW, &mut |_| {}).await.unwrap();
+        let mut tx = store.security().await.unwrap();
+        let last = start.revision + 10_100;
+        for revision in start.revision + 1..=last {
+            let args =
+                args![revision, *organization.as_bytes(), "secret_key", *key.id.as_bytes(), NOW];
+            tx.queue("INSERT INTO changes (revision, organization_id, entity, entity_id, at) VALUES ($1, $2, $3, $4, $5)", args)
+                .await
+                .unwrap();
+        }
+        tx.exec("UPDATE head SET revision = $1 WHERE id = 1", args![last]).await.unwrap();
+        tx.commit().await.unwrap();
+        let first = store.changes(start).await.unwrap();
+        assert!(first.more && first.seen.revision < last && first.states.len() == 1);
+        let second = store.changes(first.seen).await.unwrap();
+        assert!(!second.more && second.seen.revision == last && second.states.len() == 1);
+        assert!(store.changes(second.seen).await.unwrap().states.is_empty());
+    })
+    .await;
+}
+
 /// What is over for long enough is forgotten, some of it at a time, and nothing else is.
 #[tokio::test]
 async fn what_is_old_is_forgotten() {

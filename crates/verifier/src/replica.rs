@@ -176,9 +176,14 @@ impl Replica {
         let read = async {
             self.store.claim().await?;
             let mut writer = self.writer.lock().await;
-            let batch = self.store.changes(writer.1).await?;
-            self.apply(&mut writer, batch);
-            Ok::<_, StoreError>(())
+            loop {
+                let batch = self.store.changes(writer.1).await?;
+                let more = batch.more;
+                self.apply(&mut writer, batch);
+                if !more {
+                    break Ok::<_, StoreError>(());
+                }
+            }
         };
         match tokio::time::timeout(Duration::from_nanos(LEASE as u64), read).await {
             Ok(Ok(())) => {
@@ -570,8 +575,11 @@ impl Follower for Replica {
             }
             match self.store.changes(writer.1).await {
                 Ok(batch) => {
+                    let all = !batch.more;
                     self.apply(&mut writer, batch);
-                    self.fresh.store(true, Ordering::Release);
+                    if all {
+                        self.fresh.store(true, Ordering::Release);
+                    }
                 }
                 Err(error) => {
                     self.fresh.store(false, Ordering::Release);
