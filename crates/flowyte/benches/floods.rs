@@ -1,6 +1,6 @@
 //! What one organization's flood does to another's mints and revocations: `make bench`.
 //!
-//! The flood's clients are processes of their own that give way, as if they ran on another machine; whoever is measured is in a third process.
+//! Floods may be chosen by a part of their name: `cargo bench --bench floods -- visitors`. The flood's clients are processes of their own that give way, as if they ran on another machine; whoever is measured is in a third process.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
 #[path = "../../store/tests/postgres/mod.rs"]
@@ -123,6 +123,10 @@ fn beside_floods(database: &str, settings: &[(&str, &Path)]) {
         ("64 clients who search keys", 64, &search),
         ("200 messages of visitors at once", 200, &visits),
     ];
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let floods = floods.into_iter().filter(|(name, clients, _)| {
+        *clients == 0 || chosen.is_empty() || chosen.iter().any(|it| name.contains(it.as_str()))
+    });
     let mut alone = None;
     for (name, clients, requests) in floods {
         let _flood = (clients > 0).then(|| start(&folder.path().join(name), port, clients, requests));

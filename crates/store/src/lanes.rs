@@ -1,7 +1,8 @@
 //! Whose turn at the database is next. What narrows rights goes first; then everybody gets a fair share: one turn for each
-//! lane in a round.
+//! lane in a round, and no more than half of all turns at a time, so that a flood never has everything in use when somebody else comes.
 
 use flowyte_core::id::OrganizationId;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,12 +64,16 @@ pub enum NoTurn {
 pub struct Queue {
     /// Those of one lane that may wait.
     most: usize,
+    /// Turns that one lane may have at a time.
+    share: usize,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Turns that nobody has. Above zero only while nobody waits.
+    /// Turns that nobody has. Above zero only while nobody waits but lanes that have their share.
     free: usize,
+    /// Turns that lanes have.
+    taken: HashMap<Lane, usize>,
     ahead: Ring,
     others: Ring,
     /// Turns that [`State::ahead`] got in a row while others waited.
@@ -83,40 +88,73 @@ struct Ring {
 }
 
 impl Ring {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let lane = self.order.pop_front()?;
+    /// The next one of the first lane that may have a turn now.
+    fn next(&mut self, may: impl Fn(&Lane) -> bool) -> Option<(Lane, oneshot::Sender<Turn>)> {
+        let at = self.order.iter().position(may)?;
+        let lane = self.order.remove(at)?;
         let line = self.waiting.get_mut(&lane)?;
         let next = line.pop_front();
         match line.is_empty() {
             true => drop(self.waiting.remove(&lane)),
             false => self.order.push_back(lane),
         }
-        next
+        next.map(|next| (lane, next))
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        if self.others.order.is_empty() {
-            self.run = 0;
-        } else if self.run >= MOST_AHEAD.min(self.ahead.order.len()) {
-            self.run = 0;
-            return self.others.next();
-        } else {
-            self.run += 1;
+    fn next(&mut self, share: usize) -> Option<(Lane, oneshot::Sender<Turn>)> {
+        let Self { ahead, others, taken, run, .. } = self;
+        let may = |lane: &Lane| taken.get(lane).is_none_or(|taken| *taken < share);
+        if !others.order.iter().any(may) {
+            *run = 0;
+            return ahead.next(may);
         }
-        self.ahead.next()
+        if *run < MOST_AHEAD.min(ahead.order.len()) && ahead.order.iter().any(may) {
+            *run += 1;
+            return ahead.next(may);
+        }
+        *run = 0;
+        others.next(may)
+    }
+
+    /// Gives free turns to those who may have them.
+    fn give(&mut self, queue: &Arc<Queue>) {
+        while self.free > 0 {
+            let Some((lane, next)) = self.next(queue.share) else { return };
+            match next.send(Turn(Some((queue.clone(), lane)))) {
+                Ok(()) => self.take(lane),
+                // Gone; what it would have got is not a turn to give back.
+                Err(mut turn) => drop(turn.0.take()),
+            }
+        }
+    }
+
+    fn take(&mut self, lane: Lane) {
+        self.free -= 1;
+        *self.taken.entry(lane).or_default() += 1;
+    }
+
+    fn give_back(&mut self, lane: Lane) {
+        self.free += 1;
+        if let Entry::Occupied(mut taken) = self.taken.entry(lane) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
     }
 }
 
 /// Leave to write or to read. Given to the next one when it is dropped.
-pub struct Turn(Option<Arc<Queue>>);
+pub struct Turn(Option<(Arc<Queue>, Lane)>);
 
 impl Queue {
     /// A queue that gives `turns` at once, and lets `most` of one lane wait.
     pub fn new(turns: usize, most: usize) -> Arc<Self> {
-        let (ahead, others) = Default::default();
-        Arc::new(Self { most, state: Mutex::new(State { free: turns, ahead, others, run: 0 }) })
+        let (taken, ahead, others) = Default::default();
+        let state = Mutex::new(State { free: turns, taken, ahead, others, run: 0 });
+        Arc::new(Self { most, share: turns.div_ceil(2), state })
     }
 
     /// Waits for a turn. Whoever stops waiting leaves the queue.
@@ -146,9 +184,9 @@ impl Queue {
     #[allow(clippy::type_complexity)]
     fn stand(self: &Arc<Self>, lane: Lane) -> Result<Result<Turn, oneshot::Receiver<Turn>>, NoTurn> {
         let mut state = self.lock();
-        if state.free > 0 {
-            state.free -= 1;
-            return Ok(Ok(Turn(Some(self.clone()))));
+        if state.free > 0 && state.taken.get(&lane).is_none_or(|taken| *taken < self.share) {
+            state.take(lane);
+            return Ok(Ok(Turn(Some((self.clone(), lane)))));
         }
         let ring = if lane.class == Class::Narrowing { &mut state.ahead } else { &mut state.others };
         let line = ring.waiting.entry(lane).or_default();
@@ -174,16 +212,10 @@ impl Queue {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(queue) = self.0.take() else { return };
+        let Some((queue, lane)) = self.0.take() else { return };
         let mut state = queue.lock();
-        while let Some(next) = state.next() {
-            match next.send(Turn(Some(queue.clone()))) {
-                Ok(()) => return,
-                // Gone; what it would have got is not a turn to pass on by itself.
-                Err(mut turn) => drop(turn.0.take()),
-            }
-        }
-        state.free += 1;
+        state.give_back(lane);
+        state.give(&queue);
     }
 }
 
@@ -231,6 +263,23 @@ mod tests {
         assert!(order.iter().filter(|it| **it < 100).is_sorted());
         assert_eq!(queue.waiting(), 0);
         drop(queue.enter(other).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_lane_has_half_of_the_turns_at_most() {
+        let queue = Queue::new(4, WRITES);
+        let (flood, other) = (lane(Class::Product, 1), lane(Class::Product, 2));
+        let first = queue.stand(flood).unwrap().ok().unwrap();
+        let second = queue.stand(flood).unwrap().ok().unwrap();
+        let mut third = queue.stand(flood).unwrap().err().unwrap();
+        let theirs = queue.stand(other).unwrap().ok().expect("the flood has left a turn");
+        // What the other gives back is not for the flood, which has its share.
+        drop(theirs);
+        assert!(third.try_recv().is_err());
+        drop(first);
+        let third = third.try_recv().expect("the flood has given one back");
+        drop((second, third));
+        assert!(queue.lock().free == 4 && queue.lock().taken.is_empty());
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ impl Postgres {
         let pool = |size| Pool::new(&address, size);
         Ok(Arc::new(Self {
             writers: pool(BATCHES + 1)?,
-            readers: Readers::new(pool(2)?, pool(2)?, pool(2)?, pool(5)?),
+            readers: Readers::new(pool(2)?, pool(2)?, pool(2)?, pool(4)?),
             guests,
             changes: Queue::new(1, WRITES),
             batches: Queue::new(BATCHES, WRITES),

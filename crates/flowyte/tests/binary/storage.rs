@@ -298,13 +298,13 @@ fn reports_that_hang_hold_up_no_key() {
                 }
             });
         }
-        // All connections that they may have are taken, and each of them waits for the table.
-        let mut waiting = || -> i64 {
+        // As many connections as one organization may have are taken, and each of them waits for the table.
+        let waiting = || -> i64 {
             let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
             runtime.block_on(watching.query_one(sql, &[])).unwrap().get(0)
         };
         let begun = Instant::now();
-        while waiting() < 5 {
+        while waiting() < 2 {
             assert!(begun.elapsed() < Duration::from_secs(30), "the reports do not hang");
         }
         let (id, key) = server.mint(&world.owner, json!({"name": "meanwhile", "scopes": ["agents:read"]}));
