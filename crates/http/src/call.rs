@@ -11,7 +11,7 @@ use flowyte_core::limit::Quota;
 use flowyte_core::time::{InvalidTimestamp, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Operation, Pepper, Permit, Principal, Role, Timestamp};
 use flowyte_store::labour::Turn;
-use flowyte_store::walk::{Found, Position, Search, Window};
+use flowyte_store::walk::{Found, Order, Position, Search, Window};
 use flowyte_store::{Actor, AuditContext, Claim, Once, Page, Store};
 use flowyte_verifier::seal::{NONCE_BYTES, Seal, keyed};
 use flowyte_verifier::{Verifier, Warrant};
@@ -271,9 +271,14 @@ impl Permitted {
         self.query.get_u32("limit").unwrap_or(20)
     }
 
-    /// Which page of a list that is searched.
+    /// Which page of a list that is searched. Its order is that of `sort`, where a minus says that the newest come first, as they do where
+    /// nothing is said.
     pub fn window(&self) -> Outcome<Window> {
-        Ok(Window::new(self.cursor()?.map(Position::from_bytes), self.limit()))
+        let order = match self.query.get("sort") {
+            Some(sort) if !sort.starts_with('-') => Order::Oldest,
+            _ => Order::Newest,
+        };
+        Ok(Window { order, ..Window::new(self.cursor()?.map(Position::from_bytes), self.limit()) })
     }
 
     /// The name that is searched for.

@@ -4,12 +4,13 @@ use crate::id::{AgentId, AgentVersionId};
 use crate::knowledge::{self, Stock};
 use crate::skills;
 use flowyte_core::Timestamp;
-use flowyte_core::id::{Id, OrganizationId};
-use flowyte_store::args;
+use flowyte_core::id::OrganizationId;
 use flowyte_store::audit::AuditAction;
 use flowyte_store::db::id;
-use flowyte_store::walk::{Found, Position, Search, Window};
-use flowyte_store::{AuditContext, BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError};
+use flowyte_store::walk::{Found, Search, Walk, Window};
+use flowyte_store::{
+    AuditContext, BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError, args, walk_sql,
+};
 use serde_json::{Map, Value, json};
 
 /// The fields of a draft with what they are before anybody says otherwise. `name` stands beside them.
@@ -199,43 +200,33 @@ async fn load_version(
 pub struct Agents<'s>(pub &'s dyn Store);
 
 impl Agents<'_> {
-    /// Agents that fit, newest first. `published`: whether channels serve a version of it.
+    /// Agents that fit. `published`: whether channels serve a version of it. `created_by`: the id of who made it.
     pub async fn search(
         &self,
         organization: OrganizationId,
         search: &Search,
         published: Option<bool>,
+        created_by: Option<&str>,
         window: Window,
     ) -> Result<Found<Agent>, StoreError> {
-        let mut tx = self.0.read().await?;
-        let floor = tx
-            .floor(
-                organization,
-                &window,
-                search.is_some() || published.is_some(),
-                "SELECT id FROM agents WHERE organization_id = $1 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
-                Vec::new(),
-            )
-            .await?;
-        let mut args = args![
-            *organization.as_bytes(),
-            window.below(),
-            floor.map_or([0; 16], |it| it.id),
-            window.probe(),
-            published.map(i64::from),
-        ];
-        args.append(&mut search.args::<AgentId>());
-        let rows = tx
-            .all(
-                "SELECT * FROM agents WHERE organization_id = $1 AND id < $2 AND id >= $3 AND deleted_at IS NULL \
+        let sql = walk_sql!(
+            window.order,
+            from "agents WHERE organization_id = $1",
+            select "SELECT * FROM agents WHERE organization_id = $1",
+            id "id",
+            filter "AND deleted_at IS NULL \
                  AND (CAST($5 AS BIGINT) IS NULL OR CASE WHEN published_version_id IS NULL THEN 0 ELSE 1 END = $5) \
-                 AND (CAST($6 AS TEXT) IS NULL OR id = $7 OR LOWER(name) LIKE $6 ESCAPE '\\' OR name LIKE $8 ESCAPE '\\') \
-                 ORDER BY id DESC LIMIT $4",
-                args,
-            )
-            .await?;
-        let rows = rows.iter().map(agent).collect::<Result<_, _>>()?;
-        Ok(Found::new(rows, window.limit, floor, |it: &Agent| Position::of(*it.id.as_bytes())))
+                 AND (CAST($6 AS TEXT) IS NULL OR created_by_id = $6) \
+                 AND (CAST($7 AS TEXT) IS NULL OR id = $8 OR LOWER(name) LIKE $7 ESCAPE '\\' OR name LIKE $9 ESCAPE '\\')"
+        );
+        let searched = search.is_some() || published.is_some() || created_by.is_some();
+        let mut args = args![published.map(i64::from), created_by];
+        args.append(&mut search.args::<AgentId>());
+        self.0
+            .read()
+            .await?
+            .walk(organization, &window, Walk { sql, list: vec![], filter: args, searched }, agent)
+            .await
     }
 
     /// Agents, newest first.

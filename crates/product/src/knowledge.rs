@@ -24,7 +24,8 @@ use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::time::SECOND;
 use flowyte_store::audit::AuditAction;
 use flowyte_store::db::id;
-use flowyte_store::{AuditContext, BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError};
+use flowyte_store::walk::{Found, Search, Walk, Window};
+use flowyte_store::{AuditContext, BatchTx, Claim, Once, ReadTx, Row, Store, StoreError, args, walk_sql};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -347,21 +348,35 @@ impl Knowledge<'_> {
         &self,
         organization: OrganizationId,
         agent: AgentId,
-        page: Page,
-    ) -> Result<Vec<KnowledgeSource>, StoreError> {
+        search: &Search,
+        status: Option<&str>,
+        window: Window,
+    ) -> Result<Found<KnowledgeSource>, StoreError> {
         let mut tx = self.0.read().await?;
         tx.agent_is_there(organization, agent).await?;
-        let rows = tx
-            .all(
-                // Without the text, which may be long and which lists do not show.
-                "SELECT id, organization_id, agent_id, kind, label, url, NULL AS text, upload_id, status, error_message, \
+        // Without the text, which may be long and which lists do not show. The floor's fourth argument is the page's fifth.
+        let sql = walk_sql!(
+            window.order,
+            from "knowledge_sources WHERE organization_id = $1 AND agent_id = $4",
+            select "SELECT id, organization_id, agent_id, kind, label, url, NULL AS text, upload_id, status, error_message, \
                  progress_current, progress_total, passages, version, content_digest, refresh_enabled, refresh_interval_s, due_at, \
                  indexed_at, checked_at, changed_at, created_at, updated_at FROM knowledge_sources \
-                 WHERE organization_id = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
-                vec![id(organization), id(agent), page.before_bytes(), page.probe().into()],
-            )
-            .await?;
-        rows.iter().map(source).collect()
+                 WHERE organization_id = $1 AND agent_id = $5",
+            id "id",
+            filter "AND (CAST($6 AS TEXT) IS NULL OR status = $6) \
+                 AND (CAST($7 AS TEXT) IS NULL OR id = $8 OR LOWER(label) LIKE $7 ESCAPE '\\' OR label LIKE $9 ESCAPE '\\' \
+                 OR LOWER(url) LIKE $7 ESCAPE '\\')"
+        );
+        let mut args = args![status];
+        args.append(&mut search.args::<KnowledgeSourceId>());
+        let searched = search.is_some() || status.is_some();
+        tx.walk(
+            organization,
+            &window,
+            Walk { sql, list: args![*agent.as_bytes()], filter: args, searched },
+            source,
+        )
+        .await
     }
 
     /// A source by its id, whatever its status.

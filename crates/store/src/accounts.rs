@@ -3,8 +3,8 @@
 use crate::audit::{AuditAction, AuditContext};
 use crate::db::{BatchTx, ReadTx, Row, SecurityTx, Store, id};
 use crate::keys::NewSecret;
-use crate::walk::{Found, Position, Search, Window};
-use crate::{Entity, Page, Revision, StoreError, args, tag, unchanged};
+use crate::walk::{Found, Search, Walk, Window};
+use crate::{Entity, Page, Revision, StoreError, args, tag, unchanged, walk_sql};
 use flowyte_core::id::{Id, InviteId, MemberId, OrganizationId, SessionId, UserId};
 use flowyte_core::time::DAY;
 use flowyte_core::{Digest, Role, Timestamp};
@@ -638,36 +638,21 @@ impl dyn Store + '_ {
         window: Window,
     ) -> Result<Found<MemberRow>, StoreError> {
         let mut tx = self.read().await?;
-        let floor = tx
-            .floor(
-                organization,
-                &window,
-                search.is_some() || as_role.is_some(),
-                "SELECT id FROM members WHERE organization_id = $1 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
-                Vec::new(),
-            )
-            .await?;
-        let mut args = args![
-            *organization.as_bytes(),
-            window.below(),
-            floor.map_or([0; 16], |it| it.id),
-            window.probe(),
-            as_role.map(Role::as_str),
-        ];
-        args.append(&mut search.args::<MemberId>());
-        let rows = tx
-            .all(
-                "SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email, (SELECT MAX(s.last_seen_at) FROM sessions s \
+        let sql = walk_sql!(
+            window.order,
+            from "members WHERE organization_id = $1",
+            select "SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email, (SELECT MAX(s.last_seen_at) FROM sessions s \
                  WHERE s.organization_id = m.organization_id AND s.user_id = m.user_id) AS last_seen_at \
-                 FROM members m JOIN users u ON u.id = m.user_id \
-                 WHERE m.organization_id = $1 AND m.id < $2 AND m.id >= $3 AND (CAST($5 AS TEXT) IS NULL OR m.role = $5) \
+                 FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1",
+            id "m.id",
+            filter "AND (CAST($5 AS TEXT) IS NULL OR m.role = $5) \
                  AND (CAST($6 AS TEXT) IS NULL OR m.id = $7 OR LOWER(u.name) LIKE $6 ESCAPE '\\' OR u.name LIKE $8 ESCAPE '\\' \
-                 OR u.email LIKE $6 ESCAPE '\\') ORDER BY m.id DESC LIMIT $4",
-                args,
-            )
-            .await?;
-        let rows = rows.iter().map(member_row).collect::<Result<_, _>>()?;
-        Ok(Found::new(rows, window.limit, floor, |it: &MemberRow| Position::of(*it.id.as_bytes())))
+                 OR u.email LIKE $6 ESCAPE '\\')"
+        );
+        let searched = search.is_some() || as_role.is_some();
+        let mut args = args![as_role.map(Role::as_str)];
+        args.append(&mut search.args::<MemberId>());
+        tx.walk(organization, &window, Walk { sql, list: vec![], filter: args, searched }, member_row).await
     }
 
     /// One membership of the organization.

@@ -4,8 +4,8 @@ use crate::audit::{AuditAction, AuditContext};
 use crate::db::{ReadTx, Row, Store, Value, id};
 use crate::idempotency::{Claim, Once, Seal};
 use crate::keys::NewSecret;
-use crate::walk::{Found, Position, Search, Window};
-use crate::{Entity, Revision, StoreError, args, list, tag, unchanged};
+use crate::walk::{Found, Search, Walk, Window};
+use crate::{Entity, Revision, StoreError, args, list, tag, unchanged, walk_sql};
 use flowyte_core::id::{Id, OrganizationId, PublishableKeyId, ResourceId, VisitorId};
 use flowyte_core::time::{DAY, MINUTE};
 use flowyte_core::{Environment, Timestamp};
@@ -260,37 +260,26 @@ impl dyn Store + '_ {
     ) -> Result<Found<PublishableKeyRow>, StoreError> {
         let mut tx = self.read().await?;
         tx.resource_is_there(organization, resource).await?;
-        let floor = tx
-            .floor(
-                organization,
-                &window,
-                filter.search.is_some() || filter.revoked.is_some() || filter.environment.is_some(),
-                "SELECT id FROM publishable_keys WHERE organization_id = $1 AND resource_id = $4 AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
-                args![*resource.as_bytes()],
-            )
-            .await?;
-        let mut args = args![
-            *organization.as_bytes(),
-            *resource.as_bytes(),
-            window.below(),
-            floor.map_or([0; 16], |it| it.id),
-            window.probe(),
-            filter.revoked.map(i64::from),
-            filter.environment.map(Environment::as_str),
-        ];
-        args.append(&mut filter.search.args::<PublishableKeyId>());
-        let rows = tx
-            .all(
-                "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $2 AND id < $3 AND id >= $4 \
-                 AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \
+        // The floor's fourth argument is the page's fifth.
+        let sql = walk_sql!(
+            window.order,
+            from "publishable_keys WHERE organization_id = $1 AND resource_id = $4",
+            select "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $5",
+            id "id",
+            filter "AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \
                  AND (CAST($7 AS TEXT) IS NULL OR environment = $7) \
-                 AND (CAST($8 AS TEXT) IS NULL OR id = $9 OR LOWER(name) LIKE $8 ESCAPE '\\' OR name LIKE $10 ESCAPE '\\') \
-                 ORDER BY id DESC LIMIT $5",
-                args,
-            )
-            .await?;
-        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Found::new(rows, window.limit, floor, |it: &PublishableKeyRow| Position::of(*it.id.as_bytes())))
+                 AND (CAST($8 AS TEXT) IS NULL OR id = $9 OR LOWER(name) LIKE $8 ESCAPE '\\' OR name LIKE $10 ESCAPE '\\')"
+        );
+        let searched = filter.search.is_some() || filter.revoked.is_some() || filter.environment.is_some();
+        let mut args = args![filter.revoked.map(i64::from), filter.environment.map(Environment::as_str)];
+        args.append(&mut filter.search.args::<PublishableKeyId>());
+        tx.walk(
+            organization,
+            &window,
+            Walk { sql, list: args![*resource.as_bytes()], filter: args, searched },
+            read,
+        )
+        .await
     }
 
     /// One key of a resource; the newest active one where none is named.

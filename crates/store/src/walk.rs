@@ -2,16 +2,28 @@
 //! bounded number of rows. So no filter needs an index of its own, and no search costs more than its share, however long the list is;
 //! a page may then have fewer rows than asked for, even none, and still a next one.
 
-use crate::db::{ReadTx, Value};
+use crate::db::{ReadTx, Row, Value};
 use crate::{StoreError, args};
 use flowyte_core::id::{Id, OrganizationId};
 
 /// Rows that one page passes at most.
 const MOST_PASSED: u32 = 20_000;
 
+/// In which order a list is whose rows are sorted by when they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+}
+
 /// Which page of a list that is searched.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
+    /// The list's order, where it is sorted by when its rows were made.
+    pub order: Order,
     /// The page begins after this position; `None`: at the beginning of the list.
     pub after: Option<Position>,
     /// How many rows are wanted.
@@ -21,14 +33,21 @@ pub struct Window {
 }
 
 impl Window {
-    /// As the API asks.
+    /// The first page of a list with the newest first, or one after it.
     pub fn new(after: Option<Position>, limit: u32) -> Self {
-        Self { after, limit, most: MOST_PASSED }
+        Self { order: Order::Newest, after, limit, most: MOST_PASSED }
     }
 
-    /// Of a list with the newest first: the id that its rows are below.
-    pub fn below(&self) -> [u8; 16] {
-        self.after.map_or([0xff; 16], |it| it.id)
+    /// Of a list in this window's order: the id that its rows come after.
+    pub fn begin(&self) -> [u8; 16] {
+        let first = if self.order == Order::Newest { [0xff; 16] } else { [0; 16] };
+        self.after.map_or(first, |it| it.id)
+    }
+
+    /// The id that they end with.
+    pub fn end(&self, floor: Option<Position>) -> [u8; 16] {
+        let last = if self.order == Order::Newest { [0; 16] } else { [0xff; 16] };
+        floor.map_or(last, |it| it.id)
     }
 
     /// Rows to ask for: one more than wanted shows whether there is a next page.
@@ -37,23 +56,98 @@ impl Window {
     }
 }
 
+/// The statements of a list that is sorted by id, in either order.
+pub struct WalkSql {
+    /// Answers the `id` of the row where a page ends early. `$1`: the organization, `$2`: the id to begin after, `$3`: rows to pass; the
+    /// rest is the list's.
+    pub floor: &'static str,
+    /// Answers a page. `$1`: the organization, `$2`: the id to begin after, `$3`: the one to end with, `$4`: how many; the rest is the filter's.
+    pub page: &'static str,
+}
+
+/// The [`WalkSql`] of a list: where its ids are, its rows, what they must fit, and the name of the id among them.
+#[macro_export]
+macro_rules! walk_sql {
+    ($order:expr, from $from:literal, select $select:literal, id $id:literal, filter $filter:literal) => {
+        match $order {
+            $crate::walk::Order::Newest => $crate::walk::WalkSql {
+                floor: concat!("SELECT id FROM ", $from, " AND id < $2 ORDER BY id DESC LIMIT 1 OFFSET $3"),
+                page: concat!(
+                    $select,
+                    " AND ",
+                    $id,
+                    " < $2 AND ",
+                    $id,
+                    " >= $3 ",
+                    $filter,
+                    " ORDER BY ",
+                    $id,
+                    " DESC LIMIT $4"
+                ),
+            },
+            $crate::walk::Order::Oldest => $crate::walk::WalkSql {
+                floor: concat!("SELECT id FROM ", $from, " AND id > $2 ORDER BY id LIMIT 1 OFFSET $3"),
+                page: concat!(
+                    $select,
+                    " AND ",
+                    $id,
+                    " > $2 AND ",
+                    $id,
+                    " <= $3 ",
+                    $filter,
+                    " ORDER BY ",
+                    $id,
+                    " LIMIT $4"
+                ),
+            },
+        }
+    };
+}
+
+/// A list that is sorted by id, and what is looked for in it.
+pub struct Walk {
+    /// Its statements.
+    pub sql: WalkSql,
+    /// The arguments of the list's own.
+    pub list: Vec<Value>,
+    /// Those of the filter, after them.
+    pub filter: Vec<Value>,
+    /// Whether something is looked for. Where nothing is, as many rows are passed as are wanted.
+    pub searched: bool,
+}
+
 impl ReadTx {
-    /// Where a page of a list with the newest first ends early. `sql` answers the `id` of the row at offset `$3` among those of
-    /// organization `$1` below `$2`. Where nothing is `searched` for, as many rows are passed as are wanted.
-    pub async fn floor(
+    /// A page of a list.
+    pub async fn walk<T>(
         &mut self,
         organization: OrganizationId,
         window: &Window,
-        searched: bool,
-        sql: &'static str,
-        mut more: Vec<Value>,
-    ) -> Result<Option<Position>, StoreError> {
-        if !searched {
-            return Ok(None);
-        }
-        let mut args = args![*organization.as_bytes(), window.below(), i64::from(window.most) - 1];
-        args.append(&mut more);
-        self.opt(sql, args).await?.map(|row| Ok(Position::of(row.bytes("id")?))).transpose()
+        Walk { sql, list, filter, searched }: Walk,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Found<T>, StoreError> {
+        let floor = match searched {
+            false => None,
+            true => {
+                let mut args = args![*organization.as_bytes(), window.begin(), i64::from(window.most) - 1];
+                args.extend(list.clone());
+                self.opt(sql.floor, args)
+                    .await?
+                    .map(|row| Ok::<_, StoreError>(Position::of(row.bytes("id")?)))
+                    .transpose()?
+            }
+        };
+        let mut args = args![*organization.as_bytes(), window.begin(), window.end(floor), window.probe()];
+        args.extend(list);
+        args.extend(filter);
+        let rows = self.all(sql.page, args).await?;
+        let rows = rows.iter().map(|row| Ok((Position::of(row.bytes("id")?), read(row)?)));
+        let found = Found::new(
+            rows.collect::<Result<_, StoreError>>()?,
+            window.limit,
+            floor,
+            |it: &(Position, T)| it.0,
+        );
+        Ok(Found { rows: found.rows.into_iter().map(|it| it.1).collect(), next: found.next })
     }
 }
 

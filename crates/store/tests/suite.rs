@@ -17,7 +17,7 @@ use flowyte_store::keys::{KeyFilter, KeySort, NewSecret, NewSecretKey, SecretKey
 use flowyte_store::publishable::{NewPublishableKey, NewVisitor, PublishableKeyFilter, PublishableKeyRow};
 use flowyte_store::sweep::Old;
 use flowyte_store::usage::UsageRow;
-use flowyte_store::walk::{Search, Window};
+use flowyte_store::walk::{Order, Search, Window};
 use flowyte_store::{
     Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Revision, Seen,
     Sqlite, State, Store, StoreError, args,
@@ -362,8 +362,10 @@ async fn a_search_finds_the_same_in_pages_of_any_size() {
             (None, &["shop 3", "Shöp", "shop 2", "Blog", "Shop 1"]),
         ] {
             let filter = PublishableKeyFilter { search: Search::new(search), ..Default::default() };
-            for most in [1, 2, 3, 1000] {
-                let mut window = Window { most, ..Window::new(None, 2) };
+            for (most, order) in
+                [1, 2, 3, 1000].into_iter().flat_map(|it| [(it, Order::Newest), (it, Order::Oldest)])
+            {
+                let mut window = Window { most, order, ..Window::new(None, 2) };
                 let mut seen = Vec::new();
                 loop {
                     let page = store.publishable_keys(organization, agent, &filter, window).await.unwrap();
@@ -373,7 +375,10 @@ async fn a_search_finds_the_same_in_pages_of_any_size() {
                         break;
                     }
                 }
-                assert_eq!(seen, fits, "{search:?} in {most} rows");
+                if order == Order::Oldest {
+                    seen.reverse();
+                }
+                assert_eq!(seen, fits, "{search:?} in {most} rows, {order:?} first");
             }
         }
     })

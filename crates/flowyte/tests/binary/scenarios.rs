@@ -1421,6 +1421,26 @@ fn agents_publishable_keys_members_and_events_are_searched() {
         assert!(names(&format!("/api/v1/members?search={email}")).contains(&name));
         assert!(!names("/api/v1/members?role=viewer").contains(&name));
         assert_eq!(names("/api/v1/members?search=%25"), [""; 0]);
+        // In either order, and by who made it.
+        assert_eq!(names("/api/v1/agents?search=needle&sort=createdAt&limit=2"), ["Needle 100%", "Needle 0"]);
+        assert_eq!(names(&format!("{keys}?sort=createdAt&status=active")), ["Needle 0", "Needle 1"]);
+        let mut joined = names("/api/v1/members?sort=joinedAt");
+        joined.reverse();
+        assert_eq!(joined, names("/api/v1/members"));
+        let maker = text(&me["id"]);
+        assert_eq!(names(&format!("/api/v1/agents?search=needle&createdBy={maker}")).len(), 4);
+        assert_eq!(names("/api/v1/agents?search=needle&createdBy=somebody"), [""; 0]);
+        let sources = format!("/api/v1/agents/{desk}/knowledge/sources");
+        for label in ["Needle A", "Hay", "Needle B"] {
+            post(&sources, json!({"kind": "text", "label": label, "text": "We open at nine."}));
+        }
+        let labels = |query: &str| -> Vec<String> {
+            let got = list(&format!("{sources}?{query}")).data();
+            got.as_array().unwrap().iter().map(|it| text(&it["label"])).collect()
+        };
+        assert_eq!(labels("search=needle"), ["Needle B", "Needle A"]);
+        assert_eq!(labels("sort=createdAt&limit=2"), ["Needle A", "Hay"]);
+        assert_eq!(labels("status=failed"), [""; 0]);
         // Pages belong to their search, and go through all of it.
         let first = list("/api/v1/agents?search=needle&limit=3").json();
         let cursor = text(&first["pagination"]["nextCursor"]);
@@ -1429,7 +1449,12 @@ fn agents_publishable_keys_members_and_events_are_searched() {
             answer(&list(&format!("/api/v1/agents?search=need&cursor={cursor}"))),
             refused(400, "validation_error")
         );
-        for bad in ["/api/v1/agents?status=gone", "/api/v1/members?role=king", "/api/v1/members?search="] {
+        for bad in [
+            "/api/v1/agents?status=gone",
+            "/api/v1/members?role=king",
+            "/api/v1/members?search=",
+            "/api/v1/members?sort=name",
+        ] {
             assert_eq!(answer(&list(bad)), refused(400, "validation_error"), "{bad}");
         }
         assert_eq!(answer(&list(&format!("{keys}?status=expired"))), refused(400, "validation_error"));

@@ -49,11 +49,13 @@ fn draft(call: &Call) -> (Option<String>, Map<String, Value>) {
     (name, fields)
 }
 
-/// `listAgents`: newest first.
+/// `listAgents`: those that fit.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let published = call.query.get("status").map(|it| it == "published");
     let (organization, window) = (call.organization()?, call.window()?);
-    let found = Agents(call.store()).search(organization, &call.search(), published, window).await?;
+    let created_by = call.query.get("createdBy");
+    let found =
+        Agents(call.store()).search(organization, &call.search(), published, created_by, window).await?;
     call.found(&found, render)
 }
 

@@ -45,11 +45,12 @@ fn render_whole(source: &KnowledgeSource) -> Value {
     object
 }
 
-/// `listKnowledgeSources`: newest first, without their texts.
+/// `listKnowledgeSources`: those that fit, without their texts.
 pub async fn list(call: Call) -> Outcome<Answer> {
-    let page = call.page()?;
-    let rows = Knowledge(call.store()).list(call.organization()?, call.id("agentId")?, page).await?;
-    call.list(page, rows, |source| *source.id.as_bytes(), render)
+    let (organization, agent) = (call.organization()?, call.id("agentId")?);
+    let (search, status, window) = (call.search(), call.query.get("status"), call.window()?);
+    let found = Knowledge(call.store()).list(organization, agent, &search, status, window).await?;
+    call.found(&found, render)
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,10 @@
 use super::url::Address;
 use crate::DatabaseError;
 use crate::db::{Statement, Value};
-use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, PoolError, RecyclingMethod,
+    Runtime, Timeouts,
+};
 use futures_util::future::maybe_done;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -16,6 +19,11 @@ use tokio_postgres::{Error, Row};
 
 /// How long one waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A connection that nobody has used for so long is asked whether it still works, and for how long it may think about that.
+const UNUSED: Duration = Duration::from_secs(1);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// How long an answer may take that the server ends by itself after 10 s, as it does statements, where it can be reached.
+pub(crate) const ANSWER: Duration = Duration::from_secs(12);
 /// How long a transaction that is given up may take to end. After that, so does its connection.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -31,6 +39,18 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(most)
             .timeouts(Timeouts { wait, create, recycle })
+            .pre_recycle(Hook::async_fn(|client: &mut ClientWrapper, used: &Metrics| {
+                let unused = used.last_used();
+                Box::pin(async move {
+                    if unused < UNUSED {
+                        return Ok(());
+                    }
+                    match timeout(SIGN_OF_LIFE, client.batch_execute("")).await {
+                        Ok(done) => done.map_err(HookError::Backend),
+                        Err(_) => Err(HookError::message("it does not answer")),
+                    }
+                })
+            }))
             .runtime(Runtime::Tokio1)
             .build();
         pool.map(Self).map_err(|_| DatabaseError::Away)
@@ -199,7 +219,12 @@ impl Transaction {
         // From here on the server has heard it, whether or not anybody still waits for the answer.
         self.state = if end.is_some() { State::Over } else { next };
         self.failed = true;
-        let told = together(said.into_iter().map(|it| it.to(connection))).await?;
+        let Ok(told) = timeout(ANSWER, together(said.into_iter().map(|it| it.to(connection)))).await else {
+            // What it says later is nobody's answer.
+            drop(self.connection.take().map(Object::take));
+            return Err(DatabaseError::Away);
+        };
+        let told = told?;
         self.failed = false;
         Ok(told)
     }

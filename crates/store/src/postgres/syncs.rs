@@ -4,10 +4,12 @@
 //! one log, and it is written in order. Where the server has synchronous standbys, they have it then, too
 //! (<https://www.postgresql.org/docs/current/wal-async-commit.html>).
 
+use super::connection::ANSWER;
 use super::url::Address;
 use crate::DatabaseError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 /// Writes something into the log, so that there is a commit to wait for.
@@ -90,7 +92,10 @@ impl Syncs {
                 std::mem::take(&mut state.waiting)
             };
             let synced = match connection.as_ref() {
-                Some(client) => client.batch_execute(SYNC).await.map_err(DatabaseError::Postgres),
+                Some(client) => match timeout(ANSWER, client.batch_execute(SYNC)).await {
+                    Ok(done) => done.map_err(DatabaseError::Postgres),
+                    Err(_) => Err(DatabaseError::Away),
+                },
                 None => Err(DatabaseError::Away),
             };
             if let Err(error) = synced {
