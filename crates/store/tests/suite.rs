@@ -19,8 +19,8 @@ use flowyte_store::sweep::Old;
 use flowyte_store::usage::UsageRow;
 use flowyte_store::walk::{Order, Search, Window};
 use flowyte_store::{
-    Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Revision, Seen,
-    Sqlite, State, Store, StoreError, args,
+    Actor, AuditContext, Claim, Class, Follower, Growth, Guest, Lane, Link, Mode, Once, Postgres, Revision,
+    Seen, Sqlite, State, Store, StoreError, args,
 };
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -1302,4 +1302,47 @@ async fn what_is_old_is_forgotten() {
         assert_eq!(sweep(Old::Usage, NOW.plus(401 * DAY)).await, 1);
     })
     .await;
+}
+
+/// What `sslmode` says is what is done.
+#[tokio::test]
+async fn a_connection_is_protected_as_its_url_says() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_server, certificate) = postgres::with_tls(port);
+    let other = tempfile::tempdir().unwrap();
+    postgres::certificate(other.path().to_str().unwrap(), "");
+    let (right, wrong) = (certificate.display(), other.path().join("server.crt"));
+    let wrong = wrong.display();
+    let protected = async |host: &str, how: &str| {
+        let url = format!("postgres://flowyte@{host}:{port}/postgres?{how}");
+        let store = Postgres::connect(&url, &[]).await?;
+        let sql = "SELECT CAST(CASE WHEN ssl THEN 1 ELSE 0 END AS BIGINT) AS ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let row = store.read().await?.one(sql, vec![]).await?;
+        row.flag("ssl")
+    };
+    // It may still be starting.
+    let begun = std::time::Instant::now();
+    while protected("localhost", "sslmode=disable").await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not start");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (host, how, protects) in [
+        ("localhost", "sslmode=disable".to_owned(), false),
+        ("localhost", String::new(), true),
+        ("127.0.0.1", "sslmode=require".to_owned(), true),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={right}"), true),
+        ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={right}"), true),
+    ] {
+        assert_eq!(protected(host, &how).await.unwrap(), protects, "{host} {how}");
+    }
+    for (host, how) in [
+        ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={right}")),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={wrong}")),
+        ("localhost", format!("sslmode=verify-ca&sslrootcert={wrong}")),
+        ("localhost", format!("sslmode=require&sslrootcert={wrong}")),
+        ("localhost", "sslmode=verify-full".to_owned()),
+    ] {
+        let refused = protected(host, &how).await.unwrap_err().to_string();
+        assert!(refused.contains("certificate"), "{host} {how}: {refused}");
+    }
 }

@@ -336,3 +336,74 @@ fn a_file_that_may_not_grow_acknowledges_nothing_verifies_on_and_recovers() {
     assert_eq!(server.as_key(&key, "GET", "/api/v1/whoami", None).code(), "credential_revoked");
     assert_eq!(server.as_member(&owner, "GET", "/api/v1/audit-events/verify", None).data()["intact"], true);
 }
+
+/// Commits share a sync of the database's log. One that starts again forgets what it had not written, which nobody was told was done: the
+/// server that had read more of it ends, and the next one knows what there is.
+#[test]
+fn a_database_that_starts_again_has_everything_that_was_acknowledged() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (url, _database) = runtime.block_on(crate::postgres::database_alone());
+    let mut server = Server::start(&[("DATABASE", &url), ("LOG_LEVEL", "error")]);
+    let owner = server.set_up("ada@example.com");
+    let whoami = |server: &Server, secret: &str| server.as_key(secret, "GET", "/api/v1/whoami", None).status;
+    for _ in 0..3 {
+        let (minted, revoked): (Mutex<Vec<String>>, Mutex<Vec<String>>) = Default::default();
+        let (done, port) = (AtomicBool::new(false), server.port);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let body = json!({"name": "x", "scopes": ["agents:read"]}).to_string();
+                        let Some(got) = ask(port, &owner, "POST", "/api/v1/api-keys", &body) else {
+                            continue;
+                        };
+                        if got.status != 201 {
+                            assert_eq!(got.status, 503, "{got:?}");
+                            continue;
+                        }
+                        let (id, secret) = (text(&got.data()["id"]), text(&got.data()["secret"]));
+                        let even = id.as_bytes().last().is_some_and(|it| it % 2 == 0);
+                        if even {
+                            let path = format!("/api/v1/api-keys/{id}");
+                            // Without an answer it may or may not be revoked.
+                            if ask(port, &owner, "DELETE", &path, "").is_some_and(|got| got.status == 200) {
+                                revoked.lock().unwrap().push(secret);
+                            }
+                        } else {
+                            minted.lock().unwrap().push(secret);
+                        }
+                    }
+                });
+            }
+            let begun = Instant::now();
+            while minted.lock().unwrap().len() < 100 {
+                assert!(begun.elapsed() < Duration::from_secs(60), "too little is minted");
+                sleep(Duration::from_millis(10));
+            }
+            crate::postgres::crash(&url);
+            sleep(Duration::from_millis(300));
+            done.store(true, Ordering::Relaxed);
+        });
+        // It goes on by itself, unless it had read something that is gone.
+        let begun = Instant::now();
+        loop {
+            match server.try_ended() {
+                Some(status) => {
+                    assert!(!status.success());
+                    let said = server.output.lock().unwrap().clone();
+                    assert!(said.contains("the database went back to an earlier state"), "{said}");
+                    server.kill_and_restart();
+                }
+                None if server.ready() => break,
+                None => sleep(Duration::from_millis(50)),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not go on");
+        }
+        for secret in minted.into_inner().unwrap() {
+            assert_eq!(whoami(&server, &secret), 200, "an acknowledged key is gone");
+        }
+        for secret in &revoked.into_inner().unwrap() {
+            assert_eq!(whoami(&server, secret), 401, "an acknowledged revocation is gone");
+        }
+    }
+}

@@ -248,6 +248,17 @@ impl Server {
         }
     }
 
+    /// How it ended, if it has.
+    pub fn try_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Whether it says that it is ready.
+    pub fn ready(&self) -> bool {
+        raw(self.ops_port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .is_some_and(|got| got.status == 200)
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -37,12 +37,37 @@ pub async fn database_on_disk(variables: &[(&str, &Path)]) -> (String, Server) {
     (database_of(&server).await, server)
 }
 
+/// Kills a process of the server that a URL of [`database_alone`] names, so that it forgets what it had not written and starts again.
+pub fn crash(url: &str) {
+    let folder = url.split_once("host=").unwrap().1;
+    let script = format!("kill -9 $(pgrep -P $(head -1 {folder}/data/postmaster.pid) | head -1)");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}
+
 async fn database_of(server: &Server) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let admin = connected(&url(&server.folder, "postgres")).await;
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     url(&server.folder, &name)
+}
+
+/// A server that also listens on this port of localhost, with a certificate for that name; the file of that certificate.
+pub fn with_tls(port: u16) -> (Server, PathBuf) {
+    let server = start(&["ssl=on", "listen_addresses=localhost", &format!("port={port}")], &[]);
+    let certificate = server.folder.join("data/server.crt");
+    (server, certificate)
+}
+
+/// A certificate for localhost that it signed itself, and its key, as `server.crt` and `server.key` of this folder.
+pub fn certificate(folder: &str, as_user: &str) {
+    let script = format!(
+        "umask 077 && cd {folder} && {as_user} openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -keyout server.key -out server.crt -subj /CN=flowyte-tests -addext subjectAltName=DNS:localhost \
+         -addext basicConstraints=critical,CA:FALSE"
+    );
+    let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Stops every process of the server that a URL of [`database_alone`] names, or lets them go on: a database that hangs.
@@ -95,6 +120,9 @@ fn start(settings: &[&str], variables: &[(&str, &Path)]) -> Server {
     let initdb = format!("{as_user} {bin}/initdb -D {data} -U flowyte -A trust -E UTF8 --locale=C --no-sync");
     let made = Command::new("sh").args(["-c", &initdb]).current_dir(&folder).output().unwrap();
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    if settings.contains(&"ssl=on") {
+        certificate(&data.to_string(), as_user);
+    }
     let settings: String = settings.iter().map(|it| format!(" -c {it}")).collect();
     // The keeper waits for the end of its input, which comes with the end of this process.
     let keeper = format!(
