@@ -2,12 +2,15 @@
 //! as is said, a million by default, in one run: `make bench`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark says what went wrong by panicking, and prints.
 
+#[path = "../../store/tests/postgres/mod.rs"]
+mod postgres;
 mod support;
 
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Client, Server, median, request};
+use tokio::runtime::Runtime;
 
 const TIMES: usize = 100;
 /// Times that a report is asked for.
@@ -16,13 +19,26 @@ const REPORTS: usize = 10;
 /// An installation with an agent that answers, and somebody who talks to it.
 struct Installation {
     data: std::path::PathBuf,
+    url: Option<String>,
     owner: String,
     visitor: String,
     agent: String,
 }
 
-fn install(data: &Path) -> Installation {
-    let server = Server::binary(data, &[]);
+impl Installation {
+    fn serve(&self) -> Server {
+        serve(&self.data, self.url.as_deref())
+    }
+}
+
+fn serve(data: &Path, url: Option<&str>) -> Server {
+    let settings: Vec<_> = url.map(|url| ("FLOWYTE_DATABASE", Path::new(url))).into_iter().collect();
+    Server::binary(data, &settings)
+}
+
+/// `url`: of a database on PostgreSQL, where it is to be there.
+fn install(data: &Path, url: Option<&str>) -> Installation {
+    let server = serve(data, url);
     let owner = server.set_up(data);
     let mut client = Client::new(server.port);
     let mut post = |path: &str, fields: &str, body: Value| {
@@ -47,52 +63,89 @@ fn install(data: &Path) -> Installation {
     let question = json!({"content": "When are you open?"});
     let asked = client.ask(&request("POST", "/api/v1/chat/widget/messages", &visitor, Some(&question)));
     assert_eq!(asked.status, 200, "{}", String::from_utf8_lossy(&asked.body));
-    Installation { data: data.to_owned(), owner, visitor, agent }
+    Installation { data: data.to_owned(), url: url.map(str::to_owned), owner, visitor, agent }
+}
+
+/// A database whose server is not running.
+enum Database {
+    Sqlite(rusqlite::Connection),
+    Postgres(Runtime, tokio_postgres::Client),
+}
+
+impl Database {
+    fn execute(&self, sql: &str) {
+        match self {
+            Self::Sqlite(database) => database.execute_batch(sql).unwrap(),
+            Self::Postgres(runtime, database) => runtime.block_on(database.batch_execute(sql)).unwrap(),
+        }
+    }
+
+    fn columns(&self, table: &str) -> Vec<String> {
+        match self {
+            Self::Sqlite(database) => {
+                let mut columns =
+                    database.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).unwrap();
+                columns.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+            }
+            Self::Postgres(runtime, database) => {
+                let sql = "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position";
+                let rows = runtime.block_on(database.query(sql, &[&table])).unwrap();
+                rows.iter().map(|row| row.get::<_, String>(0)).collect()
+            }
+        }
+    }
 }
 
 /// Puts a history before what is there: rows like the ones that the server wrote, with earlier ids.
-fn fill(data: &Path, count: u64) {
-    let database = rusqlite::Connection::open(data.join("flowyte.db")).unwrap();
-    database.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; BEGIN").unwrap();
-    let id = "unhex(printf('%032x', n))";
+fn fill(database: &Database, count: u64) {
+    let (series, id, digest) = match database {
+        Database::Sqlite(_) => {
+            database.execute("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; BEGIN");
+            let series = format!(
+                "WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {count})"
+            );
+            (series, "unhex(printf('%032x', n))", "randomblob(32)")
+        }
+        Database::Postgres(..) => {
+            database.execute("SET session_replication_role = replica; SET synchronous_commit = off; BEGIN");
+            let series = format!("WITH series (n) AS (SELECT generate_series(1, {count}))");
+            (series, "decode(lpad(to_hex(n), 32, '0'), 'hex')", "sha256(decode(md5(CAST(n AS TEXT)), 'hex'))")
+        }
+    };
     let like = |table: &str, changed: &[(&str, &str)]| {
-        let mut columns =
-            database.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).unwrap();
-        let columns: Vec<String> =
-            columns.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let columns = database.columns(table);
         let values = columns.iter().map(|name| {
             changed.iter().find(|it| it.0 == name).map_or(format!("it.{name}"), |it| it.1.to_owned())
         });
-        let values = values.collect::<Vec<_>>().join(", ");
-        let sql = format!(
-            "WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {count}) \
-             INSERT INTO {table} SELECT {values} FROM (SELECT * FROM {table} LIMIT 1) it, series"
-        );
-        assert_eq!(database.execute(&sql, []).unwrap() as u64, count, "{table}");
+        let (columns, values) = (columns.join(", "), values.collect::<Vec<_>>().join(", "));
+        database.execute(&format!(
+            "INSERT INTO {table} ({columns}) {series} SELECT {values} FROM (SELECT * FROM {table} LIMIT 1) it, series"
+        ));
     };
     like("secret_keys", &[("id", id), ("revoked_at", "it.created_at")]);
-    like("secrets", &[("digest", "randomblob(32)"), ("key_id", id)]);
+    like("secrets", &[("digest", digest), ("key_id", id)]);
     like("conversations", &[("id", id), ("ended_at", "it.started_at")]);
     like("messages", &[("id", id), ("conversation_id", id)]);
     like("conversation_events", &[("conversation_id", id)]);
     like("ledger_transactions", &[("id", id), ("reference", "'old ' || n")]);
     like("ledger_entries", &[("transaction_id", id)]);
     // The chain and the change log go on where these end.
-    database.execute_batch(&format!("UPDATE audit_events SET sequence = sequence + {count}")).unwrap();
+    database.execute(&format!("UPDATE audit_events SET sequence = sequence + {count}"));
     like("audit_events", &[("sequence", "n"), ("id", id), ("target_id", "'key_' || n")]);
-    database
-        .execute_batch(&format!(
-            "UPDATE head SET revision = revision + {count}; UPDATE changes SET revision = revision + {count}"
-        ))
-        .unwrap();
+    database.execute(&format!("UPDATE head SET revision = revision + {count}"));
+    database.execute(&format!("UPDATE changes SET revision = revision + {count}"));
     like("changes", &[("revision", "n"), ("entity", "'visitor'"), ("entity_id", id)]);
-    database.execute_batch("COMMIT; ANALYZE").unwrap();
+    database.execute("COMMIT");
+    database.execute(match database {
+        Database::Sqlite(_) => "ANALYZE",
+        Database::Postgres(..) => "VACUUM (ANALYZE)",
+    });
 }
 
 /// What each call takes.
 fn measure(installation: &Installation) -> Vec<(&'static str, Duration)> {
     let begun = Instant::now();
-    let server = Server::binary(&installation.data, &[]);
+    let server = installation.serve();
     let start = begun.elapsed();
     let mut client = Client::new(server.port);
     let mut took = |times: usize, request: &dyn Fn(usize) -> Vec<u8>, status: u16| {
@@ -152,11 +205,23 @@ fn measure(installation: &Installation) -> Vec<(&'static str, Duration)> {
 fn main() {
     let count = std::env::args().skip(1).find_map(|it| it.parse().ok()).unwrap_or(1_000_000);
     let folder = tempfile::tempdir().unwrap();
-    let (new, old) = (install(&folder.path().join("new")), install(&folder.path().join("old")));
-    fill(&old.data, count);
-    println!("call\tnew, ms\tafter {count}, ms\tratio");
-    for ((name, new), (_, old)) in measure(&new).into_iter().zip(measure(&old)) {
+    println!("database\tcall\tnew, ms\tafter {count}, ms\tratio");
+    let (new, old) = (install(&folder.path().join("new"), None), install(&folder.path().join("old"), None));
+    fill(&Database::Sqlite(rusqlite::Connection::open(old.data.join("flowyte.db")).unwrap()), count);
+    compare("SQLite", &new, &old);
+    let runtime = Runtime::new().unwrap();
+    let (young, _one) = runtime.block_on(postgres::database_on_disk(&[]));
+    let (aged, _other) = runtime.block_on(postgres::database_on_disk(&[]));
+    let new = install(&folder.path().join("new on PostgreSQL"), Some(&young));
+    let old = install(&folder.path().join("old on PostgreSQL"), Some(&aged));
+    let database = runtime.block_on(postgres::connected(&aged));
+    fill(&Database::Postgres(runtime, database), count);
+    compare("PostgreSQL", &new, &old);
+}
+
+fn compare(database: &str, new: &Installation, old: &Installation) {
+    for ((name, new), (_, old)) in measure(new).into_iter().zip(measure(old)) {
         let (new, old) = (new.as_secs_f64() * 1e3, old.as_secs_f64() * 1e3);
-        println!("{name}\t{new:.2}\t{old:.2}\t{:.2}", old / new);
+        println!("{database}\t{name}\t{new:.2}\t{old:.2}\t{:.2}", old / new);
     }
 }

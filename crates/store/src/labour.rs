@@ -18,16 +18,13 @@ static THREADS: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_current_thread()
         .max_blocking_threads(64)
         .thread_name("flowyte-labour")
-        .on_thread_start(give_way)
+        .on_thread_start(|| {
+            // Where the system does not allow it, the thread competes as an equal.
+            let _ = rustix::process::setpriority_process(None, GIVES_WAY);
+        })
         .build()
         .expect("a runtime without a driver needs nothing that could be missing")
 });
-
-/// Makes this thread give way to those that answer requests.
-pub(crate) fn give_way() {
-    // Where the system does not allow it, the thread competes as an equal.
-    let _ = rustix::process::setpriority_process(None, GIVES_WAY);
-}
 
 /// The work panicked. What it said is not repeated, which may hold anything that was worked on: a password, a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -39,7 +39,7 @@ impl Sqlite {
     /// Opens a file that is there and up to date, beside a server that may be running on it.
     pub async fn open_beside(path: &Path, guests: &'static [Guest]) -> Result<Arc<dyn Store>, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let options = Options { file: path.to_owned(), flags, pragmas: BESIDE, gives_way: false };
+        let options = Options { file: path.to_owned(), flags, pragmas: BESIDE };
         let opening = options.clone();
         let pending = aside(move || guest::pending(&applied(&opening.open()?)?, guests)).await?;
         if !pending.is_empty() {
@@ -53,22 +53,19 @@ impl Sqlite {
 
     /// Opens or makes the file and brings its tables up to date.
     pub async fn open(path: &Path, guests: &'static [Guest]) -> Result<Arc<dyn Store>, StoreError> {
-        let options =
-            |flags, pragmas, gives_way| Options { file: path.to_owned(), flags, pragmas, gives_way };
-        let writing =
-            options(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, WRITING, false);
+        let options = |flags, pragmas| Options { file: path.to_owned(), flags, pragmas };
+        let writing = options(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, WRITING);
         let opening = writing.clone();
         aside(move || bring_up_to_date(&mut opening.open()?, guests)).await?;
-        let readers =
-            |most, give_way| Pool::new(options(OpenFlags::SQLITE_OPEN_READ_ONLY, READING, give_way), most);
-        let readers = Readers::new(readers(1, false), readers(2, false), readers(2, true), readers(4, true));
+        let readers = |most| Pool::new(options(OpenFlags::SQLITE_OPEN_READ_ONLY, READING), most);
+        let readers = Readers::new(readers(1), readers(2), readers(2), readers(4));
         Ok(Self::of(path, Pool::new(writing, 1), readers, guests))
     }
 
     /// Writes a copy of the file at `from` to `into`, which may not be there yet. A server that runs is not disturbed.
     pub async fn backup(from: &Path, into: &Path) -> Result<(), StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let options = Options { file: from.to_owned(), flags, pragmas: BESIDE, gives_way: false };
+        let options = Options { file: from.to_owned(), flags, pragmas: BESIDE };
         let into = into
             .to_str()
             .ok_or_else(|| StoreError::Unusable("the backup's path is not UTF-8".into()))?

@@ -397,6 +397,11 @@ describe('forms and dialogs', { concurrency: false }, () => {
       await simulator.getByText(said).waitFor();
       assert.equal(await simulator.getByLabel('Message').inputValue(), 'Are you there?');
     }
+    // A newer draft says other things, so what was said goes, but not what is being typed.
+    await ada.getByLabel('Greeting').fill('Good day!');
+    await ada.getByRole('button', { name: 'Save the draft' }).click();
+    await simulator.getByRole('listitem').first().waitFor({ state: 'detached' });
+    assert.equal(await simulator.getByLabel('Message').inputValue(), 'Are you there?');
     await ada.route('**/api/v1/openapi.json', (route) => route.abort());
     await ada.goto(`${product.url}/reference`);
     await ada.getByText(/can’t be reached/).waitFor();

@@ -3,7 +3,6 @@
 
 use crate::DatabaseError;
 use crate::db::{Statement, Value};
-use crate::labour::give_way;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as Cell, ValueRef};
 use rusqlite::{CachedStatement, Connection as Raw, OpenFlags, ffi};
 use std::path::PathBuf;
@@ -67,8 +66,6 @@ pub(crate) struct Options {
     pub(crate) flags: OpenFlags,
     /// What is said once to each connection.
     pub(crate) pragmas: &'static str,
-    /// Its thread gives way to those that answer requests: it reads lists and histories, which others are not to wait for.
-    pub(crate) gives_way: bool,
 }
 
 impl Options {
@@ -165,12 +162,7 @@ impl Connection {
     fn open(options: Options) -> Result<Self, SqliteError> {
         let raw = options.open()?;
         let (commands, received) = channel();
-        let run = move || {
-            if options.gives_way {
-                give_way();
-            }
-            Session { raw, begun: false, failure: None }.run(&received);
-        };
+        let run = move || Session { raw, begun: false, failure: None }.run(&received);
         let thread = Builder::new().name("flowyte-sqlite".into()).spawn(run);
         let thread = thread.map_err(|error| SqliteError { code: 0, message: error.to_string() })?;
         Ok(Self { commands, thread })

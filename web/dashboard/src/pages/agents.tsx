@@ -148,7 +148,7 @@ export function AgentPage() {
       <div className="grid">
         <DraftForm of={it} draft={draft} may={may} />
         <div>
-          {may && <Simulator key={`${it.id} ${it.version}`} of={it} />}
+          {may && <Simulator key={it.id} of={it} />}
           <Versions of={it} may={may} />
         </div>
       </div>

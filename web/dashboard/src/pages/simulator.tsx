@@ -14,6 +14,7 @@ export function Simulator({ of }: { of: Agent }) {
   const [steps, setSteps] = useState<Step[]>([]);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>();
+  const [version, setVersion] = useState(of.version);
   const list = useRef<HTMLOListElement>(null);
 
   // What happens last is in view.
@@ -25,6 +26,11 @@ export function Simulator({ of }: { of: Agent }) {
     setSteps([]);
     setError(undefined);
   };
+  // A newer draft says other things, so what the one before said goes; what is being typed stays.
+  if (version !== of.version && !busy) {
+    setVersion(of.version);
+    anew();
+  }
   const say = async () => {
     const asked = text.trim();
     if (!asked) return;
