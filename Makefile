@@ -57,8 +57,8 @@ run: compiler web
 
 # The binary to ship: smaller and a little faster, and longer in the making.
 release: compiler web
-	cargo build --release --locked -p flowyte
-	@ls -l target/release/flowyte
+	cargo build --profile dist --locked -p flowyte
+	@ls -l target/dist/flowyte
 
 # The dashboard and the widget, which the binary embeds. Node is brought into .tools where it is missing.
 DASHBOARD := $(shell find web/dashboard \( -name node_modules -o -name dist \) -prune -o -type f ! -name contract.d.ts -print)
@@ -88,10 +88,10 @@ browser:
 # everything (HISTORY=100000 for fewer): each in one run.
 # Sizes of the table may be given: make bench SIZES="1000 1000000"
 bench: compiler web
-	cargo bench --profile quick --locked -p flowyte-verifier --bench decision -- $(SIZES)
-	cargo bench --profile quick --locked -p flowyte --bench door --bench writes --bench floods
-	cargo bench --profile quick --locked -p flowyte-product --bench knowledge
-	cargo bench --profile quick --locked -p flowyte --bench history -- $(HISTORY)
+	cargo bench --locked -p flowyte-verifier --bench decision -- $(SIZES)
+	cargo bench --locked -p flowyte --bench door --bench writes --bench floods
+	cargo bench --locked -p flowyte-product --bench knowledge
+	cargo bench --locked -p flowyte --bench history -- $(HISTORY)
 
 # Each target for a minute, or SECONDS_EACH.
 fuzz: compiler
