@@ -50,6 +50,7 @@ lint: web
 	cd web/dashboard && ../../tools/node npm run lint
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --locked -- -D warnings -D clippy::too_many_lines
 
 # Settings are variables: FLOWYTE_LISTEN=127.0.0.1:9000 make run
 run: compiler web

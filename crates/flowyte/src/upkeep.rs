@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const DATABASE: &str = "flowyte.db";
@@ -128,29 +128,51 @@ pub async fn restore(config: &Config, from: &Path) -> anyhow::Result<String> {
     fs::rename(&incoming, &present)?;
     fs::File::open(&config.data)?.sync_all()?;
     let heads = kept.replace(config, &from.join(HEADS), by.now)?;
-    let mut said = format!("restored {}; every session was ended\n", from.display());
-    match narrowed.len() {
-        0 => said.push_str("nothing that the backup grants has been taken away since it was made\n"),
-        n => writeln!(
-            said,
-            "{n} rights had been taken away since and were taken away again:\n  {}",
-            narrowed.join("\n  ")
-        )?,
+    let aside = continues.is_some().then_some(aside);
+    Ok(Restored { narrowed, aside, rewound, heads, why, grants }.told(from)?)
+}
+
+/// What a restore has done.
+struct Restored {
+    /// What it took away again.
+    narrowed: Vec<String>,
+    /// Where the database is that it replaced.
+    aside: Option<PathBuf>,
+    /// What it did to audit chains and to their kept heads.
+    rewound: String,
+    heads: String,
+    /// Why the database may not be served yet, and what it grants.
+    why: Option<&'static str>,
+    grants: Vec<String>,
+}
+
+impl Restored {
+    /// The same for the operator. `from`: the backup.
+    fn told(&self, from: &Path) -> Result<String, std::fmt::Error> {
+        let mut said = format!("restored {}; every session was ended\n", from.display());
+        match self.narrowed.len() {
+            0 => said.push_str("nothing that the backup grants has been taken away since it was made\n"),
+            n => writeln!(
+                said,
+                "{n} rights had been taken away since and were taken away again:\n  {}",
+                self.narrowed.join("\n  ")
+            )?,
+        }
+        if let Some(aside) = &self.aside {
+            writeln!(said, "the replaced database is kept as {}", aside.display())?;
+        }
+        said.push_str(&self.rewound);
+        said.push_str(&self.heads);
+        if let Some(why) = self.why {
+            writeln!(
+                said,
+                "{why}, so nobody can say what was taken away since the backup was made; the server does not serve until you have \
+                 looked: {TO_ACKNOWLEDGE}. It grants:\n  {}",
+                self.grants.join("\n  ")
+            )?;
+        }
+        Ok(said.trim_end().to_owned())
     }
-    if continues.is_some() {
-        writeln!(said, "the replaced database is kept as {}", aside.display())?;
-    }
-    said.push_str(&rewound);
-    said.push_str(&heads);
-    if let Some(why) = why {
-        writeln!(
-            said,
-            "{why}, so nobody can say what was taken away since the backup was made; the server does not serve until you have \
-             looked: {TO_ACKNOWLEDGE}. It grants:\n  {}",
-            grants.join("\n  ")
-        )?;
-    }
-    Ok(said.trim_end().to_owned())
 }
 
 /// The heads of audit chains that were kept until a restore, which goes back behind them.

@@ -292,18 +292,7 @@ impl Problem {
                 Code::AddressNotAllowed,
                 "The key does not list the address this request came from.",
             ),
-            Denial::CredentialNotAllowed { allowed } => {
-                let kinds: Vec<&str> = CredentialKind::ALL
-                    .into_iter()
-                    .filter(|kind| allowed & kind.bit() != 0)
-                    .map(CredentialKind::as_str)
-                    .collect();
-                Self::new(
-                    Code::CredentialNotAllowed,
-                    format!("This operation takes {}.", kinds.join(" or ").replace('_', " ")),
-                )
-                .with("allowed", kinds.into())
-            }
+            Denial::CredentialNotAllowed { allowed } => Self::kind_not_allowed(allowed),
             Denial::OperationReserved => {
                 Self::new(Code::OperationReserved, "This operation is planned but not available yet.")
             }
@@ -327,6 +316,17 @@ impl Problem {
         };
         problem.challenge = denial.challenge(contract, operation);
         problem
+    }
+
+    /// `allowed`: the kinds of credentials that the operation takes.
+    fn kind_not_allowed(allowed: u8) -> Self {
+        let kinds: Vec<&str> = CredentialKind::ALL
+            .into_iter()
+            .filter(|kind| allowed & kind.bit() != 0)
+            .map(CredentialKind::as_str)
+            .collect();
+        let detail = format!("This operation takes {}.", kinds.join(" or ").replace('_', " "));
+        Self::new(Code::CredentialNotAllowed, detail).with("allowed", kinds.into())
     }
 
     fn insufficient_scope(

@@ -352,3 +352,31 @@ fn a_start_that_is_killed_is_made_up_for_and_a_later_release_s_database_is_refus
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && said.contains("written by a later release"), "{said}");
 }
+
+/// A background task that ends takes the server with it, and the log and the exit code say so: here the one that follows changes, in a database
+/// that another put back to an earlier state.
+#[test]
+fn a_database_that_goes_back_ends_the_server_at_once() {
+    let runtime = runtime();
+    let url = runtime.block_on(crate::postgres::empty_database());
+    let mut server = Server::start(&[("DATABASE", &url), ("LOG_LEVEL", "error")]);
+    let owner = server.set_up("ada@example.com");
+    let (_, key) = server.mint(&owner, json!({"name": "x", "scopes": ["agents:read"]}));
+    assert_eq!(whoami(&server, &key).status, 200);
+    let database = runtime.block_on(connected(&url));
+    let begun = Instant::now();
+    run(
+        &runtime,
+        &database,
+        "BEGIN; DELETE FROM changes WHERE revision = (SELECT revision FROM head); UPDATE head SET revision = revision - 1; COMMIT",
+    );
+    let status = server.ended(Duration::from_secs(10));
+    // It looks once a second, and a busy machine takes its time.
+    assert!(begun.elapsed() < LEASE + Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(1));
+    let said = server.output.lock().unwrap().clone();
+    assert!(said.contains("the database went back to an earlier state"), "{said}");
+    assert!(said.contains("the background task feed returned"), "{said}");
+    server.kill_and_restart();
+    assert_eq!(whoami(&server, &key).status, 200);
+}

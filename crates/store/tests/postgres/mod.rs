@@ -128,7 +128,7 @@ fn start(settings: &[&str], variables: &[(&str, &Path)]) -> Server {
     let keeper = format!(
         "{as_user} {bin}/postgres -D {data} -k {socket} -c listen_addresses= -c max_connections=200{settings} \
          >{socket}/log 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; \
-         kill -CONT $server $(pgrep -P $server); wait $server; rm -rf {socket}"
+         kill -CONT $server $(pgrep -P $server) 2>/dev/null; wait $server; rm -rf {socket}"
     );
     let mut command = Command::new("sh");
     command.args(["-c", &keeper]).current_dir(&folder).stdin(Stdio::piped()).envs(variables.iter().copied());
