@@ -12,7 +12,7 @@ enum Home {
     Schema,
 }
 
-const OURS: [(&str, Home); 10] = [
+const OURS: [(&str, Home); 11] = [
     ("x-scopes", Home::Root),
     ("x-credential", Home::Scheme),
     ("x-public", Home::Operation),
@@ -23,6 +23,7 @@ const OURS: [(&str, Home); 10] = [
     ("x-cors", Home::Operation),
     ("x-max-body-bytes", Home::Operation),
     ("x-secret", Home::Schema),
+    ("x-form", Home::Schema),
 ];
 /// Ours that are true or false.
 const SWITCHES: [&str; 5] = ["x-public", "x-reserved", "x-fresh-session", "x-cors", "x-secret"];
@@ -47,6 +48,9 @@ pub(crate) fn check(name: &str, member: &Node<'_>, path: &[String], findings: &m
                 Home::Schema => "in a schema",
             };
             findings.error(&member.pointer, format!("`{name}` has no meaning here; it belongs {place}"));
+        }
+        Some(_) if name == "x-form" && !member.value.is_string() => {
+            findings.error(&member.pointer, "`x-form` must be a text, such as `an e-mail address`");
         }
         Some(_) if SWITCHES.contains(&name) && !member.value.is_boolean() => {
             findings.error(&member.pointer, format!("`{name}` must be true or false"));

@@ -2,6 +2,8 @@
 
 use crate::checks::Place;
 use crate::name;
+use crate::schema::Forms;
+
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
 use jsonschema::paths::{Location, LocationSegment};
 use serde_json::Value;
@@ -73,11 +75,15 @@ pub(crate) fn quoted(name: &str) -> String {
     short
 }
 
-/// Turns what the validator found into at most [`MOST`] field errors. `root` names the value as a whole.
-pub(crate) fn explain<'v>(root: &str, errors: impl Iterator<Item = ValidationError<'v>>) -> Vec<FieldError> {
+/// Turns what the validator found into at most [`MOST`] field errors. `root` names the value as a whole; `forms` has patterns in words.
+pub(crate) fn explain<'v>(
+    root: &str,
+    errors: impl Iterator<Item = ValidationError<'v>>,
+    forms: &Forms,
+) -> Vec<FieldError> {
     let mut found = Vec::new();
     for error in errors {
-        add(root, &error, BRANCH_DEPTH, &mut found);
+        add(root, &error, BRANCH_DEPTH, forms, &mut found);
         if found.len() >= MOST {
             break;
         }
@@ -86,7 +92,7 @@ pub(crate) fn explain<'v>(root: &str, errors: impl Iterator<Item = ValidationErr
     found
 }
 
-fn add(root: &str, error: &ValidationError<'_>, depth: usize, found: &mut Vec<FieldError>) {
+fn add(root: &str, error: &ValidationError<'_>, depth: usize, forms: &Forms, found: &mut Vec<FieldError>) {
     let place = Spot { root, location: error.instance_path() };
     let mut push = |field: String, message: String| {
         let error = FieldError::new(field, message);
@@ -105,14 +111,14 @@ fn add(root: &str, error: &ValidationError<'_>, depth: usize, found: &mut Vec<Fi
             }
         }
         Kind::PropertyNames { error } => {
-            push(place.pointer(), format!("has a field whose name {}", message(error)))
+            push(place.pointer(), format!("has a field whose name {}", message(error, forms)))
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth > 0 => match meant(error, context)
         {
-            Some(branch) => branch.iter().for_each(|inner| add(root, inner, depth - 1, found)),
-            None => push(place.pointer(), message(error)),
+            Some(branch) => branch.iter().for_each(|inner| add(root, inner, depth - 1, forms, found)),
+            None => push(place.pointer(), message(error, forms)),
         },
-        _ => push(place.pointer(), message(error)),
+        _ => push(place.pointer(), message(error, forms)),
     }
 }
 
@@ -167,7 +173,7 @@ fn step(pointer: &mut String, name: &str) {
     pointer.push_str(&quoted(name).replace('~', "~0").replace('/', "~1"));
 }
 
-fn message(error: &ValidationError<'_>) -> String {
+fn message(error: &ValidationError<'_>, forms: &Forms) -> String {
     match error.kind() {
         Kind::Type { kind } => match kind {
             TypeKind::Single(kind) => format!("must be {}", article(kind.as_str())),
@@ -187,7 +193,10 @@ fn message(error: &ValidationError<'_>) -> String {
         Kind::MinLength { limit: 1 } => "must not be empty".into(),
         Kind::MinLength { limit } => format!("must have at least {}", count(*limit, "character")),
         Kind::MaxLength { limit } => format!("must have at most {}", count(*limit, "character")),
-        Kind::Pattern { pattern } => format!("must match {pattern}"),
+        Kind::Pattern { pattern } => match forms.get(pattern.as_str()) {
+            Some(form) => format!("must be {form}"),
+            None => format!("must match {pattern}"),
+        },
         Kind::Format { format } if format == name::FORMAT => name::RULE.into(),
         Kind::Format { format } => format!("must be {}", format_name(format)),
         Kind::Minimum { limit } => format!("must be at least {limit}"),

@@ -285,6 +285,7 @@ impl<'d> Reader<'_, 'd> {
             content_type: None,
             sse,
             parameters: checked,
+            forms: self.shared.compiler.forms.clone(),
             body: None,
             body_schema: None,
         };

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Schemas that one body may go through, each counted as often as it is reached.
 const MOST_SCHEMAS: u64 = 20_000;
@@ -262,6 +263,26 @@ pub(crate) struct Compiler<'d> {
     document: &'d Document,
     registry: Registry<'d>,
     compiled: Cell<u64>,
+    /// Patterns in words.
+    pub(crate) forms: Arc<Forms>,
+}
+
+/// What a value looks like that fits a pattern, by the pattern: the `x-form` that stands beside it.
+pub(crate) type Forms = HashMap<String, String>;
+
+fn collect_forms(value: &Value, forms: &mut Forms) {
+    match value {
+        Value::Object(members) => {
+            if let (Some(Value::String(pattern)), Some(Value::String(form))) =
+                (members.get("pattern"), members.get("x-form"))
+            {
+                forms.insert(pattern.clone(), form.clone());
+            }
+            members.values().for_each(|it| collect_forms(it, forms));
+        }
+        Value::Array(items) => items.iter().for_each(|it| collect_forms(it, forms)),
+        _ => {}
+    }
 }
 
 impl<'d> Compiler<'d> {
@@ -272,7 +293,9 @@ impl<'d> Compiler<'d> {
             .add(ADDRESS, &document.root)
             .and_then(|registry| registry.prepare())
             .map_err(|error| error.to_string())?;
-        Ok(Self { document, registry, compiled: Cell::new(0) })
+        let mut forms = Forms::new();
+        collect_forms(&document.root, &mut forms);
+        Ok(Self { document, registry, compiled: Cell::new(0), forms: Arc::new(forms) })
     }
 
     /// The validator of a schema: patterns in linear time, formats checked, nothing fetched.

@@ -114,6 +114,15 @@ fn an_error_names_the_field_and_never_repeats_the_value() {
     let wrong = checks(&api, "mintApiKey").check_body(br#"{"name":"ci","scopes":["agents:read","x"]}"#);
     let Err(BodyError::Invalid(errors)) = wrong else { panic!("{wrong:?}") };
     assert_eq!(errors[0].field, "/scopes/1");
+    // What a pattern means is said, and not the pattern.
+    let wrong = checks(&api, "login").check_body(br#"{"email":"ada at example.com","password":"17123"}"#);
+    let Err(BodyError::Invalid(errors)) = wrong else { panic!("{wrong:?}") };
+    assert_eq!(
+        errors.iter().map(|it| it.message.as_str()).collect::<Vec<_>>(),
+        ["must be an e-mail address"]
+    );
+    let wrong = checks(&api, "listApiKeys").check_query(Some("unusedSince=yesterday")).unwrap_err();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub(crate) struct Transaction {
     state: State,
     /// Statements whose answers nobody waits for. They go out with the next that has one.
     queued: Vec<Statement>,
-    /// A statement failed, so PostgreSQL would take a commit for a rollback.
+    /// Something of it failed, or its answer was not waited for. PostgreSQL would take a commit for a rollback, and say that it is done.
     failed: bool,
 }
 
@@ -207,6 +207,9 @@ impl Transaction {
             State::Single if statements.len() == 1 && end.is_none() => (None, State::Over),
             State::Single | State::Over => return Err(DatabaseError::Over),
         };
+        if std::mem::replace(&mut self.failed, true) {
+            return Err(DatabaseError::Over);
+        }
         let connection = self.connection.as_ref().ok_or(DatabaseError::Away)?;
         let mut said: Vec<Say> = begin.into_iter().map(Say::Plain).collect();
         for (sql, args) in self.queued.drain(..) {
@@ -218,7 +221,6 @@ impl Transaction {
         said.extend(end.map(Say::Plain));
         // From here on the server has heard it, whether or not anybody still waits for the answer.
         self.state = if end.is_some() { State::Over } else { next };
-        self.failed = true;
         let Ok(told) = timeout(ANSWER, together(said.into_iter().map(|it| it.to(connection)))).await else {
             // What it says later is nobody's answer.
             drop(self.connection.take().map(Object::take));
