@@ -6,7 +6,7 @@ use flowyte_contract::FieldError;
 use flowyte_core::denial::{CHALLENGE, INVALID_TOKEN, needed};
 use flowyte_core::limit::Limited;
 use flowyte_core::{Contract, CredentialKind, Denial, Operation, ScopeSet};
-use flowyte_store::StoreError;
+use flowyte_store::{DatabaseError, StoreError};
 use flowyte_verifier::clock::NoEntropy;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -418,6 +418,13 @@ impl From<StoreError> for Problem {
             StoreError::Inconsistent(what) => {
                 tracing::error!(what, "a stored row can't be read");
                 Self::internal()
+            }
+            StoreError::Database(DatabaseError::NotDurable) => {
+                tracing::error!(%error, "a commit got no answer");
+                Self::new(
+                    Code::DependencyUnavailable,
+                    "The database stopped before it said whether this was done. Look whether it was before you send it again, or use the same Idempotency-Key.",
+                )
             }
             StoreError::Unusable(_) | StoreError::Forgotten | StoreError::Database(_) => {
                 tracing::error!(%error, "the database reported an error");

@@ -190,7 +190,13 @@ impl Transaction {
         if let (State::New(_), true, None) = (self.state, self.queued.is_empty(), &last) {
             return Ok(());
         }
-        self.say(last.into_iter().collect(), Say::Ask, Some("COMMIT")).await.map(drop)
+        match self.say(last.into_iter().collect(), Say::Ask, Some("COMMIT")).await {
+            Ok(_) => Ok(()),
+            Err(DatabaseError::Postgres(error)) if error.as_db_error().is_some() => Err(error.into()),
+            // Without an answer it may have been done.
+            Err(DatabaseError::Postgres(_) | DatabaseError::Away) => Err(DatabaseError::NotDurable),
+            Err(error) => Err(error),
+        }
     }
 
     /// Says what begins the transaction where that was not said yet, what is queued, the statements, and what ends it; then waits. Answers
