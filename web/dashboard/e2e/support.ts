@@ -119,6 +119,21 @@ export async function until(page: Page, part: string, role?: string): Promise<st
   }
 }
 
+/** Waits until the widget can send another message. */
+export async function idle(page: Page): Promise<void> {
+  const client = await page.context().newCDPSession(page);
+  const ready = async () => {
+    const { nodes } = await client.send('Accessibility.getFullAXTree');
+    const send = nodes.find((node) => node.role?.value === 'button' && node.name?.value === 'Send');
+    return send !== undefined && !send.properties?.some((it) => it.name === 'disabled' && it.value.value === true);
+  };
+  try {
+    await eventually(ready, (it) => it, 'the widget stays busy');
+  } finally {
+    await client.detach();
+  }
+}
+
 /** Asks again until the answer is good, as long as that may take on a slow machine. */
 export async function eventually<T>(ask: () => T | Promise<T>, good: (answer: T) => boolean, otherwise: string): Promise<T> {
   const end = Date.now() + 20_000;
