@@ -354,10 +354,10 @@ impl Knowledge<'_> {
     ) -> Result<Found<KnowledgeSource>, StoreError> {
         let mut tx = self.0.read().await?;
         tx.agent_is_there(organization, agent).await?;
-        // Without the text, which may be long and which lists do not show. The floor's fourth argument is the page's fifth.
+        // Without the text, which may be long and which lists do not show.
         let sql = walk_sql!(
             window.order,
-            from "knowledge_sources WHERE organization_id = $1 AND agent_id = $4",
+            from "knowledge_sources WHERE organization_id = $1 AND agent_id = $5",
             select "SELECT id, organization_id, agent_id, kind, label, url, NULL AS text, upload_id, status, error_message, \
                  progress_current, progress_total, passages, version, content_digest, refresh_enabled, refresh_interval_s, due_at, \
                  indexed_at, checked_at, changed_at, created_at, updated_at FROM knowledge_sources \

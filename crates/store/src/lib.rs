@@ -22,6 +22,7 @@ pub mod publishable;
 pub mod restore;
 pub mod sqlite;
 pub mod sweep;
+mod syncs;
 pub mod time;
 pub mod usage;
 pub mod walk;
@@ -89,8 +90,8 @@ pub enum StoreError {
     #[error("{0}")]
     Unusable(String),
     /// The database is away, full or read-only.
-    #[error("database: {0}")]
-    Database(#[source] DatabaseError),
+    #[error("{0}")]
+    Database(DatabaseError),
 }
 
 /// What a guest refuses in a transaction. Its text is for the caller.
@@ -113,7 +114,7 @@ pub enum DatabaseError {
     #[error("no connection was free in time")]
     NoConnection,
     /// The connection is closed, and nothing more can be asked of it.
-    #[error("the connection is closed")]
+    #[error("it does not answer, or the connection is closed")]
     Away,
     /// What is one statement had a second one: a fault of ours.
     #[error("the transaction is over")]

@@ -1,8 +1,8 @@
 //! PostgreSQL, or what speaks its protocol.
 
+mod address;
 mod connection;
 mod syncs;
-mod url;
 
 use crate::db::{Follower, Inner, Mode, Readers, SecurityTx, Store};
 use crate::growth::Grown;
@@ -10,6 +10,7 @@ use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
 use crate::measure::{self, Connections, waited};
 use crate::{DatabaseError, StoreError, args};
+use address::Address;
 use async_trait::async_trait;
 pub(crate) use connection::{Pool, Transaction};
 use std::future::poll_fn;
@@ -18,7 +19,6 @@ pub(crate) use syncs::{Era, Syncs};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
-use url::Address;
 
 /// PostgreSQL, or what speaks its protocol.
 pub struct Postgres {

@@ -260,10 +260,9 @@ impl dyn Store + '_ {
     ) -> Result<Found<PublishableKeyRow>, StoreError> {
         let mut tx = self.read().await?;
         tx.resource_is_there(organization, resource).await?;
-        // The floor's fourth argument is the page's fifth.
         let sql = walk_sql!(
             window.order,
-            from "publishable_keys WHERE organization_id = $1 AND resource_id = $4",
+            from "publishable_keys WHERE organization_id = $1 AND resource_id = $5",
             select "SELECT * FROM publishable_keys WHERE organization_id = $1 AND resource_id = $5",
             id "id",
             filter "AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \

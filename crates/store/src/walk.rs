@@ -58,10 +58,11 @@ impl Window {
 
 /// The statements of a list that is sorted by id, in either order.
 pub struct WalkSql {
-    /// Answers the `id` of the row where a page ends early. `$1`: the organization, `$2`: the id to begin after, `$3`: rows to pass; the
-    /// rest is the list's.
+    /// Answers the `id` of the row where a page ends early. `$1`: the organization, `$2`: the id to begin after, `$3`: rows to pass; from
+    /// `$5` on, what the list is of.
     pub floor: &'static str,
-    /// Answers a page. `$1`: the organization, `$2`: the id to begin after, `$3`: the one to end with, `$4`: how many; the rest is the filter's.
+    /// Answers a page. `$1`: the organization, `$2`: the id to begin after, `$3`: the one to end with, `$4`: how many; from `$5` on, what the
+    /// list is of, and then the filter's.
     pub page: &'static str,
 }
 
@@ -128,7 +129,9 @@ impl ReadTx {
         let floor = match searched {
             false => None,
             true => {
-                let mut args = args![*organization.as_bytes(), window.begin(), i64::from(window.most) - 1];
+                // Numbered as in the page.
+                let passed = i64::from(window.most) - 1;
+                let mut args = args![*organization.as_bytes(), window.begin(), passed, window.probe()];
                 args.extend(list.clone());
                 self.opt(sql.floor, args)
                     .await?

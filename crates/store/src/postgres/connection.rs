@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL. Statements go out together and their answers are waited for once: on a connection each is done in order, so
 //! a transaction waits about as often as it needs an answer to go on.
 
-use super::url::Address;
+use super::address::Address;
 use crate::DatabaseError;
 use crate::db::{Statement, Value};
 use deadpool_postgres::{
@@ -18,7 +18,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row};
 
 /// How long one waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// A connection that nobody has used for so long is asked whether it still works, and for how long it may think about that.
 const UNUSED: Duration = Duration::from_secs(1);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);

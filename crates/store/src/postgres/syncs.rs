@@ -4,11 +4,11 @@
 //! one log, and it is written in order. Where the server has synchronous standbys, they have it then, too
 //! (<https://www.postgresql.org/docs/current/wal-async-commit.html>).
 
+use super::address::Address;
 use super::connection::ANSWER;
-use super::url::Address;
 use crate::DatabaseError;
+use crate::syncs::Line;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -25,10 +25,7 @@ pub(crate) struct Syncs {
 
 #[derive(Default)]
 struct State {
-    /// Commits that wait for the next sync.
-    waiting: Vec<oneshot::Sender<()>>,
-    /// A task syncs, and goes on while somebody waits.
-    syncing: bool,
+    line: Line,
     /// The present connection; `None` while there is none.
     era: Option<Era>,
     /// Connections so far.
@@ -64,14 +61,12 @@ impl Syncs {
 
     /// Returns when everything is durable that was committed in this era before the call.
     pub(crate) async fn durable(self: &Arc<Self>, era: Era) -> Result<(), DatabaseError> {
-        let (done, wait) = oneshot::channel();
-        let first = {
+        let (wait, first) = {
             let mut state = self.lock();
             if state.era != Some(era) {
                 return Err(DatabaseError::NotDurable);
             }
-            state.waiting.push(done);
-            !std::mem::replace(&mut state.syncing, true)
+            state.line.stand()
         };
         if first {
             tokio::spawn(Arc::clone(self).run());
@@ -83,14 +78,7 @@ impl Syncs {
     async fn run(self: Arc<Self>) {
         let mut connection = self.connection.lock().await;
         loop {
-            let waiting = {
-                let mut state = self.lock();
-                if state.waiting.is_empty() {
-                    state.syncing = false;
-                    return;
-                }
-                std::mem::take(&mut state.waiting)
-            };
+            let Some(batch) = self.lock().line.next() else { return };
             let synced = match connection.as_ref() {
                 Some(client) => match timeout(ANSWER, client.batch_execute(SYNC)).await {
                     Ok(done) => done.map_err(DatabaseError::Postgres),
@@ -103,12 +91,10 @@ impl Syncs {
                 *connection = None;
                 let mut state = self.lock();
                 state.era = None;
-                state.waiting.clear();
+                state.line.give_up();
                 continue;
             }
-            for done in waiting {
-                let _ = done.send(()); // Whoever gave up needs no answer.
-            }
+            batch.done();
         }
     }
 

@@ -5,13 +5,14 @@
 //! by itself, the log before it is copied into the database and the database after that, keeps the file whole
 //! (<https://sqlite.org/pragma.html#pragma_synchronous>).
 
+use crate::syncs::Line;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 /// Syncs of one write-ahead log.
 pub(crate) struct Syncs {
@@ -25,10 +26,7 @@ pub(crate) struct Syncs {
 
 #[derive(Default)]
 struct State {
-    /// Commits that wait for the next sync.
-    waiting: Vec<oneshot::Sender<()>>,
-    /// A thread syncs, and goes on while somebody waits.
-    syncing: bool,
+    line: Line,
     /// Why a sync failed. From then on nobody knows what the disk has, so nothing is durable any more.
     failure: Option<String>,
 }
@@ -44,14 +42,12 @@ impl Syncs {
 
     /// Returns when everything that was written to the log before the call is on the disk.
     pub(crate) async fn durable(self: &Arc<Self>) -> Result<(), NotDurable> {
-        let (done, wait) = oneshot::channel();
-        let first = {
+        let (wait, first) = {
             let mut state = self.lock();
             if state.failure.is_some() {
                 return Err(NotDurable);
             }
-            state.waiting.push(done);
-            !std::mem::replace(&mut state.syncing, true)
+            state.line.stand()
         };
         if first {
             let syncs = Arc::clone(self);
@@ -74,25 +70,16 @@ impl Syncs {
     /// Syncs until nobody waits.
     fn run(&self) {
         loop {
-            let waiting = {
-                let mut state = self.lock();
-                if state.waiting.is_empty() {
-                    state.syncing = false;
-                    return;
-                }
-                std::mem::take(&mut state.waiting)
-            };
+            let Some(batch) = self.lock().line.next() else { return };
             if let Err(error) = self.sync() {
                 // A second attempt could succeed without the first one's data (fsync(2) reports an error once), so there is none.
                 let mut state = self.lock();
                 state.failure = Some(error.to_string());
-                state.waiting.clear();
+                state.line.give_up();
                 self.failed.notify_one();
                 return;
             }
-            for done in waiting {
-                let _ = done.send(()); // Whoever gave up needs no answer.
-            }
+            batch.done();
         }
     }
 

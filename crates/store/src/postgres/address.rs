@@ -2,6 +2,8 @@
 //! `postgres://user:password@host:port/name?sslmode=verify-full`. What stands in the query is named as in libpq's connection strings
 //! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>) and replaces what stands before it.
 
+use super::connection::PATIENCE;
+use crate::DatabaseError;
 use percent_encoding::percent_decode_str;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,6 +17,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Socket};
@@ -77,7 +80,7 @@ impl Address {
             config.ssl_mode(SslMode::Disable);
         }
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(3));
+            config.connect_timeout(PATIENCE);
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(10));
@@ -88,8 +91,10 @@ impl Address {
     }
 
     /// A connection of its own. It ends when the client is dropped.
-    pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+    pub(crate) async fn connect(&self) -> Result<Client, DatabaseError> {
+        // A server that accepts and then says nothing would be waited for without an end.
+        let connecting = timeout(PATIENCE, self.config.connect(self.tls.clone())).await;
+        let (client, connection) = connecting.map_err(|_| DatabaseError::Away)??;
         tokio::spawn(async move {
             // Whoever uses it is told of its end.
             let _ = connection.await;
