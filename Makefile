@@ -64,8 +64,8 @@ release: compiler web
 # The dashboard and the widget, which the binary embeds. Node is brought into .tools where it is missing.
 DASHBOARD := $(shell find web/dashboard \( -name node_modules -o -name dist \) -prune -o -type f ! -name contract.d.ts -print)
 WIDGET := $(shell find web/widget \( -name node_modules -o -name dist \) -prune -o -type f -print)
-web: web/dashboard/dist/index.html web/widget/dist/loader.js
-web/widget/dist/loader.js: $(WIDGET) tools/node
+web: web/dashboard/dist/index.html web/widget/dist/loader.js.gz
+web/widget/dist/loader.js.gz: $(WIDGET) tools/node
 	cd web/widget && ../../tools/node npm ci --no-audit --no-fund && ../../tools/node npm run build
 	touch crates/flowyte/build.rs
 web/dashboard/dist/index.html: $(DASHBOARD) $(wildcard contracts/*.yaml) tools/node

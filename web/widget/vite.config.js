@@ -17,6 +17,7 @@ export default defineConfig({
           const source = gzipSync(file.code, { level: 9 });
           if (source.length > MOST) this.error(`${name} has ${source.length} bytes compressed; at most ${MOST} are allowed`);
           this.emitFile({ type: 'asset', fileName: `${name}.gz`, source });
+          delete bundle[name];
         }
       },
     },

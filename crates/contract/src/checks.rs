@@ -1,14 +1,12 @@
 //! What one operation asks of a request besides its caller: path, query, header fields and body.
 
 use crate::field::{self, FieldError};
-use crate::schema::Forms;
 use crate::text;
-use jsonschema::Validator;
+use crate::validator::Validator;
 use percent_encoding::percent_decode_str;
 use serde_json::{Number, Value};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 /// The request checks of one operation, and what its handler must know to answer it.
 #[derive(Debug)]
@@ -28,8 +26,6 @@ pub struct Checks {
     /// Answers with a stream of server-sent events.
     pub sse: bool,
     pub(crate) parameters: Vec<Parameter>,
-    /// Patterns in words, for whoever sent something else.
-    pub(crate) forms: Arc<Forms>,
     pub(crate) body: Option<Validator>,
     /// JSON pointer to the schema of the body.
     pub(crate) body_schema: Option<String>,
@@ -187,7 +183,7 @@ impl Checks {
             }
             match values.into_iter().next() {
                 Some(Err(why)) => errors.push(parameter.error(why)),
-                Some(Ok(value)) => match parameter.check(&value, &self.forms) {
+                Some(Ok(value)) => match parameter.check(&value) {
                     Ok(()) => known.push((parameter.name.clone(), value.into_owned())),
                     Err(wrong) => errors.extend(wrong),
                 },
@@ -216,14 +212,8 @@ impl Checks {
             };
         }
         let value = text::json(bytes).map_err(BodyError::Syntax)?;
-        if let Some(validator) = &self.body
-            && !validator.is_valid(&value)
-        {
-            return Err(BodyError::Invalid(field::explain(
-                field::BODY,
-                validator.iter_errors(&value),
-                &self.forms,
-            )));
+        if let Some(validator) = &self.body {
+            validator.check(&value).map_err(BodyError::Invalid)?;
         }
         Ok(value)
     }
@@ -238,13 +228,11 @@ impl Parameter {
         FieldError::new(self.field(), message)
     }
 
-    fn check(&self, text: &str, forms: &Forms) -> Result<(), Vec<FieldError>> {
+    fn check(&self, text: &str) -> Result<(), Vec<FieldError>> {
         let value = self.kind.read(text).map_err(|message| vec![self.error(message)])?;
         match &self.schema {
-            Some(schema) if !schema.is_valid(&value) => {
-                Err(field::explain(&self.field(), schema.iter_errors(&value), forms))
-            }
-            _ => Ok(()),
+            Some(schema) => schema.check_as(&self.field(), &value),
+            None => Ok(()),
         }
     }
 }

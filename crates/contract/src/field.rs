@@ -2,10 +2,8 @@
 
 use crate::checks::Place;
 use crate::name;
-use crate::schema::Forms;
-
-use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
-use jsonschema::paths::{Location, LocationSegment};
+use crate::validator::{Forms, leaves};
+use boon::{ErrorKind as Kind, InstanceToken, Type, Types, ValidationError};
 use serde_json::Value;
 
 /// Most errors that one answer lists.
@@ -75,25 +73,24 @@ pub(crate) fn quoted(name: &str) -> String {
     short
 }
 
-/// Turns what the validator found into at most [`MOST`] field errors. `root` names the value as a whole; `forms` has patterns in words.
-pub(crate) fn explain<'v>(
-    root: &str,
-    errors: impl Iterator<Item = ValidationError<'v>>,
-    forms: &Forms,
-) -> Vec<FieldError> {
+/// Turns what the validator found into at most [`MOST`] field errors. `root` names the value as a whole; `forms` says what patterns want.
+pub(crate) fn explain(root: &str, error: &ValidationError<'_, '_>, forms: &Forms) -> Vec<FieldError> {
     let mut found = Vec::new();
-    for error in errors {
-        add(root, &error, BRANCH_DEPTH, forms, &mut found);
-        if found.len() >= MOST {
-            break;
-        }
-    }
-    found.truncate(MOST);
+    leaves(error, &mut |leaf| add(root, leaf, BRANCH_DEPTH, forms, &mut found));
     found
 }
 
-fn add(root: &str, error: &ValidationError<'_>, depth: usize, forms: &Forms, found: &mut Vec<FieldError>) {
-    let place = Spot { root, location: error.instance_path() };
+fn add(
+    root: &str,
+    error: &ValidationError<'_, '_>,
+    depth: usize,
+    forms: &Forms,
+    found: &mut Vec<FieldError>,
+) {
+    if found.len() >= MOST {
+        return;
+    }
+    let place = Spot { root, tokens: &error.instance_location.tokens };
     let mut push = |field: String, message: String| {
         let error = FieldError::new(field, message);
         // `allOf` parts say the same thing twice.
@@ -101,58 +98,71 @@ fn add(root: &str, error: &ValidationError<'_>, depth: usize, forms: &Forms, fou
             found.push(error);
         }
     };
-    match error.kind() {
-        Kind::Required { property } => {
-            push(place.member(property.as_str().unwrap_or_default()), "is required".into())
-        }
-        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            for name in unexpected.iter().take(MOST) {
-                push(place.member(name), format!("unknown field `{}`", quoted(name)));
+    match &error.kind {
+        Kind::Required { want } => want.iter().for_each(|it| push(place.member(it), "is required".into())),
+        Kind::AdditionalProperties { got } => {
+            for name in got.iter().take(MOST) {
+                push(place.member(name), unknown(name));
             }
         }
-        Kind::PropertyNames { error } => {
-            push(place.pointer(), format!("has a field whose name {}", message(error, forms)))
+        Kind::FalseSchema if error.schema_url.ends_with("/unevaluatedProperties") => {
+            if let Some(InstanceToken::Prop(name)) = place.tokens.last() {
+                push(place.pointer(), unknown(name));
+            }
         }
-        Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth > 0 => match meant(error, context)
-        {
-            Some(branch) => branch.iter().for_each(|inner| add(root, inner, depth - 1, forms, found)),
+        Kind::DependentRequired { missing, .. } => {
+            missing.iter().for_each(|it| push(place.member(it), "is required".into()));
+        }
+        Kind::PropertyName { .. } => {
+            let mut why = None;
+            error.causes.iter().for_each(|it| leaves(it, &mut |leaf| why = why.take().or(Some(leaf))));
+            let why = why.map_or_else(|| "is not valid".into(), |leaf| message(leaf, forms));
+            push(place.pointer(), format!("has a field whose name {why}"));
+        }
+        Kind::AnyOf | Kind::OneOf(None) if depth > 0 => match meant(error) {
+            Some(branch) => leaves(branch, &mut |inner| add(root, inner, depth - 1, forms, found)),
             None => push(place.pointer(), message(error, forms)),
         },
         _ => push(place.pointer(), message(error, forms)),
     }
 }
 
+fn unknown(name: &str) -> String {
+    format!("unknown field `{}`", quoted(name))
+}
+
 /// The branch of an `anyOf` or `oneOf` that the sender meant: the only one whose type and constants fit.
-fn meant<'c>(
-    error: &ValidationError<'_>,
-    context: &'c [Vec<ValidationError<'static>>],
-) -> Option<&'c Vec<ValidationError<'static>>> {
-    let here = error.instance_path().segments().count();
-    let misses = |inner: &ValidationError<'_>| {
-        let below = inner.instance_path().segments().count().saturating_sub(here);
-        match inner.kind() {
-            Kind::Type { .. } => below == 0,
-            Kind::Constant { .. } | Kind::Enum { .. } => below <= 1,
-            _ => false,
-        }
+fn meant<'e, 's, 'v>(error: &'e ValidationError<'s, 'v>) -> Option<&'e ValidationError<'s, 'v>> {
+    let here = error.instance_location.tokens.len();
+    let fits = |branch: &&ValidationError<'_, '_>| {
+        let mut fits = true;
+        leaves(branch, &mut |inner| {
+            let below = inner.instance_location.tokens.len().saturating_sub(here);
+            match inner.kind {
+                Kind::Type { .. } => fits &= below != 0,
+                Kind::Const { .. } | Kind::Enum { .. } => fits &= below > 1,
+                _ => {}
+            }
+        });
+        fits
     };
-    let mut fitting = context.iter().filter(|branch| !branch.iter().any(misses));
+    let mut fitting = error.causes.iter().filter(fits);
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
 struct Spot<'a> {
     root: &'a str,
-    location: &'a Location,
+    tokens: &'a [InstanceToken<'a>],
 }
 
 impl Spot<'_> {
     /// `/agents/3/name`, behind the root's name where that is a parameter.
     fn pointer(&self) -> String {
         let mut pointer = self.root.to_owned();
-        for segment in self.location.segments() {
-            match segment {
-                LocationSegment::Index(index) => pointer.push_str(&format!("/{index}")),
-                LocationSegment::Property(name) => step(&mut pointer, &name),
+        for token in self.tokens {
+            match token {
+                InstanceToken::Item(index) => pointer.push_str(&format!("/{index}")),
+                InstanceToken::Prop(name) => step(&mut pointer, name),
             }
         }
         pointer
@@ -173,55 +183,53 @@ fn step(pointer: &mut String, name: &str) {
     pointer.push_str(&quoted(name).replace('~', "~0").replace('/', "~1"));
 }
 
-fn message(error: &ValidationError<'_>, forms: &Forms) -> String {
-    match error.kind() {
-        Kind::Type { kind } => match kind {
-            TypeKind::Single(kind) => format!("must be {}", article(kind.as_str())),
-            TypeKind::Multiple(kinds) => {
-                let kinds: Vec<String> = kinds.iter().map(|kind| article(kind.as_str())).collect();
-                format!("must be {}", kinds.join(" or "))
-            }
+fn message(error: &ValidationError<'_, '_>, forms: &Forms) -> String {
+    match &error.kind {
+        Kind::Type { want, .. } => format!("must be {}", types(*want)),
+        Kind::Const { want } => format!("must be {}", short(want)),
+        Kind::Enum { want } => match want.as_slice() {
+            [only] => format!("must be {}", short(only)),
+            all => format!("must be one of {}", all.iter().map(short).collect::<Vec<_>>().join(", ")),
         },
-        Kind::Required { .. } => "is required".into(),
-        Kind::Constant { expected_value } => format!("must be {}", short(expected_value)),
-        Kind::Enum { options } => match options.as_ref() {
-            Value::Array(options) => {
-                format!("must be one of {}", options.iter().map(short).collect::<Vec<_>>().join(", "))
-            }
-            only => format!("must be {}", short(only)),
+        Kind::MinLength { want: 1, .. } => "must not be empty".into(),
+        Kind::MinLength { want, .. } => format!("must have at least {}", count(*want, "character")),
+        Kind::MaxLength { want, .. } => format!("must have at most {}", count(*want, "character")),
+        Kind::Pattern { want, .. } => match forms.get(*want) {
+            Some(said) => format!("must {said}"),
+            None => format!("must match {want}"),
         },
-        Kind::MinLength { limit: 1 } => "must not be empty".into(),
-        Kind::MinLength { limit } => format!("must have at least {}", count(*limit, "character")),
-        Kind::MaxLength { limit } => format!("must have at most {}", count(*limit, "character")),
-        Kind::Pattern { pattern } => match forms.get(pattern.as_str()) {
-            Some(form) => format!("must be {form}"),
-            None => format!("must match {pattern}"),
-        },
-        Kind::Format { format } if format == name::FORMAT => name::RULE.into(),
-        Kind::Format { format } => format!("must be {}", format_name(format)),
-        Kind::Minimum { limit } => format!("must be at least {limit}"),
-        Kind::Maximum { limit } => format!("must be at most {limit}"),
-        Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
-        Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
-        Kind::MultipleOf { multiple_of } => format!("must be a multiple of {multiple_of}"),
-        Kind::MinItems { limit } => format!("must have at least {}", count(*limit, "item")),
-        Kind::MaxItems { limit } => format!("must have at most {}", count(*limit, "item")),
-        Kind::AdditionalItems { limit } => format!("must have at most {}", count(*limit as u64, "item")),
-        Kind::UniqueItems => "must not have the same item twice".into(),
-        Kind::MinProperties { limit } => format!("must have at least {}", count(*limit, "field")),
-        Kind::MaxProperties { limit } => format!("must have at most {}", count(*limit, "field")),
-        Kind::Contains => "lacks an item that it must contain".into(),
-        Kind::UnevaluatedItems { .. } => "has items that are not allowed here".into(),
+        Kind::Format { want, .. } if *want == name::FORMAT => name::RULE.into(),
+        Kind::Format { want, .. } => format!("must be {}", format_name(want)),
+        Kind::Minimum { want, .. } => format!("must be at least {want}"),
+        Kind::Maximum { want, .. } => format!("must be at most {want}"),
+        Kind::ExclusiveMinimum { want, .. } => format!("must be more than {want}"),
+        Kind::ExclusiveMaximum { want, .. } => format!("must be less than {want}"),
+        Kind::MultipleOf { want, .. } => format!("must be a multiple of {want}"),
+        Kind::MinItems { want, .. } => format!("must have at least {}", count(*want, "item")),
+        Kind::MaxItems { want, .. } => format!("must have at most {}", count(*want, "item")),
+        Kind::UniqueItems { .. } => "must not have the same item twice".into(),
+        Kind::MinProperties { want, .. } => format!("must have at least {}", count(*want, "field")),
+        Kind::MaxProperties { want, .. } => format!("must have at most {}", count(*want, "field")),
+        Kind::Contains | Kind::MinContains { .. } => "lacks an item that it must contain".into(),
+        Kind::MaxContains { want, .. } => format!("must not have more than {want} of such items"),
         Kind::FalseSchema => "is not allowed here".into(),
-        Kind::Not { .. } => "is of a form that is not allowed".into(),
-        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "fits none of the allowed forms".into(),
-        Kind::OneOfMultipleValid { .. } => "fits more than one of the allowed forms".into(),
+        Kind::Not => "is of a form that is not allowed".into(),
+        Kind::AnyOf | Kind::OneOf(None) => "fits none of the allowed forms".into(),
+        Kind::OneOf(Some(_)) => "fits more than one of the allowed forms".into(),
         _ => "is not valid".into(),
     }
 }
 
+/// `a string or null`.
+fn types(want: Types) -> String {
+    // Every integer is a number.
+    let said = |it: &Type| *it != Type::Integer || !want.contains(Type::Number);
+    let kinds: Vec<String> = want.iter().filter(said).map(|it| article(&it.to_string())).collect();
+    kinds.join(" or ")
+}
+
 /// `1 item`, `2 items`.
-fn count(number: u64, of: &str) -> String {
+fn count(number: usize, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 

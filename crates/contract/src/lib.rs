@@ -7,7 +7,7 @@
 //! | How is text read? | `text.rs` |
 //! | What holds for the whole document? | `document.rs`, `extension.rs` |
 //! | Who may call an operation? | `security.rs` |
-//! | What does a request have to look like? | `operation.rs`, `schema.rs`, `pattern.rs`, `checks.rs`, `field.rs` |
+//! | What does a request have to look like? | `operation.rs`, `schema.rs`, `pattern.rs`, `checks.rs`, `validator.rs`, `field.rs` |
 //! | What changed between two versions? | `diff.rs` |
 
 mod checks;
@@ -23,11 +23,13 @@ mod pattern;
 mod schema;
 mod security;
 mod text;
+mod validator;
 
 pub use checks::{BodyError, Checks, Parameters};
 pub use diagnostic::{Diagnostic, Severity};
 pub use diff::{Change, diff};
 pub use field::FieldError;
+pub use validator::{Validator, check_schema, pattern_fits};
 
 use diagnostic::Findings;
 use document::{Document, Node};

@@ -285,7 +285,6 @@ impl<'d> Reader<'_, 'd> {
             content_type: None,
             sse,
             parameters: checked,
-            forms: self.shared.compiler.forms.clone(),
             body: None,
             body_schema: None,
         };

@@ -2,13 +2,11 @@
 
 use crate::diagnostic::Findings;
 use crate::document::{Document, Node};
-use crate::name;
-use jsonschema::{Draft, PatternOptions, Registry, Validator};
+use crate::validator::{self, Source, Validator};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Schemas that one body may go through, each counted as often as it is reached.
 const MOST_SCHEMAS: u64 = 20_000;
@@ -112,19 +110,14 @@ fn parts<'d>(schema: &Node<'d>) -> Vec<(Node<'d>, bool)> {
 
 /// Reports what is wrong with a schema, whether or not a request is checked against it.
 pub(crate) fn lint(schema: &Node<'_>, findings: &mut Findings) {
-    if let Err(error) = jsonschema::draft202012::meta::validate(schema.value) {
-        let message = format!("not a JSON Schema: {}", error.masked());
-        findings.error(&format!("{}{}", schema.pointer, error.instance_path().as_str()), message);
+    if let Err(error) = validator::check_schema(schema.value) {
+        let message = format!("not a JSON Schema: {}", error.message);
+        findings.error(&format!("{}{}", schema.pointer, error.field), message);
     }
-    lint_words(schema, &options(), findings);
+    lint_words(schema, findings);
 }
 
-/// The formats of JSON Schema, and our own.
-fn options<'d>() -> jsonschema::ValidationOptions<'d> {
-    jsonschema::options().with_format(name::FORMAT, name::is_name)
-}
-
-fn lint_words(schema: &Node<'_>, options: &jsonschema::ValidationOptions<'_>, findings: &mut Findings) {
+fn lint_words(schema: &Node<'_>, findings: &mut Findings) {
     for (keyword, member) in schema.members() {
         let known = KEYWORDS.contains(&keyword) || APPLICATORS.iter().any(|(it, _)| *it == keyword);
         if OTHER_NAMES.contains(&keyword) {
@@ -144,7 +137,7 @@ fn lint_words(schema: &Node<'_>, options: &jsonschema::ValidationOptions<'_>, fi
     }
     if let Some(format) = schema.text("format")
         && !STORAGE_FORMATS.contains(&format)
-        && !options.is_known_format(Draft::Draft202012, format)
+        && !validator::is_known_format(format)
     {
         let message = format!("format `{}` is unknown and not checked", crate::field::quoted(format));
         findings.warning(&schema.pointer, message);
@@ -155,8 +148,16 @@ fn lint_words(schema: &Node<'_>, options: &jsonschema::ValidationOptions<'_>, fi
         );
         findings.error(&schema.pointer, message);
     }
+    let names = schema.get("patternProperties");
+    let names = names.iter().flat_map(Node::members).map(|(name, _)| name);
+    if schema.text("pattern").into_iter().chain(names).any(|it| !validator::pattern_fits(it, PATTERN_BYTES)) {
+        findings.error(
+            &schema.pointer,
+            "a pattern is no regular expression that takes linear time and little memory",
+        );
+    }
     for (part, _) in parts(schema) {
-        lint_words(&part, options, findings);
+        lint_words(&part, findings);
     }
 }
 
@@ -261,41 +262,15 @@ fn same_value_references<'d>(schema: &Node<'d>, names: &mut Vec<&'d str>) {
 /// Makes validators for schemas of one document.
 pub(crate) struct Compiler<'d> {
     document: &'d Document,
-    registry: Registry<'d>,
+    source: RefCell<Source>,
     compiled: Cell<u64>,
-    /// Patterns in words.
-    pub(crate) forms: Arc<Forms>,
-}
-
-/// What a value looks like that fits a pattern, by the pattern: the `x-form` that stands beside it.
-pub(crate) type Forms = HashMap<String, String>;
-
-fn collect_forms(value: &Value, forms: &mut Forms) {
-    match value {
-        Value::Object(members) => {
-            if let (Some(Value::String(pattern)), Some(Value::String(form))) =
-                (members.get("pattern"), members.get("x-form"))
-            {
-                forms.insert(pattern.clone(), form.clone());
-            }
-            members.values().for_each(|it| collect_forms(it, forms));
-        }
-        Value::Array(items) => items.iter().for_each(|it| collect_forms(it, forms)),
-        _ => {}
-    }
 }
 
 impl<'d> Compiler<'d> {
     /// Takes the document in; the message says why it can't.
     pub(crate) fn new(document: &'d Document) -> Result<Self, String> {
-        let registry = Registry::new()
-            .draft(Draft::Draft202012)
-            .add(ADDRESS, &document.root)
-            .and_then(|registry| registry.prepare())
-            .map_err(|error| error.to_string())?;
-        let mut forms = Forms::new();
-        collect_forms(&document.root, &mut forms);
-        Ok(Self { document, registry, compiled: Cell::new(0), forms: Arc::new(forms) })
+        let source = RefCell::new(Source::new(ADDRESS, &document.root)?);
+        Ok(Self { document, source, compiled: Cell::new(0) })
     }
 
     /// The validator of a schema: patterns in linear time, formats checked, nothing fetched.
@@ -306,16 +281,7 @@ impl<'d> Compiler<'d> {
         }
         self.compiled.set(compiled);
         let fragment = encode_fragment(schema.pointer.trim_start_matches('#'));
-        options()
-            .with_draft(Draft::Draft202012)
-            .with_registry(&self.registry)
-            .offline()
-            .should_validate_formats(true)
-            .with_pattern_options(
-                PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES),
-            )
-            .build(&json!({ "$ref": format!("{ADDRESS}#{fragment}") }))
-            .map_err(|error| error.to_string())
+        self.source.borrow_mut().compile(&format!("{ADDRESS}#{fragment}"))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod log;
 mod metrics;
 mod ops;
 pub mod panics;
+mod process;
 pub mod serve;
 pub mod server;
 mod site;

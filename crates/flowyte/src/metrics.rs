@@ -1,13 +1,14 @@
 //! What `/metrics` shows. What other crates count stands beside what they count; the rest is asked for here.
 
 use crate::log::DROPPED;
+use crate::process;
 use crate::server::Server;
 use flowyte_core::time::SECOND;
 use flowyte_store::{InLane, Lane, Store};
 use flowyte_verifier::clock::{Clock, System};
 use flowyte_verifier::usage::UNATTRIBUTED;
 use prometheus::core::Collector;
-use prometheus::{Gauge, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Gauge, Opts, Registry, TextEncoder};
 use std::sync::LazyLock;
 #[cfg(feature = "product")]
 use std::time::Duration;
@@ -28,8 +29,13 @@ pub async fn render(server: &Server) -> prometheus::Result<String> {
     #[cfg(feature = "product")]
     flowyte_product::services::show();
     let asked = Asked(Registry::new());
-    for (name, help, value) in at_hand(server) {
+    for (name, help, value) in process::gauges().into_iter().chain(at_hand(server)) {
         asked.put(Opts::new(name, help), value)?;
+    }
+    if let Some(seconds) = process::processor_seconds() {
+        let used = Counter::new("process_cpu_seconds_total", "Processor time used, in seconds.")?;
+        used.inc_by(seconds);
+        asked.0.register(Box::new(used))?;
     }
     build(&asked)?;
     connections(&asked, server)?;

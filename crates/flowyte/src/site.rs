@@ -6,16 +6,19 @@ use flowyte_doors::api::Pages;
 use flowyte_http::answer::Answer;
 use flowyte_http::problem::{Code, Outcome, Problem};
 use flowyte_verifier::authorize::cookie_name;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue, VARY,
-    X_FRAME_OPTIONS,
-};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, X_FRAME_OPTIONS};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
 use std::fmt::Write;
-use std::io::Read;
 use std::sync::Arc;
-use std::sync::OnceLock;
+#[cfg(feature = "dashboard")]
+use {
+    flate2::read::GzDecoder,
+    http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY},
+    std::collections::BTreeMap,
+    std::io::Read,
+    std::sync::Mutex,
+};
 
 /// Pages run no script but our own files, and nobody frames them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; \
@@ -140,10 +143,13 @@ fn dashboard(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let name = path.strip_prefix('/')?;
     let page = DASHBOARD.contains(&name.split('/').next().unwrap_or(name));
     let name = if page { "index.html" } else { name };
-    if !page && !name.starts_with("assets/") || name.ends_with(".gz") {
-        return None;
-    }
-    file::<Dashboard>(name, headers, if page { "no-cache" } else { "public, max-age=31536000, immutable" })
+    let caching = match name.split('/').next() {
+        _ if page => "no-cache",
+        Some("assets") => "public, max-age=31536000, immutable",
+        Some("docs") => "public, max-age=86400",
+        _ => return None,
+    };
+    file::<Dashboard>(name, headers, caching)
 }
 
 /// This binary was compiled without pages for people.
@@ -152,17 +158,20 @@ fn dashboard(_: &str, _: &HeaderMap) -> Option<Answer> {
     None
 }
 
-/// An embedded file, compressed for whoever takes gzip.
+/// An embedded file, which is there compressed, but for the dashboard's page: sent so to whoever takes gzip.
 #[cfg(feature = "dashboard")]
 fn file<E: rust_embed::Embed>(name: &str, headers: &HeaderMap, caching: &'static str) -> Option<Answer> {
-    let takes_gzip = headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|it| it.to_str().ok())
-        .flat_map(|it| it.split(','))
-        .any(|coding| matches!(coding.trim().split_once(';').unwrap_or((coding.trim(), "")), ("gzip", rest) if rest.trim() != "q=0"));
-    let plain = E::get(name)?;
-    let packed = E::get(&format!("{name}.gz")).filter(|_| takes_gzip);
+    let bytes = |file: rust_embed::EmbeddedFile| match file.data {
+        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let packed = format!("{name}.gz");
+    let (body, coding) = match E::get(&packed) {
+        Some(file) if takes_gzip(headers) => (bytes(file), Some(HeaderValue::from_static("gzip"))),
+        Some(file) => (unpacked(packed, &file.data)?, None),
+        None if name.ends_with(".gz") => return None,
+        None => (bytes(E::get(name)?), None),
+    };
     let content_type = match name.rsplit('.').next() {
         Some("html") => HTML,
         Some("js") => "text/javascript; charset=utf-8",
@@ -170,20 +179,36 @@ fn file<E: rust_embed::Embed>(name: &str, headers: &HeaderMap, caching: &'static
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    let bytes = |file: rust_embed::EmbeddedFile| match file.data {
-        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-    };
-    let answer = match packed {
-        Some(packed) => Answer::document(content_type, bytes(packed))
-            .header(CONTENT_ENCODING, HeaderValue::from_static("gzip")),
-        None => Answer::document(content_type, bytes(plain)),
-    };
-    Some(
-        guarded(answer)
-            .header(CACHE_CONTROL, HeaderValue::from_static(caching))
-            .header(VARY, HeaderValue::from_static("Origin, Accept-Encoding")),
-    )
+    let mut answer = guarded(Answer::document(content_type, body))
+        .header(CACHE_CONTROL, HeaderValue::from_static(caching))
+        .header(VARY, HeaderValue::from_static("Origin, Accept-Encoding"));
+    if let Some(coding) = coding {
+        answer = answer.header(CONTENT_ENCODING, coding);
+    }
+    Some(answer)
+}
+
+#[cfg(feature = "dashboard")]
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .any(|coding| matches!(coding.trim().split_once(';').unwrap_or((coding.trim(), "")), ("gzip", rest) if rest.trim() != "q=0"))
+}
+
+/// The same for whoever does not take gzip, unpacked once: there are few such files, and two milliseconds of work in each.
+#[cfg(feature = "dashboard")]
+fn unpacked(name: String, packed: &[u8]) -> Option<Bytes> {
+    static KNOWN: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().ok()?;
+    if let Some(bytes) = known.get(&name) {
+        return Some(bytes.clone());
+    }
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).ok()?;
+    Some(known.entry(name).or_insert(bytes.into()).clone())
 }
 
 fn document(site: &Site, path: &str) -> Option<Answer> {
@@ -192,13 +217,12 @@ fn document(site: &Site, path: &str) -> Option<Answer> {
         "/setup" => Some(page("Set up", &setup(site))),
         "/invite" => Some(page("Accept an invite", &invite(site))),
         "/recover" => Some(page("Set a new password", &recover(site))),
-        "/docs" => Some(html(docs())),
+        "/docs" if has_reference() => Some(html(docs())),
+        "/docs" => Some(page("API reference", &no_reference())),
         "/docs/init.js" => {
             Some(asset("text/javascript; charset=utf-8", Bytes::from_static(DOCS_SCRIPT.as_bytes())))
         }
         "/docs/page.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(DOCS_STYLE.as_bytes()))),
-        "/docs/swagger-ui-bundle.js" => Some(asset("text/javascript; charset=utf-8", swagger()?.0.clone())),
-        "/docs/swagger-ui.css" => Some(asset("text/css; charset=utf-8", swagger()?.1.clone())),
         "/style.css" => Some(asset("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
         "/llms.txt" => Some(plain("text/plain; charset=utf-8", llms(site))),
         DESCRIPTION => Some(plain("application/json", site.served.clone())),
@@ -288,6 +312,22 @@ fn docs() -> String {
         .to_owned()
 }
 
+#[cfg(feature = "dashboard")]
+fn has_reference() -> bool {
+    Dashboard::iter().any(|it| it == "docs/swagger-ui-bundle.js.gz")
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn has_reference() -> bool {
+    false
+}
+
+fn no_reference() -> String {
+    "<p>This binary was compiled without the reference page, which make run builds. The <a href=\"/api/v1/openapi.json\">OpenAPI document</a> says \
+     the same, for any viewer of such documents; <a href=\"/llms.txt\">llms.txt</a> has it in short.</p>\n"
+        .to_owned()
+}
+
 fn errors() -> String {
     let row = |code: &Code| {
         let name = code.as_str();
@@ -318,24 +358,6 @@ fn error(code: Code) -> String {
         code.as_str(),
         code.status()
     )
-}
-
-/// The script and the style of Swagger UI, unpacked at first use from the archive that its crate carries.
-fn swagger() -> Option<&'static (Bytes, Bytes)> {
-    static FILES: OnceLock<Option<(Bytes, Bytes)>> = OnceLock::new();
-    let unpack = || {
-        let archive = std::io::Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
-        let mut archive = zip::ZipArchive::new(archive).ok()?;
-        let mut file = |name: &str| {
-            let end = format!("/dist/{name}");
-            let path = archive.file_names().flatten().find(|it| it.ends_with(&end))?.into_owned();
-            let mut bytes = Vec::new();
-            archive.by_name(&path).ok()?.read_to_end(&mut bytes).ok()?;
-            Some(Bytes::from(bytes))
-        };
-        Some((file("swagger-ui-bundle.js")?, file("swagger-ui.css")?))
-    };
-    FILES.get_or_init(unpack).as_ref()
 }
 
 /// The API for language models (llmstxt.org): what it is, how to get in, what can be called.

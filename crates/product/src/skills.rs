@@ -5,12 +5,12 @@ pub mod toolbox;
 use crate::agents::AgentIsThere;
 use crate::id::{AgentId, SkillId};
 use crate::words::words;
+use flowyte_contract::{Validator, check_schema, pattern_fits};
 use flowyte_core::Timestamp;
 use flowyte_core::id::OrganizationId;
 use flowyte_store::audit::AuditAction;
 use flowyte_store::db::id;
 use flowyte_store::{AuditContext, BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError};
-use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -239,8 +239,15 @@ impl Parameters {
             let name: String = name.chars().filter(|it| !it.is_control()).take(60).collect();
             return invalid(FIELD, format!("`{name}` is not supported: the schema must stand alone"));
         }
-        if patterns(&schema) > MOST_PATTERNS {
+        let mut found = Vec::new();
+        patterns(&schema, &mut found);
+        if found.len() > MOST_PATTERNS {
             return invalid(FIELD, format!("must not have more than {MOST_PATTERNS} patterns"));
+        }
+        if let Some(pattern) = found.into_iter().find(|it| !pattern_fits(it, PATTERN_BYTES)) {
+            let pattern: String = pattern.chars().filter(|it| !it.is_control()).take(60).collect();
+            let why = "is not a regular expression without look-around and back-references, or is too large";
+            return invalid(FIELD, format!("the pattern `{pattern}` {why}"));
         }
         let members = match &schema {
             Value::Object(members) => members,
@@ -254,8 +261,9 @@ impl Parameters {
             Some(Value::Object(properties)) => Some(properties),
             Some(_) => return invalid(FIELD, "must have an object as properties"),
         };
-        if let Err(error) = jsonschema::draft202012::meta::validate(&schema) {
-            return invalid(FIELD, format!("is not a JSON Schema: {}", error.masked()));
+        if let Err(error) = check_schema(&schema) {
+            let why = format!("is not a JSON Schema: {} {}", error.field, error.message);
+            return invalid(FIELD, why);
         }
         for name in &required {
             if !properties.is_some_and(|it| it.contains_key(name)) {
@@ -326,29 +334,17 @@ impl Parameters {
     }
 
     fn validator(&self) -> Result<Validator, String> {
-        jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .offline()
-            .should_validate_formats(true)
-            // In linear time, whatever the pattern.
-            .with_pattern_options(
-                PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES),
-            )
-            .build(&self.closed())
-            .map_err(|error| error.masked().to_string())
+        Validator::new(&self.closed())
     }
 
     /// Holds arguments against the schema; says what is wrong with the first that does not fit, without repeating it.
     pub fn check(&self, arguments: &Value) -> Result<(), String> {
-        let validator = self.validator()?;
-        match validator.iter_errors(arguments).next() {
-            None => Ok(()),
-            Some(error) => {
-                let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-                let place = if place.is_empty() { "arguments".to_owned() } else { place };
-                Err(format!("{place}: {}", error.masked()))
-            }
-        }
+        self.validator()?.check(arguments).map_err(|errors| {
+            let Some(error) = errors.first() else { return "arguments: are not valid".to_owned() };
+            let place = error.field.trim_start_matches('/').replace('/', ".");
+            let place = if place.is_empty() { "arguments".to_owned() } else { place };
+            format!("{place}: {}", error.message)
+        })
     }
 
     /// The one argument that a text alone can stand for: the only required one, where it takes a text.
@@ -432,19 +428,23 @@ fn dollar(value: &Value, depth: usize) -> Result<Option<&str>, Invalid> {
     Ok(None)
 }
 
-/// How many patterns a schema has, at least.
-fn patterns(value: &Value) -> usize {
+/// The patterns of a schema, and maybe what only looks like one.
+fn patterns<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     match value {
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, under)| match (name.as_str(), under) {
-                ("pattern", Value::String(_)) => 1,
-                ("patternProperties", Value::Object(all)) => all.len() + patterns(under),
-                _ => patterns(under),
-            })
-            .sum(),
-        Value::Array(items) => items.iter().map(patterns).sum(),
-        _ => 0,
+        Value::Object(members) => {
+            for (name, under) in members {
+                match (name.as_str(), under) {
+                    ("pattern", Value::String(pattern)) => found.push(pattern),
+                    ("patternProperties", Value::Object(all)) => {
+                        found.extend(all.keys().map(String::as_str));
+                        patterns(under, found);
+                    }
+                    _ => patterns(under, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|it| patterns(it, found)),
+        _ => {}
     }
 }
 
