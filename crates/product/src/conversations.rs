@@ -6,13 +6,14 @@ use crate::billing::{charge_message_in, return_message_in};
 use crate::gaps;
 use crate::gist::{Gist, Question};
 use crate::id::{AgentId, ConversationId, KnowledgeSourceId, MessageId};
-use crate::knowledge::analysis::{language, terms};
+use crate::knowledge::analysis::{language, terms, told_language};
 use crate::mood::{Mood, Sentiment};
 use crate::words::words;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::time::MINUTE;
 use flowyte_core::{Environment, Timestamp};
 use flowyte_store::db::id;
+use flowyte_store::labour::labour;
 use flowyte_store::{BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError, Value};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -308,6 +309,13 @@ async fn happened(
     Ok(())
 }
 
+/// Works something out of a text, which may take milliseconds: beside the requests, and before a transaction that others wait for.
+async fn analysed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    labour(work)
+        .await
+        .map_err(|error| StoreError::Inconsistent(format!("a text could not be analysed: {error}")))
+}
+
 /// The words that a text is found by, in every language alike.
 fn searched(text: &str, most: usize) -> Vec<String> {
     let all: BTreeSet<String> = terms(text, "").into_iter().collect();
@@ -514,11 +522,13 @@ impl Conversations<'_> {
         conversation: ConversationId,
         heard: &Heard<'_>,
     ) -> Result<Vec<Utterance>, StoreError> {
-        // Whatever takes time comes before the transaction, which others wait for.
-        let mood = Mood::of(heard.text);
-        let language = language(heard.text, heard.language);
-        let words = searched(heard.text, MOST_WORDS);
-        let question = Question::of(heard.text, &language);
+        let (text, spoken) = (heard.text.to_owned(), heard.language.to_owned());
+        let (mood, language, words, question) = analysed(move || {
+            let language = language(&text, &spoken);
+            let question = Question::of(&text, &language);
+            (Mood::of(&text), language, searched(&text, MOST_WORDS), question)
+        })
+        .await?;
         let (before, so_far) = self.remembered(organization, conversation).await?;
         let mut tx = self.0.batch().await?;
         // First, since it holds the row: turns of one conversation at the same time are numbered one after the other.
@@ -608,27 +618,6 @@ impl Conversations<'_> {
         Ok((before.iter().rev().map(line).collect::<Result<_, StoreError>>()?, gist))
     }
 
-    /// An answer as it is kept; its language is the conversation's where its text does not tell it.
-    async fn as_message(
-        &self,
-        organization: OrganizationId,
-        conversation: ConversationId,
-        reply: &Reply,
-    ) -> Result<Message, StoreError> {
-        let mut tx = self.0.read().await?;
-        let sql = "SELECT language FROM conversations WHERE organization_id = $1 AND id = $2";
-        let row = tx.one(sql, vec![id(organization), id(conversation)]).await?;
-        let spoken: Option<String> = row.get("language")?;
-        Ok(Message {
-            id: reply.id,
-            speaker: Speaker::Assistant,
-            text: reply.text.clone(),
-            language: language(&reply.text, &spoken.unwrap_or_default()),
-            sources: reply.sources.clone(),
-            at: reply.at,
-        })
-    }
-
     /// Adds an answer with what happened on the way, and sums the conversation up anew.
     pub async fn answer(
         &self,
@@ -638,9 +627,13 @@ impl Conversations<'_> {
         reply: &Reply,
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
-        let new = self.as_message(organization, conversation, reply).await?;
-        let words = searched(&new.text, MOST_WORDS);
-        let miss = gaps::Miss::of(question, reply.top_score, reply.at).filter(|_| reply.unknown);
+        let (text, question) = (reply.text.clone(), question.to_owned());
+        let (top_score, unknown, at) = (reply.top_score, reply.unknown, reply.at);
+        let (told, words, miss) = analysed(move || {
+            let miss = unknown.then(|| gaps::Miss::of(&question, top_score, at)).flatten();
+            (told_language(&text), searched(&text, MOST_WORDS), miss)
+        })
+        .await?;
         let unknown = miss.is_some();
         let mut tx = self.0.batch().await?;
         let standing = match (reply.outcome, unknown) {
@@ -654,7 +647,7 @@ impl Conversations<'_> {
                  last_at = $4, standing = $5, outcome = COALESCE($6, CASE outcome WHEN 'error' THEN 'completed' ELSE outcome END), \
                  ended_at = CASE WHEN CAST($6 AS TEXT) IS NULL THEN ended_at ELSE $4 END, \
                  closed = CASE WHEN CAST($6 AS TEXT) IS NULL THEN closed ELSE 1 END \
-                 WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, gist",
+                 WHERE organization_id = $1 AND id = $2 RETURNING agent_id, environment, events, gist, language",
                 vec![
                     id(organization),
                     id(conversation),
@@ -666,6 +659,16 @@ impl Conversations<'_> {
                 ],
             )
             .await?;
+        // Where its text does not tell, it is the conversation's.
+        let spoken: Option<String> = row.get("language")?;
+        let new = Message {
+            id: reply.id,
+            speaker: Speaker::Assistant,
+            text: reply.text.clone(),
+            language: told.map_or(spoken.unwrap_or_default(), str::to_owned),
+            sources: reply.sources.clone(),
+            at: reply.at,
+        };
         add(&mut tx, organization, conversation, &new, &words, unknown, Some(reply.latency_ms)).await?;
         happened(&mut tx, organization, conversation, row.get("events")?, events, reply.at).await?;
         if let Some(miss) = miss {

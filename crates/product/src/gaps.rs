@@ -58,20 +58,20 @@ impl Gap {
 }
 
 /// A question to note.
-pub(crate) struct Miss<'m> {
-    question: &'m str,
+pub(crate) struct Miss {
+    question: String,
     /// What it comes down to.
     asked: String,
     top_score: Option<f64>,
     at: Timestamp,
 }
 
-impl<'m> Miss<'m> {
+impl Miss {
     /// Nothing, where the text asks nothing: one without a word (`???`, an emoji) is no question that an answer could be missing
     /// for. `top_score`: of the passage that came closest, where there was one.
-    pub fn of(question: &'m str, top_score: Option<f64>, at: Timestamp) -> Option<Self> {
+    pub fn of(question: &str, top_score: Option<f64>, at: Timestamp) -> Option<Self> {
         let asked: String = terms(question, "").join(" ").chars().take(TOLD_APART).collect();
-        (!asked.is_empty()).then_some(Self { question, asked, top_score, at })
+        (!asked.is_empty()).then_some(Self { question: question.to_owned(), asked, top_score, at })
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn note(
     agent: AgentId,
     conversation: ConversationId,
     environment: Environment,
-    miss: &Miss<'_>,
+    miss: &Miss,
 ) -> Result<(), StoreError> {
     let asked = &miss.asked;
     // Organization, agent and words are unique, so a hash of them is as good as randomness.
@@ -105,7 +105,7 @@ pub(crate) async fn note(
                 id(organization),
                 id(agent),
                 asked.clone().into(),
-                miss.question.into(),
+                miss.question.as_str().into(),
                 miss.top_score.map(|score| (score * 1_000.0) as i64).into(),
                 miss.at.into(),
             ],

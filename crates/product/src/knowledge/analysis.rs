@@ -100,15 +100,16 @@ fn pairs(run: &str, terms: &mut Vec<String>) {
 
 /// The language of a text, ISO 639-1; `fallback` where the text is too short or too mixed to tell.
 pub fn language(text: &str, fallback: &str) -> String {
-    let code = match whatlang::detect(text) {
-        Some(found) if found.is_reliable() && text.chars().count() >= TELLING => short(found.lang()),
-        // A script that one language writes tells it in a word.
-        Some(found) if matches!(found.lang(), Lang::Jpn | Lang::Cmn | Lang::Kor | Lang::Tha) => {
-            short(found.lang())
-        }
-        _ => "",
-    };
-    if code.is_empty() { fallback.to_owned() } else { code.to_owned() }
+    told_language(text).unwrap_or(fallback).to_owned()
+}
+
+/// The language that a text tells by itself, ISO 639-1.
+pub fn told_language(text: &str) -> Option<&'static str> {
+    let found = whatlang::detect(text)?;
+    // A script that one language writes tells it in a word.
+    let by_script = matches!(found.lang(), Lang::Jpn | Lang::Cmn | Lang::Kor | Lang::Tha);
+    let told = by_script || found.is_reliable() && text.chars().count() >= TELLING;
+    Some(short(found.lang())).filter(|code| told && !code.is_empty())
 }
 
 fn short(language: Lang) -> &'static str {
