@@ -5,9 +5,9 @@ use crate::{Denial, Operation, Principal, Requirement, ScopeSet};
 /// One way to be allowed: a credential of this kind with all of these scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alternative {
-    /// The kind of credential.
+    /// The kind of credential that this alternative is for; others are not measured by it.
     pub kind: crate::CredentialKind,
-    /// Every one of these.
+    /// The scopes that the credential must hold, all of them; empty: the kind alone is enough.
     pub scopes: ScopeSet,
 }
 

@@ -29,9 +29,9 @@ impl Requirement {
 /// One operation of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// `operationId`.
+    /// The `operationId`, which is unique in the contract.
     pub id: String,
-    /// Upper-case method.
+    /// The HTTP method in upper case. HEAD is never declared; it is answered as GET.
     pub method: String,
     /// Path template with the base path: `/api/v1/agents/{id}`.
     pub template: String,
@@ -136,7 +136,7 @@ pub struct Contract {
 pub struct Matched<'c, 'p> {
     /// What was asked for, with its rules.
     pub operation: &'c Operation,
-    /// Its place in [`Contract::operations`].
+    /// The operation's position in [`Contract::operations`].
     pub index: OperationIndex,
     params: matchit::Params<'c, 'p>,
 }
@@ -147,7 +147,7 @@ impl<'p> Matched<'_, 'p> {
         self.params.get(name)
     }
 
-    /// Every path parameter, decoded.
+    /// The names and percent-decoded values of all path parameters, in the order in which the path has them.
     pub fn decoded_params(&self) -> Vec<(String, String)> {
         self.params.iter().map(|(name, raw)| (name.to_owned(), path::decode(raw))).collect()
     }

@@ -30,7 +30,7 @@ pub enum CredentialKind {
 }
 
 impl CredentialKind {
-    /// Every kind.
+    /// All five kinds, in the order of their declaration.
     pub const ALL: [Self; 5] =
         [Self::SecretKey, Self::PublishableKey, Self::Session, Self::Visitor, Self::OneTime];
 
@@ -70,9 +70,9 @@ impl CredentialKind {
 /// Which world a credential acts in. `test` never reaches a real carrier, payment provider or paid model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Environment {
-    /// Real effects.
+    /// Reaches the carrier, the payment provider and the model that the operator chose.
     Live,
-    /// Sandboxes only.
+    /// Never reaches a real carrier, payment provider or paid model; sandboxes take their places.
     Test,
 }
 

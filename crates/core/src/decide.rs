@@ -40,7 +40,7 @@ impl Permit {
         self.operation
     }
 
-    /// When that was decided.
+    /// The instant at which the permit was decided, on the clock that the caller of [`decide`] passed in.
     pub const fn decided_at(&self) -> Timestamp {
         self.decided_at
     }

@@ -38,7 +38,7 @@ pub enum Denial {
         /// The kinds it takes, as [`CredentialKind::bit`]s.
         allowed: u8,
     },
-    /// Declared and not released.
+    /// The contract declares the operation with `x-reserved`, so every caller is refused, whatever its scopes.
     OperationReserved,
     /// A session cookie on an unsafe method from another site.
     CrossSiteRequest,
@@ -48,9 +48,9 @@ pub enum Denial {
     ResourceNotAllowed,
     /// The session signed in too long ago for this operation.
     ReauthenticationRequired,
-    /// No alternative is covered.
+    /// The caller's scopes satisfy none of the operation's alternatives for its kind of credential.
     InsufficientScope {
-        /// What the caller has.
+        /// The scopes that the caller's credential grants.
         held: ScopeSet,
         /// The kind whose alternatives count.
         kind: CredentialKind,

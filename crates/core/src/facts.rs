@@ -9,7 +9,7 @@ pub enum Field<'a> {
     None,
     /// Present once. What could not be read as text is the empty string, which no credential or origin equals.
     One(&'a str),
-    /// Present more than once.
+    /// The field was sent more than once; its values are not kept.
     Many,
 }
 
@@ -35,19 +35,19 @@ impl<'a> Field<'a> {
 /// The request as decisions see it.
 #[derive(Clone, Copy)]
 pub struct RequestFacts<'a> {
-    /// Request method, byte-exact.
+    /// The request method as received; it is compared case-sensitively.
     pub method: &'a str,
     /// Path without the query, as received.
     pub path: &'a str,
     /// Query without `?`, as received.
     pub query: Option<&'a str>,
-    /// `Authorization`.
+    /// The `Authorization` header field, which carries a secret key, publishable key or visitor token.
     pub authorization: Field<'a>,
     /// The value of the session cookie.
     pub session_cookie: Field<'a>,
-    /// `Origin`.
+    /// The `Origin` header field (RFC 6454), which browsers send.
     pub origin: Field<'a>,
-    /// `Sec-Fetch-Site`.
+    /// The `Sec-Fetch-Site` header field, by which a browser says how the requesting page relates to this server.
     pub fetch_site: Field<'a>,
     /// The caller's address, after the trusted-proxy rule.
     pub address: IpAddr,

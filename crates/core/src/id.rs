@@ -107,15 +107,15 @@ ids! {
     MemberId = "mem";
     /// An open invitation to an organization.
     InviteId = "inv";
-    /// A secret key.
+    /// A secret key; it stays the same when the key's secret is rotated.
     SecretKeyId = "key";
-    /// A publishable key.
+    /// A publishable key; it stays the same when the key is rotated.
     PublishableKeyId = "pubkey";
-    /// A browser session.
+    /// A signed-in session of a person's browser.
     SessionId = "sess";
     /// A visitor's session behind a widget.
     VisitorId = "visit";
-    /// An audit event.
+    /// An entry of an organization's audit log.
     AuditEventId = "evt";
     /// The resource that a publishable key is pinned to. In this API that is an agent, which the prefix says.
     ResourceId = "agent";

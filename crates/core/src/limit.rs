@@ -14,7 +14,7 @@ pub struct RateLimit {
 /// What is left of a limit, for the `RateLimit` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Requests a minute.
+    /// The limit itself, in requests a minute.
     pub limit: u32,
     /// Requests that may come now.
     pub remaining: u32,

@@ -10,7 +10,7 @@ pub struct Origin(Box<str>);
 /// Why a text can't be listed as an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidOrigin {
-    /// Not `scheme://host[:port]`.
+    /// The text has no `://`; an origin is written `scheme://host[:port]`.
     Form,
     /// `null`, which any sandboxed page sends.
     Null,

@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 pub enum Ambiguity {
     /// Does not begin with `/`.
     NotAbsolute,
-    /// `.` or `..`.
+    /// A segment is `.` or `..`.
     DotSegment,
-    /// `//` before the end.
+    /// Two slashes follow one another before the end of the path.
     EmptySegment,
     /// `\`, `;`, `#`, a control, a space, a non-ASCII byte, or another byte RFC 3986 does not allow in a path.
     RawByte,

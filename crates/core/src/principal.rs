@@ -55,7 +55,7 @@ impl Principal {
         self.organization
     }
 
-    /// What it may do.
+    /// The scopes that its credential grants.
     pub const fn scopes(&self) -> ScopeSet {
         self.scopes
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 /// An organization as decisions see it.
 #[derive(Debug)]
 pub struct Organization {
-    /// Its id.
+    /// The id of the organization.
     pub id: OrganizationId,
     /// The operator suspended it: every credential of it is refused. Set in place, since every record of it points here.
     pub suspended: AtomicBool,
@@ -52,7 +52,7 @@ pub struct Restrictions {
     pub pinned: Option<ResourceId>,
     /// The person behind a session, and in which role.
     pub user: Option<(UserId, Role)>,
-    /// The key's own limit.
+    /// The rate limit of a key itself, which applies besides the organization's; `None`: only that of the organization applies.
     pub limit: Option<Arc<RateLimit>>,
     /// The idle clock of a session.
     pub idle: Option<Idle>,

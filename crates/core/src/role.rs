@@ -7,16 +7,16 @@ use std::fmt;
 pub enum Role {
     /// Everything, and makes or unmakes owners.
     Owner = 0,
-    /// Everything but ownership.
+    /// Has the same scopes as an owner, but can't make or unmake owners.
     Admin = 1,
     /// Resources, keys and the audit log.
     Developer = 2,
-    /// Every `:read`.
+    /// May read everything (every scope that ends in `:read`) and change nothing.
     Viewer = 3,
 }
 
 impl Role {
-    /// Every role, strongest first.
+    /// All four roles, the one with the most rights first.
     pub const ALL: [Self; 4] = [Self::Owner, Self::Admin, Self::Developer, Self::Viewer];
 
     /// The name in JSON and storage.

@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Scope(u8);
 
 impl Scope {
-    /// Position in the table.
+    /// The scope's position in its [`ScopeTable`], which is also its bit in a [`ScopeSet`].
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -20,7 +20,7 @@ impl Scope {
 pub struct ScopeSet(u128);
 
 impl ScopeSet {
-    /// Grants nothing.
+    /// The set without any scope, which grants nothing.
     pub const EMPTY: Self = Self(0);
 
     /// The set as bits, by [`Scope::index`]; for tables.
@@ -28,7 +28,7 @@ impl ScopeSet {
         self.0
     }
 
-    /// From [`ScopeSet::bits`].
+    /// The set with these bits, as [`ScopeSet::bits`] gave them.
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
@@ -48,12 +48,12 @@ impl ScopeSet {
         Self(self.0 & !other.0)
     }
 
-    /// What both have.
+    /// The scopes that are in both sets.
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// What either has.
+    /// The scopes that are in either set or in both.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -99,15 +99,15 @@ impl fmt::Debug for ScopeSet {
 /// Who may ever hold a scope, and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeInfo {
-    /// `resource:action`.
+    /// The name that the contract and clients use, in the form `resource:action`.
     pub name: String,
-    /// One sentence for people.
+    /// One sentence that tells people what the scope grants.
     pub description: String,
     /// A secret key may hold it.
     pub for_secret_keys: bool,
     /// A publishable key holds it.
     pub for_publishable_keys: bool,
-    /// Which roles hold it.
+    /// The roles that hold it; empty: no member has it.
     pub roles: Vec<crate::Role>,
 }
 
@@ -125,7 +125,7 @@ pub struct ScopeTable {
 pub enum ScopeTableError {
     /// A grant is one 128-bit word.
     TooMany,
-    /// The same name twice.
+    /// Two scopes have this name.
     Duplicate(String),
     /// Not `resource:action` in lower-case letters, digits and underscores.
     BadName(String),
@@ -211,7 +211,7 @@ impl ScopeTable {
         self.publishable_keys
     }
 
-    /// What a role holds.
+    /// The scopes that a member with this role holds.
     pub fn role(&self, role: crate::Role) -> ScopeSet {
         self.roles[role as usize]
     }
