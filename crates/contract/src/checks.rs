@@ -13,9 +13,9 @@ use std::fmt;
 pub struct Checks {
     /// The status of a success; the smallest one declared.
     pub success_status: u16,
-    /// Takes an `Idempotency-Key`.
+    /// Whether the operation declares the header field `Idempotency-Key`.
     pub idempotent: bool,
-    /// Takes a body.
+    /// Whether the contract declares a body for requests of this operation.
     pub has_body: bool,
     /// A request without a body is refused.
     pub body_required: bool,
@@ -31,7 +31,6 @@ pub struct Checks {
     pub(crate) body_schema: Option<String>,
 }
 
-/// A declared parameter.
 #[derive(Debug)]
 pub(crate) struct Parameter {
     pub(crate) place: Place,
@@ -46,7 +45,6 @@ pub(crate) struct Parameter {
     pub(crate) pointer: String,
 }
 
-/// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Path,
@@ -71,7 +69,7 @@ pub(crate) enum TextKind {
     Integer,
     Number,
     Boolean,
-    /// A list or object.
+    /// A list or object; it is read as text and not checked further.
     Composite,
 }
 

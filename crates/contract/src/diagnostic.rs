@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How bad it is.
+/// Whether a document can still be used after a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The document is no contract.

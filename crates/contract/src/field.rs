@@ -39,12 +39,12 @@ impl FieldError {
         Self::new(pointer, message)
     }
 
-    /// In a query parameter.
+    /// An error in the query parameter `name`; [`FieldError::field`] becomes `query.<name>`.
     pub fn in_query(name: &str, message: impl Into<String>) -> Self {
         Self::in_parameter(Place::Query, name, message)
     }
 
-    /// In a header field.
+    /// An error in the header field `name`; [`FieldError::field`] becomes `header.<name>`.
     pub fn in_header(name: &str, message: impl Into<String>) -> Self {
         Self::in_parameter(Place::Header, name, message)
     }
@@ -220,7 +220,7 @@ fn message(error: &ValidationError<'_, '_>, forms: &Forms) -> String {
     }
 }
 
-/// `a string or null`.
+/// The JSON types that a schema asks for, in words such as `a string or null`.
 fn types(want: Types) -> String {
     // Every integer is a number.
     let said = |it: &Type| *it != Type::Integer || !want.contains(Type::Number);
@@ -228,7 +228,7 @@ fn types(want: Types) -> String {
     kinds.join(" or ")
 }
 
-/// `1 item`, `2 items`.
+/// A number with its noun, in the plural where it takes one: `1 item`, `2 items`.
 fn count(number: usize, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }

@@ -178,7 +178,7 @@ struct Survey<'d> {
     document: &'d Document,
     /// Schemas and levels behind a reference.
     size: HashMap<String, (u64, usize)>,
-    /// References being measured.
+    /// References that are being measured; one that is met again meanwhile adds nothing.
     open: Vec<String>,
     /// References being followed without going down (`false`), or done with (`true`).
     closed: HashMap<String, bool>,

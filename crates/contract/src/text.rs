@@ -11,7 +11,6 @@ const BODY_DEPTH: usize = 64;
 const BODY_VALUES: usize = 50_000;
 /// Levels of a document; schemas nest deeper than what they describe.
 const DOCUMENT_DEPTH: usize = 100;
-/// Longest document, in bytes.
 const DOCUMENT_BYTES: usize = 4 << 20;
 /// Values and bytes of text in a document after its aliases are expanded.
 const DOCUMENT_VALUES: usize = 400_000;

@@ -60,7 +60,7 @@ impl Validator {
         Source::new(ALONE, schema)?.compile(ALONE)
     }
 
-    /// Whether a value fits.
+    /// Whether `value` satisfies the schema; [`Validator::check`] also says why it does not.
     pub fn is_valid(&self, value: &Value) -> bool {
         self.schemas.validate(value, self.index).is_ok()
     }
