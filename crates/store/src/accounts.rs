@@ -30,15 +30,15 @@ pub struct NewOwner {
     pub user: UserId,
     /// `mem_…` of their membership, as an owner.
     pub member: MemberId,
-    /// Name for people.
+    /// The name that the person gave, which other members see.
     pub name: String,
-    /// Lower-case address.
+    /// The e-mail address in lower case; several accounts may have the same one, each with a password of its own.
     pub email: String,
     /// Argon2id as a PHC string; the password itself is kept nowhere.
     pub password_hash: String,
 }
 
-/// A session to open.
+/// A session that is about to be opened for somebody who has proved who they are.
 #[derive(Clone)]
 pub struct NewSession {
     /// `sess_…`, made at the sign-in.
@@ -65,13 +65,13 @@ pub enum Proof<'p> {
 pub struct UserRow {
     /// The id of the user.
     pub id: UserId,
-    /// Lower-case address.
+    /// The e-mail address in lower case; several accounts may have the same one, each with a password of its own.
     pub email: String,
-    /// Name for people.
+    /// The name that the person gave, which other members see.
     pub name: String,
     /// Argon2id as a PHC string; the password itself is kept nowhere.
     pub password_hash: String,
-    /// May not sign in.
+    /// Whether the account is disabled: it can't sign in, and its sessions are refused.
     pub disabled: bool,
 }
 
@@ -89,15 +89,15 @@ pub struct MembershipRow {
 /// An organization as its row has it.
 #[derive(Clone, Debug)]
 pub struct OrganizationRow {
-    /// `org_…`, made with it.
+    /// The id of the organization (`org_…`).
     pub id: OrganizationId,
     /// What its members call it.
     pub name: String,
     /// Longest life of a new key, days.
     pub max_ttl_days: Option<u32>,
-    /// New keys must expire.
+    /// Whether a new secret key must have an expiry.
     pub require_expiry: bool,
-    /// When it was made.
+    /// When the organization was made.
     pub created_at: Timestamp,
 }
 
@@ -106,7 +106,7 @@ pub struct OrganizationRow {
 pub struct SessionRow {
     /// `sess_…`, made at the sign-in.
     pub id: SessionId,
-    /// When it was opened.
+    /// When the session was opened. The password may have been given earlier, where it took the place of another session.
     pub created_at: Timestamp,
     /// When it was last used, as far as that was written down.
     pub last_seen_at: Timestamp,
@@ -130,13 +130,13 @@ impl OrganizationRow {
 pub struct MemberRow {
     /// `mem_…`, of this person in this organization.
     pub id: MemberId,
-    /// Whose membership it is.
+    /// The person who is the member; they are the same user in all of their organizations.
     pub user: UserId,
-    /// Name for people.
+    /// The name that the person gave.
     pub name: String,
-    /// Lower-case address.
+    /// The e-mail address in lower case.
     pub email: String,
-    /// What they may do.
+    /// The role that decides which scopes the member's sessions have here.
     pub role: Role,
     /// The time at which they joined.
     pub joined_at: Timestamp,
@@ -158,7 +158,7 @@ fn member_tag(member: MemberId, role: Role) -> String {
 /// An invite that nobody used yet.
 #[derive(Clone, Debug)]
 pub struct InviteRow {
-    /// `inv_…`, made with it.
+    /// The id of the invite (`inv_…`), which is not the secret in its link.
     pub id: InviteId,
     /// Where they are invited to.
     pub organization: OrganizationId,
@@ -168,7 +168,7 @@ pub struct InviteRow {
     pub role: Role,
     /// Who invites: id and name.
     pub invited_by: (UserId, String),
-    /// When it was made.
+    /// When the invite was made.
     pub created_at: Timestamp,
     /// First instant at which it no longer works.
     pub expires_at: Timestamp,
@@ -198,21 +198,21 @@ pub struct OrganizationChange {
     pub expected: Option<String>,
 }
 
-/// Who accepts an invite.
+/// The account with which somebody accepts an invite.
 #[derive(Clone)]
 pub enum Joining {
     /// Somebody who signs in already and has proved it.
     Known {
-        /// `user_…` of whoever accepts.
+        /// The account (`user_…`) that becomes a member.
         user: UserId,
         /// The hash of the password that they gave, which must still be theirs.
         password_hash: String,
     },
     /// Somebody who has no account yet.
     New {
-        /// `user_…`, which they get.
+        /// The id (`user_…`) that the new account gets.
         user: UserId,
-        /// Name for people.
+        /// The name that the person gave, which other members see.
         name: String,
         /// Argon2id as a PHC string.
         password_hash: String,

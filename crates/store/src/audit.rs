@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Actor {
     /// `user`, `secret_key`, `system` or `anonymous`.
     pub kind: &'static str,
-    /// The id clients know.
+    /// The actor's id as clients know it, such as `user_…` or `key_…`; empty for the system and for anonymous callers.
     pub id: String,
     /// A name for people, as it was then.
     pub name: String,
@@ -22,55 +22,55 @@ pub struct Actor {
 /// Who, from where and when: what every change carries.
 #[derive(Clone, Debug)]
 pub struct AuditContext {
-    /// Who did it.
+    /// The actor that the events name.
     pub actor: Actor,
     /// From which address; empty for the system.
     pub address: String,
-    /// The present time.
+    /// The present time, with which the change and its events are dated.
     pub now: Timestamp,
 }
 
-/// What happened to what.
+/// One thing that was done, and what it was done to, to be appended to an audit trail.
 #[derive(Clone, Debug)]
 pub struct AuditAction<'a> {
-    /// `api_key.minted` and the like.
+    /// What was done, in the form `target.verb`: `api_key.minted`, `member.joined`.
     pub action: &'a str,
-    /// The target's kind.
+    /// The kind of the target: `api_key`, `member`, `agent` and so on.
     pub kind: &'a str,
-    /// The target's id.
+    /// The id of the target as clients know it, with its prefix.
     pub id: String,
-    /// The target's name.
+    /// The name of the target for people, as it was then; empty where it has none.
     pub name: &'a str,
     /// What else is worth knowing; never a secret.
     pub details: serde_json::Value,
 }
 
-/// An event as stored.
+/// An event of an audit trail, as it is stored.
 #[derive(Clone, Debug)]
 pub struct AuditEvent {
-    /// Its id.
+    /// The id of the event (`evt_…`), which is made from its time and its hash.
     pub id: AuditEventId,
     /// Position in the organization's chain, from 1.
     pub sequence: i64,
-    /// The time.
+    /// When it was done: the instant that the change itself is dated with.
     pub at: Timestamp,
-    /// The actor's kind.
+    /// What kind of actor did it, as in [`Actor::kind`].
     pub actor_kind: String,
-    /// The actor's id.
+    /// The actor's id, as in [`Actor::id`].
     pub actor_id: String,
-    /// The actor's name.
+    /// The actor's name as it was then; changing the name later does not change the event.
     pub actor_name: String,
-    /// What happened.
+    /// What was done, as in [`AuditAction::action`].
     pub action: String,
-    /// The target's kind.
+    /// The kind of the target, as in [`AuditAction::kind`].
     pub target_kind: String,
-    /// The target's id.
+    /// The target's id, as in [`AuditAction::id`].
     pub target_id: String,
-    /// The target's name.
+    /// The target's name as it was then.
     pub target_name: String,
-    /// JSON text.
+    /// What else is worth knowing, as JSON text; never a secret.
     pub details: String,
-    /// From where.
+    /// The IP address that the request came from; empty for the system.
     pub address: String,
     /// SHA-256 over the hash before and every field of this event.
     pub hash: [u8; 32],
@@ -103,7 +103,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// From behind this place.
+    /// A walk that begins with the event after `link`.
     fn behind(organization: OrganizationId, link: Link) -> Self {
         let expected = link.sequence + 1;
         let head = Some(link).filter(|it| *it != Link::START);
@@ -111,7 +111,7 @@ impl Walk {
         Self { organization, report, expected, before: link.hash }
     }
 
-    /// Past these events.
+    /// Holds the next events against the chain, in the order of their sequence.
     fn along(mut self, rows: &[Row]) -> Result<Self, StoreError> {
         for row in rows {
             let event = AuditEvent::read(row)?;
@@ -258,15 +258,15 @@ impl ProductTx {
 /// Which events are wanted; absent means any.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// The actor's id.
+    /// The actor's id, which must be the same to the letter.
     pub actor: Option<String>,
-    /// The action.
+    /// The action, which must be the same to the letter.
     pub action: Option<String>,
     /// The id of what it was done to.
     pub target: Option<String>,
-    /// Not before.
+    /// The earliest instant of an event; one of exactly this instant is included.
     pub from: Option<Timestamp>,
-    /// Before.
+    /// The end of the time; an event of exactly this instant is left out.
     pub to: Option<Timestamp>,
 }
 

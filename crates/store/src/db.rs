@@ -118,7 +118,7 @@ impl Store for InLane<'_> {
 }
 
 impl dyn Store + '_ {
-    /// One consistent state, unchanged.
+    /// Begins a transaction that changes nothing and sees one consistent state.
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
         Ok(self.begin(Mode::Read).await?.0.0.0)
     }
@@ -153,7 +153,7 @@ impl dyn Store + '_ {
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One consistent state, unchanged.
+    /// Reads that see one consistent state and change nothing.
     Read,
     /// The same of one short statement.
     Glance,
@@ -168,11 +168,11 @@ pub enum Mode {
 /// An argument of a statement.
 #[derive(Clone)]
 pub enum Value {
-    /// BIGINT.
+    /// A BIGINT; `None` is NULL. A flag is 0 or 1, and an instant is in microseconds since the Unix epoch.
     Int(Option<i64>),
-    /// TEXT.
+    /// A TEXT; `None` is NULL.
     Text(Option<String>),
-    /// BYTES.
+    /// Bytes (BLOB in SQLite, BYTEA in PostgreSQL); `None` is NULL.
     Bytes(Option<Vec<u8>>),
 }
 
@@ -239,7 +239,7 @@ pub trait Column: FromCell {}
 impl<T: FromCell> Column for T {}
 
 impl Row {
-    /// A column by name.
+    /// The value of the column with this name; [`StoreError::Inconsistent`] where there is none, or one of another type.
     pub fn get<T: Column>(&self, column: &str) -> Result<T, StoreError> {
         match &self.0 {
             RowOf::Lite(row) => row.get(column).map_err(str::to_owned),
@@ -353,7 +353,7 @@ pub(crate) enum Inner {
     Pg(Box<postgres::Transaction>, Option<(Arc<postgres::Syncs>, postgres::Era)>),
 }
 
-/// Takes the next revision.
+/// The statement that adds one to the revision and answers it; whoever runs it holds the counter until the transaction ends.
 pub(crate) fn next_revision(now: Timestamp) -> Statement {
     (
         "UPDATE head SET revision = revision + 1, seen_at = CASE WHEN seen_at < $1 THEN $1 ELSE seen_at END \

@@ -20,11 +20,11 @@ pub enum Entity {
     Member,
     /// A secret key with its secrets.
     SecretKey,
-    /// A browser session.
+    /// A person's session in a browser.
     Session,
     /// A publishable key with its secrets; its visitor sessions follow it.
     PublishableKey,
-    /// A visitor's session.
+    /// A visitor's session behind a publishable key.
     Visitor,
 }
 
@@ -54,42 +54,42 @@ impl Entity {
 /// The state of one entity, as decisions need it. A replica replaces what it held of the entity by this.
 #[derive(Clone, Debug)]
 pub enum State {
-    /// An organization.
+    /// An organization, and whether it is suspended.
     Organization {
-        /// Which one it is.
+        /// The id of the organization.
         id: OrganizationId,
-        /// Whether everything is refused.
+        /// Whether the operator suspended it, so that every credential of it is refused.
         suspended: bool,
     },
     /// A membership; `None` when it is no more.
     Member {
         /// Where they are a member.
         organization: OrganizationId,
-        /// Who the member is.
+        /// The user who is the member.
         user: UserId,
         /// What they may do; none once they are removed.
         role: Option<Role>,
     },
-    /// A secret key.
+    /// A secret key with all secrets that it ever had.
     SecretKey(SecretKeyState),
-    /// A session.
+    /// A person's session, whether it goes on or was ended.
     Session(SessionState),
-    /// A publishable key.
+    /// A publishable key with its secrets, and what its visitor sessions depend on.
     PublishableKey(PublishableKeyState),
     /// A visitor's session. It works while its key does, lists its origin, and asks for no identity that was not proved.
     Visitor(VisitorState),
 }
 
-/// A secret key.
+/// The newest state of a secret key.
 #[derive(Clone, Debug)]
 pub struct SecretKeyState {
     /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Which one it is.
+    /// The id of the key, which rotation does not change.
     pub id: SecretKeyId,
     /// The environment that it acts in.
     pub environment: Environment,
-    /// Names of its scopes.
+    /// The names of the scopes that were granted to it; one that the contract no longer has grants nothing.
     pub scopes: Vec<String>,
     /// When the key itself ends.
     pub expires_at: Timestamp,
@@ -103,12 +103,12 @@ pub struct SecretKeyState {
     pub secrets: Vec<(Digest, Timestamp)>,
 }
 
-/// A session.
+/// The newest state of a person's session.
 #[derive(Clone, Debug)]
 pub struct SessionState {
     /// The organization that it is in now.
     pub organization: OrganizationId,
-    /// Which one it is.
+    /// The id of the session (`sess_…`).
     pub id: SessionId,
     /// The user that it belongs to.
     pub user: UserId,
@@ -124,12 +124,12 @@ pub struct SessionState {
     pub ended: bool,
 }
 
-/// A publishable key.
+/// The newest state of a publishable key.
 #[derive(Clone, Debug)]
 pub struct PublishableKeyState {
     /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Which one it is.
+    /// The id of the key, which rotation does not change.
     pub id: PublishableKeyId,
     /// The resource it is pinned to.
     pub resource: ResourceId,
@@ -152,7 +152,7 @@ pub struct PublishableKeyState {
 pub struct VisitorState {
     /// The organization that it belongs to.
     pub organization: OrganizationId,
-    /// Which one it is.
+    /// The id of the visitor session.
     pub id: VisitorId,
     /// The key that opened it.
     pub key: PublishableKeyId,

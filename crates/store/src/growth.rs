@@ -11,12 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Link {
     /// The event's place, from 1.
     pub sequence: i64,
-    /// Its hash.
+    /// The hash of that event, which covers the whole chain up to it.
     pub hash: [u8; 32],
 }
 
 impl Link {
-    /// Before the first event.
+    /// The place before the first event of every chain: sequence 0, and a hash of zeros.
     pub const START: Self = Self { sequence: 0, hash: [0; 32] };
 }
 
@@ -25,7 +25,7 @@ impl Link {
 pub struct Growth {
     /// Where the chain ended before.
     pub before: Link,
-    /// Where it ends now.
+    /// The newest event that was appended.
     pub last: Link,
 }
 

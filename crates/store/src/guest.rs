@@ -10,7 +10,7 @@ pub type Migration = (i64, &'static str);
 /// way round.
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {
-    /// Its name, which stays.
+    /// The name under which the database notes its migrations, so it must never change.
     pub name: &'static str,
     /// What its tables went through. Released ones are never changed.
     pub migrations: &'static [Migration],

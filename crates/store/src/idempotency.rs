@@ -12,7 +12,7 @@ pub struct Claim {
     pub actor: String,
     /// Keyed digest of the Idempotency-Key.
     pub digest: [u8; 32],
-    /// `operationId`.
+    /// The `operationId` of the request.
     pub operation: String,
     /// Digest of path and body.
     pub request: [u8; 32],
@@ -25,7 +25,7 @@ pub type Seal<'a, T> = &'a (dyn Fn(&T) -> Vec<u8> + Send + Sync);
 
 /// Done now, or done before.
 pub enum Once<T> {
-    /// This call did it.
+    /// This call did it, and this is what came of it.
     Fresh(T),
     /// An earlier call did; this is its sealed answer.
     Replay(Vec<u8>),

@@ -21,26 +21,26 @@ pub struct NewSecret {
     pub last4: String,
 }
 
-/// A key to mint.
+/// A secret key that is about to be minted.
 #[derive(Clone)]
 pub struct NewSecretKey {
-    /// Its id.
+    /// The id that the key gets; rotation does not change it.
     pub id: SecretKeyId,
-    /// Its name.
+    /// What the organization calls the key.
     pub name: String,
-    /// Its world.
+    /// Whether the key acts on the real world or on sandboxes; can't be changed later.
     pub environment: Environment,
-    /// Names of its scopes.
+    /// The names of the scopes that it is granted.
     pub scopes: Vec<String>,
-    /// Who minted it.
+    /// The member who mints it.
     pub created_by: UserId,
     /// First instant at which it no longer works.
     pub expires_at: Timestamp,
-    /// Its own limit.
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
     pub rate_limit_rpm: Option<u32>,
     /// CIDR blocks it may be used from; empty: anywhere.
     pub allowed_addresses: Vec<String>,
-    /// Its first secret.
+    /// The digest and last characters of its first secret.
     pub secret: NewSecret,
 }
 
@@ -75,7 +75,7 @@ impl NewSecretKey {
 pub struct SecretRow {
     /// Last four characters of the credential.
     pub last4: String,
-    /// When it was made.
+    /// When the secret was made: at the minting of its key, or at a rotation.
     pub created_at: Timestamp,
     /// When its grace ends; [`Timestamp::NEVER`] for the current one.
     pub expires_at: Timestamp,
@@ -83,28 +83,28 @@ pub struct SecretRow {
     pub last_call: Option<(Timestamp, String, String)>,
 }
 
-/// A key as stored.
+/// A secret key as it is stored, without any secret.
 #[derive(Clone, Debug)]
 pub struct SecretKeyRow {
-    /// Its id.
+    /// The id of the key, which rotation does not change.
     pub id: SecretKeyId,
-    /// Its name.
+    /// What the organization calls the key.
     pub name: String,
-    /// Its world.
+    /// Whether the key acts on the real world or on sandboxes.
     pub environment: Environment,
-    /// Names of its scopes.
+    /// The names of the scopes that it holds.
     pub scopes: Vec<String>,
-    /// When it was minted.
+    /// When the key was minted; rotation does not change it.
     pub created_at: Timestamp,
-    /// By whom.
+    /// The user who minted it, and the name that they have now.
     pub created_by: (UserId, String),
     /// First instant at which it no longer works.
     pub expires_at: Timestamp,
-    /// When it was revoked.
+    /// When it was revoked, which can't be undone; `None`: it was not.
     pub revoked_at: Option<Timestamp>,
     /// Last use: when, from where, which operation.
     pub last_used: Option<(Timestamp, String, String)>,
-    /// Its own limit.
+    /// Requests a minute of its own, besides its organization's; `None`: no limit of its own.
     pub rate_limit_rpm: Option<u32>,
     /// CIDR blocks it may be used from.
     pub allowed_addresses: Vec<String>,
@@ -115,15 +115,15 @@ pub struct SecretKeyRow {
 /// What to change of a key; absent stays.
 #[derive(Clone, Debug, Default)]
 pub struct SecretKeyChange {
-    /// New name.
+    /// The name from now on; `None` leaves it.
     pub name: Option<String>,
-    /// New scopes.
+    /// The names of all scopes from now on; `None` leaves them.
     pub scopes: Option<Vec<String>>,
-    /// New expiry.
+    /// The expiry from now on, [`Timestamp::NEVER`] for none; `None` leaves it.
     pub expires_at: Option<Timestamp>,
     /// New limit; `Some(None)` removes it.
     pub rate_limit_rpm: Option<Option<u32>>,
-    /// New address list.
+    /// All CIDR blocks from now on, none meaning anywhere; `None` leaves them.
     pub allowed_addresses: Option<Vec<String>>,
     /// Earlier end of a running grace.
     pub grace_ends_at: Option<Timestamp>,
@@ -297,12 +297,12 @@ impl SecurityTx {
 /// In which order keys are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeySort {
-    /// The newest first.
+    /// By the time of minting, the newest first.
     #[default]
     Newest,
-    /// The oldest first.
+    /// By the time of minting, the oldest first.
     Oldest,
-    /// What expires soonest first.
+    /// By expiry, the earliest first; keys that never expire come last.
     Expiry,
 }
 
@@ -311,19 +311,19 @@ pub enum KeySort {
 pub struct KeyFilter {
     /// Part of the name whatever its case (of ASCII), or the whole id, or the last four characters of a secret that works.
     pub search: Option<String>,
-    /// `active`, `expired` or `revoked`.
+    /// The state of the key: `active`, `expired` or `revoked`; a key that is both of the latter counts as revoked.
     pub status: Option<String>,
-    /// The world.
+    /// Only keys of this environment.
     pub environment: Option<Environment>,
-    /// Who minted it.
+    /// Only keys that this user minted.
     pub created_by: Option<UserId>,
     /// A scope that it holds.
     pub scope: Option<String>,
     /// Not used at or after this.
     pub unused_since: Option<Timestamp>,
-    /// Expires before this.
+    /// Only keys that expire before this instant; those that never expire are left out.
     pub expiring_before: Option<Timestamp>,
-    /// In which order.
+    /// The order of the list.
     pub sort: KeySort,
 }
 
@@ -569,7 +569,7 @@ impl dyn Store + '_ {
         Ok(Found { rows: found.rows.into_iter().map(|it| it.1).collect(), next: found.next })
     }
 
-    /// One key.
+    /// A key with its secrets that work at `now`; [`StoreError::NotFound`] where the organization has no such key.
     pub async fn find_secret_key(
         &self,
         organization: OrganizationId,

@@ -36,7 +36,7 @@ pub async fn labour<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     THREADS.spawn_blocking(work).await.map_err(|_| Panicked)
 }
 
-/// Cores of this machine.
+/// How many threads can run at the same time, as the operating system says; 1 where it does not.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -44,15 +44,15 @@ pub fn cores() -> usize {
 /// How much there may be at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Turns taken at once.
+    /// How many turns all callers together may have at a time.
     pub at_once: usize,
     /// Of them, by one caller.
     pub each: usize,
     /// How many may wait in all; more are refused.
     pub waiting: usize,
-    /// Of them, one caller's.
+    /// How many of those who wait may be of one caller; more are refused.
     pub waiting_each: usize,
-    /// How long one waits.
+    /// How long a caller waits for a turn before it is refused.
     pub patience: Duration,
 }
 

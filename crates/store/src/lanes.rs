@@ -26,21 +26,21 @@ pub enum Class {
     Narrowing,
     /// Other work on credentials, people and organizations.
     Credentials,
-    /// What the credentials open.
+    /// All other work: what the credentials give access to, and what the server does for itself.
     Product,
 }
 
 /// Those who wait behind one another: one class of work of one organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
-    /// What it is about.
+    /// The kind of work; an organization has one lane for each kind.
     pub class: Class,
     /// The organization; `None` for the server's own work and for callers that belong to no organization yet.
     pub organization: Option<OrganizationId>,
 }
 
 impl Lane {
-    /// The server's own work.
+    /// The lane of the server's own work, in which any number may wait.
     pub const HOUSE: Self = Self { class: Class::Product, organization: None };
     /// What the server asks of credentials for itself. The product may hang, and this does not.
     pub const PROBE: Self = Self { class: Class::Credentials, organization: None };
@@ -54,9 +54,9 @@ impl Lane {
 /// Why there is no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTurn {
-    /// The lane is full.
+    /// So many of the same lane wait already that no more may.
     Full,
-    /// It took too long.
+    /// No turn came in the time that one waits at most.
     TooLong,
 }
 
@@ -72,7 +72,7 @@ pub struct Queue {
 struct State {
     /// Turns that nobody has. Above zero only while nobody waits but lanes that have their share.
     free: usize,
-    /// Turns that lanes have.
+    /// How many turns each lane has now; lanes that have none are not in it.
     taken: HashMap<Lane, usize>,
     ahead: Ring,
     others: Ring,
@@ -80,7 +80,7 @@ struct State {
     run: usize,
 }
 
-/// Lanes that take turns.
+/// The lanes that wait, in the order in which they are served, and those who wait in each.
 #[derive(Default)]
 struct Ring {
     order: VecDeque<Lane>,

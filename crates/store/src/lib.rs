@@ -48,7 +48,7 @@ pub type Revision = i64;
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not in this organization.
+    /// What was asked for does not exist in this organization; whether it exists in another one is not said.
     #[error("not found")]
     NotFound,
     /// The state does not allow it; the text is for the caller.
@@ -63,7 +63,7 @@ pub enum StoreError {
     /// If-Match names an older version.
     #[error("stale version")]
     Stale,
-    /// A guest's own refusal.
+    /// A guest refused the change by a rule of its own; [`Refusal::code`] is what its problem document says.
     #[error("{0}")]
     Refused(Box<dyn Refusal>),
     /// Too much of a dear thing is under way or waits; the text is for the caller.
@@ -103,7 +103,7 @@ pub trait Refusal: std::error::Error + Send + Sync + 'static {
 /// What a database refused or failed to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// SQLite said so.
+    /// An error that SQLite reported, or that kept it from being asked.
     #[error("SQLite: {0}")]
     Sqlite(SqliteError),
     /// PostgreSQL said so, or nothing.

@@ -104,7 +104,7 @@ pub(crate) async fn waited<T>(mode: Mode, begin: impl Future<Output = T>) -> T {
     begin.await
 }
 
-/// Counts an error.
+/// Counts an error of the database by its kind, for `/metrics`.
 pub(crate) fn failed(error: &DatabaseError) {
     let kind = match error {
         DatabaseError::NoConnection => "busy",
@@ -134,19 +134,19 @@ fn kind(error: &tokio_postgres::Error) -> &'static str {
 
 /// The connections of one pool.
 pub struct Pool {
-    /// What it is for.
+    /// What its connections are for, as `/metrics` names it: `writers`, `feed`, `lookups`, `credentials` or `product`.
     pub name: &'static str,
     /// Connections that are open now.
     pub open: usize,
-    /// Open and not used.
+    /// Connections that are open and not in use.
     pub idle: usize,
-    /// That may be open.
+    /// Connections that may be open at the same time.
     pub most: usize,
 }
 
 /// Connections that may be shown.
 pub(crate) trait Connections {
-    /// That may be open.
+    /// How many connections may be open at the same time.
     fn most(&self) -> usize;
 
     /// How many there are. `name`: what they are for.

@@ -30,16 +30,16 @@ pub struct IdentitySecret {
 pub struct PublishableKeyFilter {
     /// Part of the name, or the whole id.
     pub search: Search,
-    /// Whether it was revoked.
+    /// `true`: only keys that were revoked; `false`: only those that were not; `None`: all.
     pub revoked: Option<bool>,
     /// Only those of this environment.
     pub environment: Option<Environment>,
 }
 
-/// A key to mint.
+/// A publishable key that is about to be minted.
 #[derive(Clone)]
 pub struct NewPublishableKey {
-    /// `pubkey_…`, made with it.
+    /// The id that the key gets (`pubkey_…`); rotation does not change it.
     pub id: PublishableKeyId,
     /// What its organization calls it.
     pub name: String,
@@ -57,10 +57,10 @@ pub struct NewPublishableKey {
     pub secret: NewSecret,
 }
 
-/// A key as stored.
+/// A publishable key as it is stored.
 #[derive(Clone)]
 pub struct PublishableKeyRow {
-    /// `pubkey_…`, made with it.
+    /// The id of the key (`pubkey_…`), which rotation does not change.
     pub id: PublishableKeyId,
     /// The resource it is pinned to.
     pub resource: ResourceId,
@@ -78,9 +78,9 @@ pub struct PublishableKeyRow {
     pub require_identity: bool,
     /// The secret that signs identity tokens.
     pub identity_secret: Option<Vec<u8>>,
-    /// When it was minted.
+    /// When the key was minted; rotation does not change it.
     pub created_at: Timestamp,
-    /// When it was revoked.
+    /// When it was revoked, which can't be undone; `None`: it was not.
     pub revoked_at: Option<Timestamp>,
     /// When it was last used; none where it never was.
     pub last_used_at: Option<Timestamp>,

@@ -33,7 +33,7 @@ impl Line {
 }
 
 impl Batch {
-    /// It is done.
+    /// Tells the commits that they are durable.
     pub(crate) fn done(self) {
         for commit in self.0 {
             let _ = commit.send(()); // Whoever gave up needs no answer.

@@ -21,15 +21,15 @@ pub struct UsageRow {
     pub superseded: bool,
     /// UTC day, `YYYY-MM-DD`.
     pub day: String,
-    /// `operationId`.
+    /// The `operationId` of the operation that was called.
     pub operation: String,
     /// `allowed`, or the code of the refusal.
     pub outcome: String,
     /// Calls on that day, of one outcome.
     pub calls: i64,
-    /// The last of them.
+    /// When the last of these calls was counted, at its answer.
     pub last_at: Timestamp,
-    /// The last one's address.
+    /// The IP address that the last of these calls came from.
     pub address: String,
 }
 

@@ -12,10 +12,10 @@ const MOST_PASSED: u32 = 20_000;
 /// In which order a list is whose rows are sorted by when they were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The newest first.
+    /// By the id, the newest row first.
     #[default]
     Newest,
-    /// The oldest first.
+    /// By the id, the oldest row first.
     Oldest,
 }
 
@@ -107,7 +107,7 @@ macro_rules! walk_sql {
 
 /// A list that is sorted by id, and what is looked for in it.
 pub struct Walk {
-    /// Its statements.
+    /// The statements of the list, which `walk_sql!` makes.
     pub sql: WalkSql,
     /// The arguments of the list's own.
     pub list: Vec<Value>,

@@ -113,19 +113,19 @@ enum State {
     Begun,
     /// It has one statement, which is still to come.
     Single,
-    /// Nothing more can come.
+    /// It has ended, or its one statement is done; another one is an error.
     Over,
 }
 
 /// What is said to the server.
 enum Say {
-    /// A text without arguments.
+    /// A statement without arguments, which needs no preparation.
     Plain(&'static str),
     Run(tokio_postgres::Statement, Vec<Value>),
     Ask(tokio_postgres::Statement, Vec<Value>),
 }
 
-/// What it answers.
+/// What the server answers to a [`Say`].
 enum Told {
     Done,
     Touched(u64),

@@ -28,7 +28,7 @@ struct State {
     line: Line,
     /// The present connection; `None` while there is none.
     era: Option<Era>,
-    /// Connections so far.
+    /// How many connections there have been, which is the number of the newest era.
     eras: u64,
 }
 
@@ -74,7 +74,7 @@ impl Syncs {
         wait.await.map_err(|_| DatabaseError::NotDurable)
     }
 
-    /// Syncs until nobody waits.
+    /// Asks the server for one sync after the other until no commit waits for one.
     async fn run(self: Arc<Self>) {
         let mut connection = self.connection.lock().await;
         loop {

@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps parsed: about all there are.
 const STATEMENTS: usize = 512;
 
-/// What SQLite said.
+/// An error that SQLite reported, or that kept it from being asked; it is shown as its message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SqliteError {
@@ -368,7 +368,7 @@ enum State {
     Begun,
     /// It has one statement, which is still to come.
     Single,
-    /// Nothing more can come.
+    /// It has ended, or its one statement is done; another one is an error.
     Over,
 }
 

@@ -67,7 +67,7 @@ impl Syncs {
         }
     }
 
-    /// Syncs until nobody waits.
+    /// Syncs the log once after the other until no commit waits for it, or until it fails once, after which nothing is made durable any more.
     fn run(&self) {
         loop {
             let Some(batch) = self.lock().line.next() else { return };
