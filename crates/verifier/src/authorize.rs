@@ -28,29 +28,29 @@ const IDENTITY_SECRET: &str = "identity-secret";
 
 /// Answers who is calling and whether they may, from this node's own memory.
 pub struct Verifier {
-    /// First word of credentials.
+    /// The first word of credentials, which is `flowyte` if the operator chose no other.
     pub brand: Brand,
     /// Scheme and authority of the server as browsers see it, without a slash at its end.
     pub public_url: String,
     /// The operations that there are, and who may call them.
     pub contract: Arc<Contract>,
-    /// The truth.
+    /// The database, which the replica follows and in which permitted changes are made.
     pub store: Arc<dyn Store>,
-    /// What decisions read.
+    /// This node's copy, in memory, of everything that decisions need.
     pub replica: Arc<Replica>,
     /// Under which secrets are stored.
     pub peppers: Peppers,
-    /// Invalid credentials, by address.
+    /// Counts the requests with an invalid credential of each address, by which an address is limited.
     pub unauthenticated: Meter,
-    /// Counts calls.
+    /// Counts the calls of each credential until they are written to the store in batches.
     pub usage: Usage,
-    /// The time.
+    /// Tells the time; tests replace it.
     pub clock: Box<dyn Clock>,
-    /// Randomness.
+    /// Gives random bytes for secrets and ids; tests replace it.
     pub entropy: Box<dyn Entropy>,
 }
 
-/// What [`Verifier::authorize`] found out.
+/// A decision about one request, and what was found out on the way to it.
 pub struct Authorization<'c, 'p> {
     /// The operation that was asked for, where there is one.
     pub matched: Option<Matched<'c, 'p>>,
@@ -86,7 +86,7 @@ impl Authorization<'_, '_> {
 }
 
 impl Verifier {
-    /// Puts the parts together.
+    /// Makes a verifier of its parts; no call is counted yet and no limit used.
     #[allow(clippy::too_many_arguments)] // Each is a part that tests replace.
     pub fn new(
         settings: Settings,
@@ -189,7 +189,7 @@ impl Verifier {
         })
     }
 
-    /// Now.
+    /// The present time of the verifier's clock, with which decisions are made and records are dated.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -199,14 +199,14 @@ impl Verifier {
         Timestamp::from_micros(self.clock.ticks())
     }
 
-    /// `N` random bytes.
+    /// `N` random bytes that are fit for secrets; [`NoEntropy`] where the operating system gives none.
     pub fn random<const N: usize>(&self) -> Result<[u8; N], NoEntropy> {
         let mut bytes = [0; N];
         self.entropy.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// A new id.
+    /// A new id, made from `now` and ten random bytes, so that ids sort by the time they were made.
     pub fn id<I: Id>(&self, now: Timestamp) -> Result<I, NoEntropy> {
         Ok(I::generate(now, self.random()?))
     }

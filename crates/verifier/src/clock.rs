@@ -12,9 +12,9 @@ pub fn boot_time() -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
-/// Tells the time.
+/// Where the time comes from, so that tests can set it.
 pub trait Clock: Send + Sync {
-    /// Now, in UTC.
+    /// The present time in UTC. It may jump when the machine's clock is set; [`Steady`] keeps it from going backwards.
     fn now(&self) -> Timestamp;
 
     /// Microseconds by a clock that only runs forwards, sleep of the machine included.

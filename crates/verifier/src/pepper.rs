@@ -17,9 +17,9 @@ pub enum PepperError {
     /// The file can't be read or written.
     #[error("{path} can't be used: {error}")]
     File {
-        /// Which file.
+        /// The path of the file, for the message.
         path: String,
-        /// The cause.
+        /// What the operating system said.
         error: io::Error,
     },
     /// A line that is no pepper.
@@ -31,7 +31,7 @@ pub enum PepperError {
     /// Others than the owner can read it.
     #[error("{0} can be read by others; run: chmod 600 {0}")]
     Exposed(String),
-    /// No randomness.
+    /// The operating system gave no random bytes for a new pepper.
     #[error(transparent)]
     Entropy(#[from] crate::clock::NoEntropy),
 }

@@ -56,7 +56,7 @@ pub struct ReplicaIndex {
     ends: BTreeSet<(Timestamp, Ending)>,
 }
 
-/// What ends by itself.
+/// What is over at some time without a change in the store, and is then swept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
     /// A visitor's session: after its last use, or with its key.

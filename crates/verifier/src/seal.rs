@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Length of a nonce.
+/// The length of the nonces that [`Seal`] takes, in bytes: 12, as AES-256-GCM asks for.
 pub const NONCE_BYTES: usize = NONCE_LEN;
 
 /// A key for one purpose.

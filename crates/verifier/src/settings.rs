@@ -62,7 +62,7 @@ pub fn list<T>(
     }
 }
 
-/// A file or folder.
+/// Reads a setting that names a file or folder. Only the empty text is refused; whether the path exists is not looked at.
 pub fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
 }

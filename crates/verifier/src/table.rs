@@ -27,23 +27,23 @@ pub type OrganizationNumber = u32;
 
 /// What is known of one secret, as the writer gives it.
 pub struct Entry {
-    /// The organization, by [`Table::add_organization`].
+    /// The number of its organization, as [`Table::add_organization`] gave it.
     pub organization: OrganizationNumber,
-    /// What it grants.
+    /// The scopes that it grants.
     pub scopes: ScopeSet,
     /// The id of its key or session, without the prefix.
     pub id: [u8; 16],
     /// First instant at which it no longer works.
     pub expires_at: Timestamp,
-    /// Its kind.
+    /// The kind of credential that it is a secret of.
     pub kind: CredentialKind,
-    /// Its world.
+    /// Whether it acts on the real world or on sandboxes.
     pub environment: Environment,
-    /// Ended for good.
+    /// Whether it was revoked or ended, which can't be undone.
     pub revoked: bool,
     /// Lives through the grace of a rotation.
     pub superseded: bool,
-    /// What only some have.
+    /// Restrictions and ties that plain secret keys don't have; `None`: it has none.
     pub restrictions: Option<Restrictions>,
 }
 
@@ -77,7 +77,7 @@ struct Line([AtomicU64; 8]);
 #[derive(Clone, Copy)]
 struct Facts {
     organization: OrganizationNumber,
-    /// 0: none.
+    /// The place of its restrictions on their list, counted from 1; 0: it has none.
     restrictions: u32,
     kind: CredentialKind,
     environment: Environment,
@@ -343,7 +343,7 @@ impl Table {
         self.vacate(&mut writer, old.restrictions);
     }
 
-    /// Forgets a secret.
+    /// Forgets a secret, so that it is unknown from then on; nothing happens where it is not there.
     pub fn remove(&self, digest: &Digest) {
         let mut writer = self.writer();
         let all = self.lines.load_full();

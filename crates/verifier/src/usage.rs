@@ -27,9 +27,9 @@ pub static UNATTRIBUTED: LazyLock<IntCounter> = LazyLock::new(|| {
 /// A credential that a decision found, whatever it decided.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CredentialRef {
-    /// Its organization.
+    /// The organization that the credential belongs to.
     pub organization: OrganizationId,
-    /// Its kind.
+    /// The kind of the credential, which decides the prefix of its id.
     pub kind: CredentialKind,
     /// Its id without the prefix.
     pub id: [u8; 16],

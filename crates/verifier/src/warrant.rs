@@ -161,7 +161,7 @@ impl Warrant {
         &self.permit
     }
 
-    /// Who decided.
+    /// The verifier that decided, and that decides anew.
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
