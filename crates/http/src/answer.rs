@@ -15,7 +15,7 @@ use std::convert::Infallible;
 /// The body of every response: bytes at hand, as nearly always, or a stream.
 pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 
-/// A success.
+/// What a handler answers when it did what it was asked: a status, a body and header fields. Refusals are a [`crate::problem::Problem`].
 pub struct Answer {
     /// The contract's success status where `None`.
     pub status: Option<StatusCode>,
@@ -29,7 +29,7 @@ enum Payload {
     Json(Bytes),
     /// A document that others get too.
     Bytes(&'static str, Bytes),
-    /// Server-sent events, already framed.
+    /// A stream of server-sent events, each already framed as `data:` lines.
     Events(BoxStream<'static, Bytes>),
 }
 
@@ -39,7 +39,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Room for the header fields of nearly every answer, those that are added to all of them included.
 pub(crate) const FIELDS: usize = 12;
 
-/// Longer than most documents.
+/// The memory that an answer's JSON begins with, in bytes; most need no more.
 const USUAL: usize = 512;
 
 /// `{"success":true,"data":…}`, and what a list has besides.
@@ -63,13 +63,13 @@ pub(crate) fn to_bytes(document: &impl Serialize) -> Bytes {
     serde_json::to_writer(&mut bytes, document).map_or_else(|_| Bytes::new(), |()| bytes.into())
 }
 
-/// `{"success":true,"data":…}` as bytes.
+/// Renders `data` as the JSON of a successful answer: `{"success":true,"data":…}`.
 pub fn envelope(data: &(impl Serialize + ?Sized)) -> Bytes {
     Envelope::bytes(data, None)
 }
 
 impl Answer {
-    /// One thing.
+    /// `data` in the envelope of a successful answer, with the status that the contract declares.
     pub fn data(data: Value) -> Self {
         Self::serialized(&data)
     }
@@ -95,7 +95,7 @@ impl Answer {
         Self { status: None, payload: Payload::Json(bytes), headers: Vec::new() }
     }
 
-    /// Any other document.
+    /// A document of this media type as it is, without an envelope, with the status 200.
     pub fn document(content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
         Self {
             status: Some(StatusCode::OK),
@@ -114,7 +114,7 @@ impl Answer {
         Self { status: None, payload: Payload::Events(events), headers: Vec::new() }
     }
 
-    /// With another header field.
+    /// Adds a header field; one of the same name that is there already stays beside it.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -130,7 +130,7 @@ impl Answer {
         }
     }
 
-    /// With a cookie.
+    /// Adds a `Set-Cookie` field with this value, which is the cookie with its attributes; an answer may have several.
     #[must_use]
     pub fn cookie(self, value: HeaderValue) -> Self {
         self.header(SET_COOKIE, value)

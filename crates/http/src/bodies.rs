@@ -76,7 +76,7 @@ impl Bodies {
         }
     }
 
-    /// Bytes that are held.
+    /// How many bytes of bodies and answers are in memory now.
     pub fn held(&self) -> usize {
         self.strangers.held() + self.known.held()
     }

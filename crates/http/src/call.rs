@@ -61,13 +61,13 @@ impl<S> DerefMut for Call<S> {
 
 /// A request that may run, checked against the contract.
 pub struct Permitted {
-    /// Who decided it.
+    /// The verifier that permitted the request, with the clock, the randomness and the peppers that handlers use.
     pub verifier: Arc<Verifier>,
     /// Leave to run it, which can be asked for again.
     pub warrant: Warrant,
     /// Its head, as it was sent.
     pub head: Arc<Parts>,
-    /// Path parameters, decoded.
+    /// The names and percent-decoded values of the path parameters.
     pub params: Vec<(String, String)>,
     /// Query parameters that the contract declares.
     pub query: Parameters,
@@ -81,13 +81,13 @@ pub struct Permitted {
     pub room: Option<Room>,
     /// The organization's turn at an operation that takes a core for a while.
     pub turn: Option<Turn<OrganizationId>>,
-    /// The caller's address.
+    /// The caller's IP address, after the trusted-proxy rule.
     pub address: IpAddr,
     /// When the request was decided.
     pub now: Timestamp,
     /// What is left of the tightest limit.
     pub quota: Option<Quota>,
-    /// An Idempotency-Key.
+    /// The request's Idempotency-Key, made ready for the store; `None`: it has none.
     pub repeat: Option<Repeat>,
 }
 
@@ -98,15 +98,15 @@ pub struct Repeat {
     nonce: [u8; NONCE_BYTES],
 }
 
-/// A member signed in.
+/// The member of an organization whose session made the request.
 pub struct Member {
-    /// The organization.
+    /// The organization that the session is in.
     pub organization: OrganizationId,
-    /// The user.
+    /// The person who is signed in.
     pub user: UserId,
-    /// The role.
+    /// The member's role in that organization.
     pub role: Role,
-    /// Their session.
+    /// The id of the session that was presented.
     pub session: SessionId,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
@@ -143,12 +143,12 @@ impl Repeat {
 }
 
 impl Permitted {
-    /// Leave to run it.
+    /// The permit as it was decided when the request came; the warrant says whether it still holds.
     pub const fn permit(&self) -> &Permit {
         self.warrant.permit()
     }
 
-    /// Which operation it is.
+    /// The operation of the contract that is to run.
     pub fn operation(&self) -> &Operation {
         &self.verifier.contract.operations()[self.permit().operation()]
     }
@@ -164,7 +164,7 @@ impl Permitted {
         fields.next().filter(|_| fields.next().is_none())?.to_str().ok()
     }
 
-    /// `User-Agent`, shortened.
+    /// The `User-Agent` field, cut after 256 characters; empty where there is none or it is not text.
     pub fn user_agent(&self) -> String {
         self.text(USER_AGENT).chars().take(USER_AGENT_CHARS).collect()
     }

@@ -13,7 +13,7 @@ const TAG: usize = 12;
 pub struct Scope<'a> {
     /// The organization that the list belongs to.
     pub organization: OrganizationId,
-    /// `operationId` and path.
+    /// The `operationId` of the list; its path is part of `filter`.
     pub list: &'a str,
     /// The query without `cursor` and `limit`.
     pub filter: &'a str,

@@ -23,7 +23,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code.
+            /// All codes, in the order in which they are declared here.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// As it stands in `code`.
@@ -217,7 +217,7 @@ impl Problem {
             .with("current", current)
     }
 
-    /// Too many requests.
+    /// A refusal with the status 429 and a `Retry-After` that says after how many seconds one request may come.
     pub fn limited(limited: Limited) -> Self {
         Self::new(Code::RateLimited, "Too many requests; wait as long as Retry-After says.")
             .retry_after(limited.retry_after_seconds)
@@ -238,14 +238,14 @@ impl Problem {
         self
     }
 
-    /// With what `Allow` says.
+    /// Adds an `Allow` field that lists `methods`, separated by commas, as a 405 must (RFC 9110 §15.5.6).
     #[must_use]
     pub fn allow(mut self, methods: String) -> Self {
         self.allow = Some(methods);
         self
     }
 
-    /// What it says.
+    /// The `detail` member: a sentence for the caller that says what is wrong and what to do.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -255,7 +255,7 @@ impl Problem {
         self.more.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Its code.
+    /// The code, which also decides the status and the title.
     pub const fn code(&self) -> Code {
         self.code
     }

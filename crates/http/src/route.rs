@@ -20,16 +20,16 @@ use std::sync::Arc;
 /// What runs for an operation.
 pub type Handler = Arc<dyn Fn(Permitted) -> Work + Send + Sync>;
 
-/// A handler at work.
+/// The future of a handler that runs; it ends with the answer or a problem.
 pub type Work = Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>>;
 
 /// When an operation costs much, however short the question: it walks along history or ranks all there is. An organization has one
 /// turn at such operations at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// Never.
+    /// Never; a request takes no turn.
     Usual,
-    /// Always.
+    /// Always; each request waits for its organization's turn.
     Dear,
     /// With one of these query parameters, for which all has to be looked through.
     DearWith(&'static [&'static str]),
@@ -38,13 +38,13 @@ pub enum Cost {
 /// One operation's handler, with what the gate has to know of it.
 #[derive(Clone)]
 pub struct Route {
-    /// Its `operationId`.
+    /// The `operationId` of the operation in the contract.
     pub operation: &'static str,
     /// How its writes wait beside those of others.
     pub class: Class,
-    /// When it costs much.
+    /// Which requests must wait for their organization's turn.
     pub cost: Cost,
-    /// What runs.
+    /// The function that runs once the request is permitted and checked against the contract.
     pub handler: Handler,
     /// What is added to a refusal of it.
     pub refused: fn(Problem) -> Problem,
@@ -86,7 +86,7 @@ pub struct Routes<S> {
 }
 
 impl<S: Send + Sync + 'static> Routes<S> {
-    /// None yet.
+    /// A list without a route, whose handlers will share `state`.
     pub fn new(state: Arc<S>) -> Self {
         Self { state, routes: Vec::new() }
     }
@@ -130,7 +130,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         &mut self.routes[at]
     }
 
-    /// All of them.
+    /// The routes in the order in which they were added.
     pub fn into_vec(self) -> Vec<Route> {
         self.routes
     }
@@ -139,7 +139,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 /// A path that is no operation: what comes there proves itself otherwise than by a credential of ours, or speaks another protocol.
 #[async_trait]
 pub trait Extension: Send + Sync {
-    /// Where it is.
+    /// The path of the requests that it answers, which must be the same to the letter.
     fn path(&self) -> &'static str;
 
     /// Answers a request whose head is in order.
@@ -148,15 +148,15 @@ pub trait Extension: Send + Sync {
 
 /// A request that nobody has authorized.
 pub struct Unauthorized<'r> {
-    /// Its head.
+    /// The head of the request as it was sent.
     pub parts: &'r Parts,
-    /// Its body.
+    /// The body, of which nothing has been read yet.
     pub body: Incoming,
-    /// Memory for it.
+    /// The memory for bodies, from which room for this one is to be taken before it is read.
     pub bodies: &'r Bodies,
     /// Its connection, for another protocol.
     pub upgrade: OnUpgrade,
-    /// The caller's address.
+    /// The caller's IP address, after the trusted-proxy rule.
     pub address: IpAddr,
     /// The credential that it turns out to be for, for the log.
     pub credential: &'r mut Option<CredentialRef>,

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flowyte_core::id::OrganizationId;
 use flowyte_verifier::meter::rate_limit_prefix;
 
-/// Who holds a part.
+/// Who may hold a part: what one of them takes is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// Somebody whom nothing but an address tells from others.
     Address(IpAddr),
-    /// An organization.
+    /// An organization, whatever credential or address its requests have.
     Organization(OrganizationId),
 }
 

@@ -109,7 +109,7 @@ pub(crate) struct ConnectionState {
     /// The answer still owed to the peer.
     pub(crate) refusal: OnceLock<HeadRefusal>,
     pub(crate) http2: AtomicBool,
-    /// How many requests came.
+    /// How many requests have been read from the connection; two readings tell whether an HTTP/2 connection was idle in between.
     pub(crate) requests: AtomicU64,
     /// It speaks another protocol now: bytes pass untouched, and whoever took it over watches its time.
     pub(crate) tunnel: AtomicBool,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyRefusal {
-    /// Longer than allowed: 413.
+    /// The body is longer than it may be; the answer has the status 413.
     TooLarge,
     /// Not complete in time: 408.
     Stalled,

@@ -54,7 +54,7 @@ pub(super) enum Phase {
     Idle,
     /// The rest of a head, HTTP/1 or HTTP/2.
     Head,
-    /// More of a body.
+    /// More of a body, which may pause for a while only.
     Body,
     /// Anything: hyper watches HTTP/2 connections itself.
     Http2,

@@ -15,7 +15,7 @@ const MAX_REQUEST_LINE_BYTES: usize = MAX_METHOD_BYTES + 1 + MAX_TARGET_BYTES + 
 pub enum BodyLength {
     /// This many bytes; 0 also when the head says nothing of a body.
     Exact(u64),
-    /// Chunked transfer coding.
+    /// By the chunked transfer coding (RFC 9112 §7.1), whose last chunk has the length 0.
     Chunked,
 }
 
