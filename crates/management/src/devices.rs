@@ -45,7 +45,7 @@ pub fn sent<'c>(verifier: &Verifier, cookies: impl Iterator<Item = &'c str>) -> 
     pairs.filter_map(|pair| read(pair.trim().strip_prefix(prefix(verifier))?)).take(MOST).collect()
 }
 
-/// `account=nonce.signature`, each in hexadecimal.
+/// Reads the value of a device cookie, `account=nonce.signature`, each part in hexadecimal digits; `None` where it is of another form.
 fn read(text: &str) -> Option<Device> {
     let (user, rest) = text.split_once('=')?;
     let (nonce, signature) = rest.split_once('.')?;

@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// What a verification found.
+/// What was found when a chain was verified and held against the head that is kept of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verification {
     /// Of the chain, with what its kept head says.
@@ -98,9 +98,9 @@ impl Verification {
 /// How a chain and its kept head agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadState {
-    /// None was kept yet.
+    /// No head of this chain is kept yet, so nothing can be said of its end.
     None,
-    /// The chain has it.
+    /// The chain has the event that the kept head names, with the same hash.
     Holds,
     /// The chain does not have it.
     Differs,
@@ -123,7 +123,7 @@ impl HeadState {
 /// A chain that does not have its kept head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
-    /// Whose it is.
+    /// The organization whose chain it is.
     pub organization: OrganizationId,
     /// The first event that is missing or another.
     pub from: i64,
@@ -160,12 +160,12 @@ impl Heads {
         Arc::new(Self { path: path.to_owned(), signer, file: Mutex::new(file), state: Mutex::new(state) })
     }
 
-    /// Where they are kept.
+    /// The path of the file that the heads are kept in.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Signs them.
+    /// What signs the file; also used for heads that are written elsewhere.
     pub fn signer(&self) -> &Signer {
         &self.signer
     }

@@ -75,7 +75,7 @@ fn render(call: &Call, row: &SecretKeyRow) -> Value {
     })
 }
 
-/// Keys, never their secrets.
+/// `listApiKeys`: a page of the organization's secret keys that fit the filters; never a secret.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let text = |name| call.query.get(name).map(str::to_owned);
     let created_by = match call.query.get("createdBy") {

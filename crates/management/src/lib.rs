@@ -26,24 +26,23 @@ use std::time::Instant;
 /// A permitted request of this crate's handlers.
 type Call = flowyte_http::call::Call<Management>;
 
-/// What the handlers share.
+/// The state that all handlers of this crate share.
 pub struct Management {
     settings: Settings,
     /// The heads of audit chains, kept apart from the database.
     heads: Arc<Heads>,
-    /// Hashes passwords.
     passwords: Passwords,
     /// Passwords that fitted no account, by e-mail address, from devices that are not known.
     failures_by_account: Meter,
     /// The same, by device, from those that are.
     failures_by_device: Meter,
-    /// Failed sign-ins, by address.
+    /// Passwords and one-time tokens that were wrong, by IP address (of IPv6, by /64).
     failures_by_address: Meter,
     /// Sign-ins that succeeded, by account: each costs a hash and a session.
     logins_by_account: Meter,
-    /// The same, by address.
+    /// Sign-ins that succeeded, by IP address (of IPv6, by /64).
     logins_by_address: Meter,
-    /// Sign-ups, by address.
+    /// Sign-ups, by IP address (of IPv6, by /64).
     signups_by_address: Meter,
 }
 

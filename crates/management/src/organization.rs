@@ -137,7 +137,7 @@ pub async fn update(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(organization(&row)).tagged(row.tag()))
 }
 
-/// Members with their roles.
+/// `listMembers`: a page of the organization's members, by name and role where that is asked for.
 pub async fn members(call: Call) -> Outcome<Answer> {
     let role = call.query.get("role").and_then(Role::parse);
     let (organization, window) = (call.organization()?, call.window()?);

@@ -65,7 +65,7 @@ fn origins(texts: &[String], environment: Environment) -> Outcome<Vec<String>> {
     Ok(origins)
 }
 
-/// Keys of an agent.
+/// `listPublishableKeys`: a page of an agent's keys that fit the filters, each with the key itself, which is public.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let filter = PublishableKeyFilter {
         search: call.search(),

@@ -263,14 +263,14 @@ pub async fn logout(call: Call) -> Outcome<Answer> {
     Ok(Answer::nothing().cookie(cookie(&call, "", 0)?))
 }
 
-/// Who this session is.
+/// `getSession`: the person, the organization and the role that the presented session stands for.
 pub async fn get(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
     let person = call.store().user(member.user).await?;
     Ok(Answer::data(describe(&call, member.organization, &person, member.expires_at).await?))
 }
 
-/// The person's open sessions.
+/// `listSessions`: a page of the person's sessions that work, in all of their organizations, the newest first.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let member = call.member()?;
     let page = call.page()?;

@@ -27,7 +27,7 @@ const SPARE: usize = 4_096;
 pub struct Kept {
     /// Where it ended when that was looked at last and it was what it had been.
     pub head: Link,
-    /// When that was.
+    /// When the head was looked at last.
     pub at: Timestamp,
     /// How far it has been recomputed.
     pub verified: Option<Box<Link>>,
@@ -124,7 +124,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Of these peppers.
+    /// A signer whose keys are derived from these peppers: it signs under the current one, and accepts signatures under any.
     pub fn new(peppers: &Peppers) -> Self {
         let pair = |pepper: &flowyte_core::Pepper| {
             Ed25519KeyPair::from_seed_unchecked(&*pepper.derive("audit-head"))
@@ -154,9 +154,9 @@ impl Signer {
     }
 }
 
-/// What a file says.
+/// A file of kept heads that was read, and whose last seal fits.
 pub struct Contents {
-    /// What is kept.
+    /// The newest head of each organization that is under a seal.
     pub all: All,
     /// The digest in the last seal, which names what the file says in full.
     pub digest: String,
@@ -167,7 +167,7 @@ pub struct Contents {
     current: bool,
 }
 
-/// Where a file ends.
+/// Where the sealed part of a file ends: its hash, its length in bytes, and how many heads it has.
 #[derive(Clone, Default)]
 struct Tail {
     hash: Sha256,
