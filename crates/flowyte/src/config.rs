@@ -17,10 +17,10 @@ use std::sync::LazyLock;
 #[cfg(all(test, feature = "product"))]
 mod product;
 
-/// Where the truth is.
+/// The database that the server keeps its state in.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Database {
-    /// In the data folder.
+    /// A SQLite file in the data folder.
     Sqlite,
     /// There. May hold a password, so it is never printed.
     #[cfg(feature = "postgres")]
@@ -47,7 +47,7 @@ pub struct Config {
     /// postgres://… instead of the SQLite file in the data folder.
     #[arg(id = "database", long = "database", value_name = "URL", value_parser = database)]
     elsewhere: Option<Database>,
-    /// Where the truth is.
+    /// The database to use: [`Database::Sqlite`] unless `--database` names another one.
     #[arg(skip = Database::Sqlite)]
     pub database: Database,
     /// How people and browsers reach it; https, but for localhost. Default: http://localhost and the port.
@@ -71,7 +71,7 @@ pub struct Config {
     /// How long after SIGTERM new connections are still accepted, while /health/ready already answers 503.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number::<u32>(0, 3_600))]
     pub drain_delay: u32,
-    /// The section of credentials.
+    /// The settings of credentials: their first word, and how many requests a minute there may be.
     #[command(flatten)]
     pub verifier: flowyte_verifier::Settings,
     /// The section of connections and bodies.
@@ -94,7 +94,7 @@ pub struct Config {
 
 /// A setting: its name in a file (`public_url`); as a flag `--public-url`, as a variable `FLOWYTE_PUBLIC_URL`.
 pub struct Setting {
-    /// Name in a file.
+    /// The name in a file, with underscores: `public_url`.
     pub name: &'static str,
     arg: &'static Arg,
 }
@@ -130,7 +130,7 @@ static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     READER.get_arguments().map(|arg| Setting { name: arg.get_id().as_str(), arg }).collect()
 });
 
-/// Every setting.
+/// All settings of the server, those of each crate among them.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter()
 }

@@ -45,7 +45,7 @@ pub async fn render(server: &Server) -> prometheus::Result<String> {
     TextEncoder::new().encode_to_string(&families)
 }
 
-/// What was asked for.
+/// The metrics that are asked for anew at each request, apart from those that are counted as things happen.
 struct Asked(Registry);
 
 impl Asked {

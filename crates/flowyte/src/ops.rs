@@ -57,7 +57,7 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Bytes>
     }
 }
 
-/// Serves until `shutdown` completes.
+/// Serves health and metrics on `listener`, over at most 100 connections, until `shutdown` completes.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let limits = Limits {
         authority: server.config.ops_listen.to_string(),

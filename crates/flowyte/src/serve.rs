@@ -318,7 +318,7 @@ impl Stops {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Which of them came.
+    /// Waits for either signal; the one that came.
     async fn next(&mut self) -> SignalKind {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
@@ -493,7 +493,7 @@ async fn follow(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Forgets what is over.
+/// Deletes rows that are over, again and again, until `stopped` completes.
 async fn keep_house(verifier: Arc<Verifier>, stopped: impl Future<Output = ()>) {
     let mut sweeps = interval(SWEEP);
     let mut visits = interval(VISITS);

@@ -17,15 +17,15 @@ use std::sync::atomic::AtomicBool;
 
 /// The parts, put together once at the start.
 pub struct Server {
-    /// What the operator chose.
+    /// The settings that the operator chose.
     pub config: Config,
-    /// Decides on every request.
+    /// Authorizes every request, from this process's own memory.
     pub verifier: Arc<Verifier>,
     /// The heads of audit chains, kept apart from the database.
     pub heads: Arc<Heads>,
     /// The door of our own API.
     pub door: Arc<ApiDoor>,
-    /// What the credentials open.
+    /// What is behind the operations of the product: agents, conversations, numbers, billing.
     #[cfg(feature = "product")]
     pub product: Arc<Product>,
     /// A stop has begun: nothing new is to be sent here.
@@ -34,7 +34,7 @@ pub struct Server {
 
 /// What is there before the server is.
 pub struct Parts {
-    /// Our own API, compiled.
+    /// The contract of the API in its compiled form.
     pub api: Api,
     /// What decisions read, fed from the store.
     pub replica: Arc<Replica>,

@@ -14,7 +14,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// No task yet.
+    /// A supervisor without a task.
     pub fn new() -> Self {
         Self { tasks: JoinSet::new(), names: HashMap::new(), stop: watch::channel(false).0 }
     }

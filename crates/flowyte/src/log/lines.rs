@@ -25,7 +25,7 @@ pub struct Lines {
     queue: Mutex<Queue>,
     /// A first line waits, or somebody waits for the last.
     come: Condvar,
-    /// Some have been written.
+    /// Lines have been written or given up, so that whoever waits for the last one looks again.
     gone: Condvar,
 }
 
@@ -42,7 +42,7 @@ struct Queue {
 }
 
 impl Lines {
-    /// No line yet.
+    /// An empty queue, whose lines are written only once [`Lines::write_out`] runs.
     pub const fn new() -> Self {
         let queue = Queue { waiting: Vec::new(), dropped: 0, taken: 0, written: 0, hurried: false };
         Self { queue: Mutex::new(queue), come: Condvar::new(), gone: Condvar::new() }
