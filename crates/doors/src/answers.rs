@@ -64,7 +64,7 @@ impl Answers {
         Self { names, of, refusals }
     }
 
-    /// Counts one answer.
+    /// Counts an answer under its operation, or under `none` where it belongs to none; under `code` where it is a refusal; and the time it took.
     pub fn count(&self, operation: Option<OperationIndex>, status: u16, code: Option<Code>, took: Duration) {
         let at = operation.unwrap_or(self.names.len() - 1);
         let name = self.names[at].as_str();

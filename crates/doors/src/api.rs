@@ -67,13 +67,13 @@ pub trait Pages: Send + Sync {
 /// The door of our own API.
 pub struct ApiDoor {
     settings: Settings,
-    /// Our own API, compiled.
+    /// The contract in its compiled form, with the checks of requests.
     api: Api,
     /// By operation; `None` where it is reserved.
     routes: Vec<Option<Route>>,
     pages: Box<dyn Pages>,
     extensions: Vec<Box<dyn Extension>>,
-    /// Who decides.
+    /// The verifier, which every request is authorized by.
     pub verifier: Arc<Verifier>,
     /// Memory for the bodies of requests.
     pub bodies: Bodies,
@@ -491,7 +491,7 @@ fn note_browser_key(api: &Arc<ApiDoor>, permit: &Permit, facts: &RequestFacts<'_
     });
 }
 
-/// A request's body.
+/// The body of a request after it was read and checked; empty where the operation takes none.
 #[derive(Default)]
 struct Sent {
     /// As JSON; null where there is none, and where it is something else.

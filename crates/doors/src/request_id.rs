@@ -22,7 +22,7 @@ thread_local! {
 pub struct RequestId([u8; PREFIX.len() + 32]);
 
 impl RequestId {
-    /// A new one.
+    /// A new id of 16 random bytes. Where the operating system gives none, it is still an id, but perhaps one that was there before.
     pub fn new(entropy: &dyn Entropy) -> Self {
         let random = POOL.with_borrow_mut(|pool| {
             if pool.used == AT_ONCE {
@@ -41,7 +41,7 @@ impl RequestId {
         Self(id)
     }
 
-    /// As it is shown.
+    /// The id as answers and the log show it: `req_` and 32 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
