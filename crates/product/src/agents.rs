@@ -35,7 +35,7 @@ pub fn defaults() -> Map<String, Value> {
 /// An agent with its draft.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// `agent_…`, made with it.
+    /// The id of the agent (`agent_…`), which publishable keys are pinned to.
     pub id: AgentId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
@@ -43,7 +43,7 @@ pub struct Agent {
     pub name: String,
     /// Counts changes of the draft, from 1.
     pub version: i64,
-    /// Every field of [`defaults`].
+    /// The draft's fields by their names in the API; every field of [`defaults`] is there.
     pub draft: Map<String, Value>,
     /// The version that live channels answer with; none before the first is published.
     pub published_version: Option<AgentVersionId>,
@@ -78,7 +78,7 @@ pub struct Version {
     pub config: Map<String, Value>,
     /// What its publisher said of it.
     pub note: Option<String>,
-    /// Who: id and name.
+    /// Who published it: the id and the name that they had then.
     pub published_by: (String, String),
     /// The time at which it was published.
     pub published_at: Timestamp,
@@ -93,7 +93,7 @@ pub struct Change {
     pub before: Value,
     /// Its value in the draft; null where it has none.
     pub after: Value,
-    /// `added`, `removed` or `changed`.
+    /// How the field differs: `added`, `removed` or `changed`.
     pub kind: &'static str,
 }
 
@@ -229,7 +229,7 @@ impl Agents<'_> {
             .await
     }
 
-    /// Agents, newest first.
+    /// A page of the agents that were not deleted, the newest first; [`Agents::search`] also filters.
     pub async fn list(&self, organization: OrganizationId, page: Page) -> Result<Vec<Agent>, StoreError> {
         // It may pass many that were deleted.
         let mut tx = self.0.read().await?;
@@ -414,7 +414,7 @@ impl Agents<'_> {
         Ok(earlier)
     }
 
-    /// Versions, newest first.
+    /// A page of an agent's published versions, the newest first; not found where the agent was deleted.
     pub async fn versions(
         &self,
         organization: OrganizationId,
@@ -493,7 +493,7 @@ fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Chang
 
 /// What an agent will and won't answer once its draft is published.
 pub struct Report {
-    /// Nothing stands against it.
+    /// Whether the draft can be published: none of `findings` is an `error`.
     pub ready: bool,
     /// That it greets, what its knowledge covers, and its goals.
     pub will_answer: Vec<String>,
@@ -534,7 +534,7 @@ pub fn report(agent: &Agent, knowledge: Stock) -> Report {
     }
 }
 
-/// What a draft lacks.
+/// What a draft lacks: findings about its own fields, without those about its knowledge.
 fn draft_findings(draft: &Map<String, Value>) -> Vec<Finding> {
     let text = |field: &str| draft.get(field).and_then(Value::as_str).unwrap_or_default();
     let mut findings = Vec::new();

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// Answers that percentiles are taken of, the newest.
 const MOST_ANSWERS: i64 = 100_000;
-/// Topics that are named.
+/// How many topics are named, the most frequent ones.
 const TOPICS: i64 = 10;
 
 /// Which conversations are counted: of whom, since when, until when.
@@ -38,7 +38,7 @@ pub struct Counts {
     pub total: i64,
     /// With an answer at least.
     pub answered: i64,
-    /// How many are over.
+    /// How many of them are over, whatever their outcome.
     pub ended: i64,
     /// That came to this, in the order of [`Counts::OUTCOMES`].
     pub outcomes: [i64; 4],
@@ -53,7 +53,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The order of `outcomes`.
+    /// The outcomes that [`Counts::outcomes`] counts, in its order.
     pub const OUTCOMES: [Outcome; 4] =
         [Outcome::Completed, Outcome::Transferred, Outcome::Abandoned, Outcome::Error];
 
@@ -82,7 +82,7 @@ impl Counts {
 /// Everything that is counted in a window.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// All of them together.
+    /// The counts over all conversations of the window.
     pub all: Counts,
     /// The same by the bytes of the agent's id.
     pub by_agent: BTreeMap<[u8; 16], Counts>,
@@ -235,7 +235,7 @@ impl Analytics<'_> {
         Ok(figures)
     }
 
-    /// How an agent answered.
+    /// How fast an agent answered, by language, and how many gaps in its knowledge are open.
     pub async fn answers(
         &self,
         organization: OrganizationId,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A visitor's message with what the answer may draw on.
 pub struct Question<'q> {
-    /// The version that serves.
+    /// The settings that the agent answers with: those of a published version, or of the draft where somebody tries it out.
     pub config: &'q Map<String, Value>,
     /// What the visitor asks now.
     pub text: &'q str,
@@ -48,7 +48,7 @@ pub struct Source {
     pub id: KnowledgeSourceId,
     /// What the organization calls it; visitors see it.
     pub label: String,
-    /// Where it was fetched.
+    /// The address of the page that the source was fetched from; `None` for a text or a file.
     pub url: Option<String>,
 }
 
@@ -57,13 +57,13 @@ pub struct Source {
 pub enum Piece {
     /// More of its text; put together they are what the visitor reads.
     Text(String),
-    /// What it leans on.
+    /// The knowledge sources that the answer is based on, each once.
     Sources(Vec<Source>),
     /// The agent does not know, which the text says in words: a gap in its knowledge.
     Unknown,
-    /// A skill was called.
+    /// A skill was called, whether or not it ran.
     Called(Box<Called>),
-    /// What a model counted.
+    /// The tokens that a model took for the whole answer.
     Usage(Usage),
     /// It ends where the caller's limit on its length ends it.
     Cut,

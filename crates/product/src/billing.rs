@@ -66,7 +66,7 @@ words! {
 }
 
 impl Kind {
-    /// Where it was used.
+    /// What part of the product a transaction is shown under: `wallet`, `chat`, `plan` or `number`.
     pub const fn channel(self) -> &'static str {
         match self {
             Self::TopUp => "wallet",
@@ -82,7 +82,7 @@ impl Kind {
 pub struct Plan {
     /// Its name in JSON and rows.
     pub id: &'static str,
-    /// Shown to people.
+    /// The name that people are shown.
     pub name: &'static str,
     /// What a month costs, in credits.
     pub price: i64,
@@ -115,7 +115,7 @@ impl Plan {
 pub struct AutoReload {
     /// Whether payments are asked for; the amounts are kept while they are not.
     pub enabled: bool,
-    /// Below how many credits.
+    /// A payment is asked for when the balance falls below this, in credits.
     pub threshold: i64,
     /// How much is paid each time, in credits.
     pub amount: i64,
@@ -165,7 +165,7 @@ pub struct TopUp {
     pub credits: i64,
     /// Whether auto-reload asked for it.
     pub automatic: bool,
-    /// How far it is.
+    /// How far the payment is.
     pub status: TopUpStatus,
     /// The payer at the provider, and what they pay with, of an automatic one: as they were when it began, since a provider takes
     /// another request under the same id for a mistake.
@@ -185,11 +185,11 @@ impl TopUp {
 pub struct Charge<'a> {
     /// Names the act; the organization is charged for it once.
     pub reference: &'a str,
-    /// What is paid for.
+    /// What is paid for, by which charges are told apart in lists and sums.
     pub kind: Kind,
     /// How many of them, such as messages.
     pub quantity: i64,
-    /// What it costs altogether.
+    /// What all of it costs, in credits.
     pub credits: i64,
     /// The agent that it is for.
     pub agent: Option<AgentId>,
@@ -200,11 +200,11 @@ pub struct Charge<'a> {
 /// What became of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charged {
-    /// It is booked now.
+    /// The charge was booked by this call.
     Booked,
-    /// It was booked before.
+    /// The same reference was booked before, so nothing was taken this time.
     Already,
-    /// Test credentials meter nothing.
+    /// Nothing was booked, since use in the test environment is free.
     Unmetered,
 }
 
@@ -213,15 +213,15 @@ pub enum Charged {
 pub struct Item {
     /// `txn_…`, of the movement in the ledger.
     pub id: LedgerTransactionId,
-    /// When it was booked.
+    /// When it was charged, which decides the day and the period of the plan that it counts for.
     pub at: Timestamp,
-    /// What was paid for.
+    /// What was paid for, by which charges are told apart in lists and sums.
     pub kind: Kind,
     /// How many of them, such as messages.
     pub quantity: i64,
     /// What was taken, in credits.
     pub credits: i64,
-    /// One line for people.
+    /// One line for people, as it was booked.
     pub description: String,
     /// The agent that it is for.
     pub agent: Option<AgentId>,
@@ -230,9 +230,9 @@ pub struct Item {
 /// What was used on a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayUse {
-    /// `YYYY-MM-DD`.
+    /// The UTC day, `YYYY-MM-DD`.
     pub date: String,
-    /// What was paid for.
+    /// What was paid for; a day has one row for each kind.
     pub kind: Kind,
     /// How many of them, such as messages.
     pub quantity: i64,
@@ -330,7 +330,7 @@ async fn book(tx: &mut BatchTx, it: &Movement<'_>) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// What an account holds.
+/// What an account of an organization holds, in credits; 0 where nothing was ever booked on it.
 pub async fn balance(
     tx: &mut ReadTx,
     organization: OrganizationId,
@@ -403,7 +403,7 @@ pub struct InsufficientBalance {
 }
 
 impl InsufficientBalance {
-    /// Whether this is why.
+    /// The refusal behind `error`, where it is this one.
     pub fn of(error: &StoreError) -> Option<Self> {
         let StoreError::Refused(refusal) = error else { return None };
         let refusal: &dyn std::error::Error = &**refusal;
@@ -1225,7 +1225,7 @@ impl Billing<'_> {
             .collect()
     }
 
-    /// Charges, newest first.
+    /// A page of what was charged, booked on [`Account::Revenue`], the newest first.
     pub async fn items(
         &self,
         organization: OrganizationId,

@@ -76,25 +76,25 @@ const CANADIAN: &[&str] = &[
 words! {
     /// A country whose numbers have a price here.
     Country {
-        /// `US`.
+        /// The United States, `US`.
         UnitedStates = "US",
-        /// `CA`.
+        /// Canada, `CA`.
         Canada = "CA",
-        /// `GB`.
+        /// The United Kingdom, `GB`.
         UnitedKingdom = "GB",
     }
 }
 
 words! {
-    /// What kind of number.
+    /// What kind of telephone number it is, as far as its digits tell.
     NumberType {
-        /// Of one place.
+        /// A number of one place, with its area code.
         Local = "local",
         /// Free for whoever calls it.
         TollFree = "toll_free",
-        /// Of the whole country.
+        /// A number of the whole country (in the United Kingdom, one that begins with 03).
         National = "national",
-        /// A mobile phone's.
+        /// A number of a mobile phone.
         Mobile = "mobile",
     }
 }
@@ -118,28 +118,28 @@ pub const fn price(country: Country, kind: NumberType) -> Price {
     Price { setup: 100, monthly }
 }
 
-/// What is looked for.
+/// What telephone numbers are looked for; all that is given must fit.
 #[derive(Clone, Debug)]
 pub struct Search {
     /// In which country numbers are looked for.
     pub country: Country,
-    /// Which kind of number.
+    /// The kind of number that is wanted.
     pub kind: NumberType,
     /// The first digits after the country code: an area code.
     pub area_code: Option<String>,
     /// Digits anywhere after the country code.
     pub contains: Option<String>,
-    /// The first of them.
+    /// The first digits after the country code.
     pub starts_with: Option<String>,
-    /// The last of them.
+    /// The last digits of the number.
     pub ends_with: Option<String>,
-    /// A place by name.
+    /// Part of a place's name, whatever its case.
     pub locality: Option<String>,
     /// A state, province or the like by its code.
     pub administrative_area: Option<String>,
     /// What it must be able to do.
     pub features: Vec<String>,
-    /// How many are wanted.
+    /// How many numbers are wanted at most.
     pub limit: u32,
 }
 
@@ -183,9 +183,9 @@ pub struct Offer {
     pub rate_center: Option<String>,
     /// What it can do: `voice`, `sms`, `mms`, `fax`.
     pub features: Vec<String>,
-    /// Which kind of number.
+    /// The kind of number that it is.
     pub kind: NumberType,
-    /// What it costs here.
+    /// What the organization pays for it, whatever the carrier asks.
     pub price: Price,
 }
 
@@ -346,7 +346,7 @@ impl Carrier for Sandbox {
 pub struct TwilioSettings {
     /// `https://api.twilio.com`, or another that speaks the same.
     pub url: String,
-    /// The operator's account, `AC…`.
+    /// The id of the operator's account at the service, `AC…`.
     pub account: String,
     /// What opens the account. Never printed.
     pub token: Zeroizing<String>,

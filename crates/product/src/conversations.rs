@@ -36,7 +36,7 @@ words! {
         System = "system",
         /// The visitor, or the program that asks for one.
         User = "user",
-        /// The agent.
+        /// The agent that answers.
         Assistant = "assistant",
         /// What a tool of the caller found; never stored.
         Tool = "tool",
@@ -50,7 +50,7 @@ words! {
         Widget = "widget",
         /// By a backend or a member.
         Session = "session",
-        /// With a talk token.
+        /// With a talk token, over a WebSocket.
         Talk = "talk",
     }
 }
@@ -60,7 +60,7 @@ words! {
     Outcome {
         /// The last question was answered, or the caller said that it is over.
         Completed = "completed",
-        /// Somebody else took over.
+        /// The agent handed the conversation over to people.
         Transferred = "transferred",
         /// The visitor went without an answer to the last question, or without asking.
         Abandoned = "abandoned",
@@ -72,7 +72,7 @@ words! {
 /// Something said, without where and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Utterance {
-    /// Who said it.
+    /// Who said it. Besides a visitor and the agent, what a program sends along may come from a system or a tool.
     pub speaker: Speaker,
     /// What was said, as it was shown.
     pub text: String,
@@ -83,13 +83,13 @@ pub struct Utterance {
 pub struct Message {
     /// `msg_…`; ids of a conversation order by time.
     pub id: MessageId,
-    /// Who said it.
+    /// Who said it; only [`Speaker::User`] and [`Speaker::Assistant`] are ever stored.
     pub speaker: Speaker,
     /// What was said, as it was shown.
     pub text: String,
     /// Its language, ISO 639-1; empty where nobody looked.
     pub language: String,
-    /// What it leans on.
+    /// The knowledge sources that an answer is based on; empty for what a visitor said.
     pub sources: Vec<Source>,
     /// When it was said or happened.
     pub at: Timestamp,
@@ -100,13 +100,13 @@ pub struct Message {
 pub struct Conversation {
     /// `conv_…`, made when it is opened.
     pub id: ConversationId,
-    /// Who answers in it.
+    /// The agent that answers in it.
     pub agent: AgentId,
     /// The environment: live or test.
     pub environment: Environment,
     /// `chat`, until other channels serve.
     pub channel: String,
-    /// How it was opened.
+    /// How it was opened, which decides who may go on with it.
     pub via: Via,
     /// When it was opened, before anything was said.
     pub started_at: Timestamp,
@@ -118,7 +118,7 @@ pub struct Conversation {
     pub outcome: Option<Outcome>,
     /// The language of the last message of the visitor.
     pub language: Option<String>,
-    /// Messages of the visitor.
+    /// How many messages the visitor has sent.
     pub user_turns: i64,
     /// How often the agent answered.
     pub agent_turns: i64,
@@ -135,9 +135,9 @@ pub struct Conversation {
 /// A line of a conversation's receipt.
 #[derive(Clone, Debug)]
 pub struct Happening {
-    /// Its place, from 1.
+    /// The place in the conversation's receipt, counted from 1.
     pub sequence: i64,
-    /// What kind of thing.
+    /// What happened: `user_utterance`, `kb_retrieval`, `tool_call`, `agent_message` and so on.
     pub kind: String,
     /// What its kind says of it, as the receipt shows it.
     pub data: serde_json::Value,
@@ -145,7 +145,7 @@ pub struct Happening {
     pub at: Timestamp,
 }
 
-/// What to look for.
+/// What conversations are looked for; all that is given must fit.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
     /// Only those with this agent.
@@ -162,29 +162,29 @@ pub struct Search {
     pub environment: Option<Environment>,
     /// With all these words, in whatever message.
     pub text: Option<String>,
-    /// Conversations to pass over.
+    /// How many conversations that fit are passed over, for clients that ask for pages by number.
     pub skip: i64,
 }
 
-/// A conversation to open.
+/// A conversation that is about to be opened.
 #[derive(Clone, Debug)]
 pub struct NewConversation {
     /// `conv_…`, made when it is opened.
     pub id: ConversationId,
-    /// Who answers in it.
+    /// The agent that will answer in it.
     pub agent: AgentId,
     /// The environment: live or test.
     pub environment: Environment,
-    /// How it was opened.
+    /// How it is opened, which decides who may go on with it.
     pub via: Via,
 }
 
-/// What a visitor said.
+/// A visitor's message that is about to be kept and charged for.
 #[derive(Clone, Debug)]
 pub struct Heard<'h> {
     /// The id of the message.
     pub id: MessageId,
-    /// What the visitor said.
+    /// The message, as the visitor typed it.
     pub text: &'h str,
     /// The agent's first language, for texts that do not tell theirs.
     pub language: &'h str,
@@ -192,20 +192,20 @@ pub struct Heard<'h> {
     pub at: Timestamp,
 }
 
-/// What the agent answered.
+/// An answer of the agent that is about to be kept.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The id of the message.
     pub id: MessageId,
     /// What was said, as it was shown.
     pub text: String,
-    /// What it leans on.
+    /// The knowledge sources that the answer is based on.
     pub sources: Vec<Source>,
     /// The agent does not know.
     pub unknown: bool,
     /// How sure the best passage was, where there was one.
     pub top_score: Option<f64>,
-    /// How long it took.
+    /// The time from the question to the whole answer, in milliseconds.
     pub latency_ms: i64,
     /// What became of the conversation, where the answer ends it.
     pub outcome: Option<Outcome>,

@@ -22,9 +22,9 @@ words! {
     Status {
         /// Nobody looked at it yet, or it was asked again after somebody called it covered.
         Open = "open",
-        /// Somebody writes the answer.
+        /// Somebody has said that they are writing the answer.
         InProgress = "in_progress",
-        /// The answer is there.
+        /// The agent's knowledge has the answer now; the gap is open again when it is asked once more without one.
         Covered = "covered",
         /// Nothing that the agent should know.
         Dismissed = "dismissed",
@@ -40,9 +40,9 @@ pub struct Gap {
     pub text: String,
     /// How often it was asked.
     pub count: i64,
-    /// In how many conversations.
+    /// In how many conversations it was asked.
     pub conversations: i64,
-    /// What becomes of it.
+    /// What people have made of the gap.
     pub status: Status,
     /// How sure the best passage ever was, in thousandths.
     pub top_score: Option<i64>,
@@ -57,7 +57,7 @@ impl Gap {
     }
 }
 
-/// A question to note.
+/// A question that an agent could not answer, as it is noted.
 pub(crate) struct Miss {
     question: String,
     /// What it comes down to.
@@ -161,7 +161,7 @@ pub struct Gaps<'s>(pub &'s dyn Store);
 pub struct Found {
     /// Whether anybody talked to it yet; before, no gap says nothing.
     pub ready: bool,
-    /// The most frequent first.
+    /// The gaps that were asked in the most conversations first.
     pub gaps: Vec<Gap>,
     /// Unanswered questions altogether, those that are not in `gaps` too.
     pub total: i64,

@@ -66,12 +66,12 @@ impl Gist {
             .map_err(|error| StoreError::Inconsistent(format!("column gist: {error}")))
     }
 
-    /// As it is stored.
+    /// The JSON text that the column `gist` keeps.
     pub fn to_text(&self) -> String {
         serde_json::to_value(self).unwrap_or_default().to_string()
     }
 
-    /// The visitor said something.
+    /// Counts a message of the visitor, and takes it for the summary if none so far says more.
     pub fn hear(&mut self, said: Question) {
         // The first that says something, or, while nothing does, the longest of the greetings.
         let better = |(length, _): &(usize, String)| *length < SAYS_SOMETHING && said.length >= *length;

@@ -61,7 +61,7 @@ fn agents_operations(on: &mut Routes<Product>) {
     on.product("getWidgetBootstrap", widget::bootstrap);
 }
 
-/// Telephone numbers.
+/// Buying, holding and assigning telephone numbers.
 fn numbers_operations(on: &mut Routes<Product>) {
     on.product("listNumbers", numbers::list);
     on.product("searchNumbers", numbers::search);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Where the payment service sends its notices.
 const PAYMENTS: &str = "/hooks/payments";
-/// Longer than any notice.
+/// The longest body that is read, in bytes; no notice is that long.
 const LONGEST: usize = 256 << 10;
 
 /// Takes the notices of the payment service. Telling the same twice books once.

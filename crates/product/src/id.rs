@@ -12,11 +12,11 @@ ids! {
     KnowledgeSourceId = "source";
     /// One passage of a knowledge source.
     PassageId = "chunk";
-    /// An uploaded file.
+    /// A file that was uploaded to become a knowledge source; it is forgotten when that has been read.
     UploadId = "file";
     /// A skill of an agent.
     SkillId = "skill";
-    /// A conversation.
+    /// A conversation between an agent and a visitor or a program.
     ConversationId = "conv";
     /// One message of a conversation.
     MessageId = "msg";
@@ -24,7 +24,7 @@ ids! {
     LedgerTransactionId = "txn";
     /// A payment into the wallet.
     TopUpId = "topup";
-    /// A telephone number.
+    /// A telephone number of an organization, from the beginning of its purchase or import.
     NumberId = "num";
     /// A hold on a number that is for sale.
     NumberHoldId = "hold";

@@ -27,7 +27,7 @@ pub enum Refused {
     /// Wrong signature, or claims of another shape.
     #[error("its signature or its claims are wrong: sub, aud and exp are needed")]
     Signature,
-    /// `aud` is another agent.
+    /// The claim `aud` does not name the agent that the key is pinned to.
     #[error("aud must be the agent's id")]
     Audience,
     /// `sub` is empty or too long.

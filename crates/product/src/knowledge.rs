@@ -80,9 +80,9 @@ words! {
         Text = "text",
         /// Questions and answers were given.
         Faq = "faq",
-        /// A file was uploaded.
+        /// The words come from a file that was uploaded.
         File = "file",
-        /// A page is fetched.
+        /// The words come from a web page, which is fetched.
         Url = "url",
     }
 }
@@ -92,9 +92,9 @@ words! {
     Status {
         /// Nobody has looked at it yet.
         Pending = "pending",
-        /// It is being read.
+        /// It is being read, and nothing of it is served yet.
         Indexing = "indexing",
-        /// Its passages are served.
+        /// It was read, and its passages are served; they still are while it is read again.
         Indexed = "indexed",
         /// It could not be read, and nothing of it is served.
         Failed = "failed",
@@ -104,7 +104,7 @@ words! {
 /// A text, file or page that agents know passages of.
 #[derive(Clone, Debug)]
 pub struct KnowledgeSource {
-    /// `source_…`, made with it.
+    /// The id of the source (`source_…`).
     pub id: KnowledgeSourceId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
@@ -114,19 +114,19 @@ pub struct KnowledgeSource {
     pub kind: Kind,
     /// What its organization calls it; visitors see it under answers.
     pub label: String,
-    /// Where it is fetched.
+    /// The address of the page that is fetched; `None` for texts and files.
     pub url: Option<String>,
     /// The text or the questions that were given; none of a file or page.
     pub text: Option<String>,
     /// The file that is not read yet.
     pub upload: Option<UploadId>,
-    /// How far it is.
+    /// How far its reading is.
     pub status: Status,
     /// Why the last reading failed.
     pub error: Option<String>,
     /// Passages written of those found.
     pub progress: (i64, i64),
-    /// Passages that are served.
+    /// How many of its passages are served.
     pub passages: i64,
     /// The version of its passages that is served.
     pub version: i64,
@@ -134,7 +134,7 @@ pub struct KnowledgeSource {
     pub digest: Option<Vec<u8>>,
     /// Whether it is fetched again by itself.
     pub refresh_enabled: bool,
-    /// How often, in seconds.
+    /// How long after a reading it is fetched again, in seconds.
     pub refresh_interval_s: i64,
     /// When it is to be read next.
     pub due_at: Option<Timestamp>,
@@ -144,7 +144,7 @@ pub struct KnowledgeSource {
     pub checked_at: Option<Timestamp>,
     /// When it was read and said something new.
     pub changed_at: Option<Timestamp>,
-    /// When it was added.
+    /// When the source was added.
     pub created_at: Timestamp,
     /// When anything of it changed.
     pub updated_at: Timestamp,
@@ -161,7 +161,7 @@ impl KnowledgeSource {
 /// A source that is to be added.
 #[derive(Clone, Debug)]
 pub struct NewSource {
-    /// `source_…`, made with it.
+    /// The id that the source gets (`source_…`).
     pub id: KnowledgeSourceId,
     /// What its organization calls it; visitors see it under answers.
     pub label: String,
@@ -198,7 +198,7 @@ impl Content {
 pub struct Job {
     /// What is to be read.
     pub source: KnowledgeSource,
-    /// Which lease it is.
+    /// The number of the lease. Whoever has another one by now may write nothing more of the source.
     pub lease: i64,
     /// How often it was tried since it was read last, this time included.
     pub attempts: i64,
@@ -318,20 +318,20 @@ fn deed<'a>(action: &'a str, source: &'a KnowledgeSource, details: Value) -> Aud
 /// What an agent knows, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
-    /// Sources that are served.
+    /// How many sources are served.
     pub indexed: i64,
     /// Sources that are not read yet.
     pub waiting: i64,
     /// Sources that could not be read.
     pub failed: i64,
-    /// Passages that are served.
+    /// How many passages are served, of all sources.
     pub passages: i64,
 }
 
 /// What changed of an agent's passages.
 #[derive(Clone, Debug)]
 pub struct Changed {
-    /// The generation after it.
+    /// The agent's generation after these changes.
     pub generation: i64,
     /// The sources that were exchanged or removed.
     pub sources: Vec<KnowledgeSourceId>,

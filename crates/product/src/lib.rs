@@ -77,11 +77,11 @@ pub const GUEST: Guest = Guest {
 
 /// Who does outside work for it.
 pub struct Services {
-    /// Answer visitors.
+    /// Answer visitors: a model or the embedded answerer for live credentials, always the latter for test credentials.
     pub answerers: Answerers,
-    /// Takes payments.
+    /// Take payments into wallets: a payment service or the sandbox for live credentials, always the latter for test credentials.
     pub payments: Payments,
-    /// Sells telephone numbers.
+    /// Sell telephone numbers: a carrier or the sandbox for live credentials, always the latter for test credentials.
     pub carriers: Carriers,
     /// Hosts that outbound requests may reach although they are not public.
     pub outbound_allow: Vec<Allowed>,
@@ -89,9 +89,8 @@ pub struct Services {
     pub charges_trials: bool,
 }
 
-/// What the handlers share.
+/// The state that all handlers of this crate share.
 pub struct Product {
-    /// Who decides.
     verifier: Arc<Verifier>,
     /// Finds what an agent knows.
     retriever: Arc<dyn Retriever>,
@@ -99,18 +98,15 @@ pub struct Product {
     due: Notify,
     /// Makes requests to addresses that customers name.
     outbound: Arc<Outbound>,
-    /// Answer visitors.
     answerers: Answerers,
-    /// Takes payments.
     payments: Payments,
-    /// Sells telephone numbers.
     carriers: Carriers,
     /// Answers to whoever tries an agent out are charged.
     charges_trials: bool,
 }
 
 impl Product {
-    /// Puts the parts together.
+    /// Makes the product of its parts, with a [`Library`] over the verifier's store.
     pub fn new(services: Services, verifier: Arc<Verifier>) -> Arc<Self> {
         Arc::new(Self {
             retriever: Arc::new(Library::new(verifier.store.clone())),

@@ -92,7 +92,7 @@ pub fn failure(verifier: &Verifier, problem: &Problem) -> Bytes {
     event("error", &document(verifier, problem))
 }
 
-/// A problem as JSON.
+/// The problem document of a refusal as JSON, to be sent inside a stream.
 pub fn document(verifier: &Verifier, problem: &Problem) -> Value {
     let document = problem.response(&verifier.public_url, "").into_body();
     serde_json::from_slice(&document).unwrap_or_default()

@@ -38,7 +38,7 @@ const MOST_CALLS: usize = 8;
 const REMEMBERED: usize = 24_000;
 /// Bytes of the stream without the end of an event.
 const LONGEST_EVENT: usize = 1 << 20;
-/// Bytes of one answer.
+/// The longest text of an answer to one request, and the longest call of a skill in it, in bytes.
 const LONGEST_ANSWER: usize = 32_768;
 /// Pieces that wait for a slow reader.
 const PIECES: usize = 16;
@@ -57,14 +57,14 @@ pub struct Settings {
     pub idle: Duration,
 }
 
-/// What a model counted.
+/// The tokens that a model took for one answer, over all requests that it was asked with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Which model it was, as the operator names it.
     pub model: String,
-    /// Tokens that it read.
+    /// Tokens of the prompts, which the model read.
     pub prompt_tokens: u64,
-    /// Tokens that it wrote.
+    /// Tokens of the answer and of calls of skills, which the model wrote.
     pub completion_tokens: u64,
 }
 
@@ -106,7 +106,7 @@ impl From<Broken> for Failed {
     }
 }
 
-/// Answers by a model.
+/// The answerer that asks a model of an endpoint which speaks OpenAI's chat completions.
 pub struct Model {
     settings: Arc<Settings>,
     client: Client,
@@ -172,7 +172,7 @@ struct SoFar {
     unknown: bool,
     /// The limit on its length ended it.
     cut: bool,
-    /// What skills lean on.
+    /// The knowledge sources that the results of skills are based on.
     sources: Vec<Source>,
     /// In words for the visitor what a skill did, should the model say nothing itself.
     done: Option<String>,
@@ -600,7 +600,7 @@ struct Marks {
     unknown: bool,
 }
 
-/// No mark is longer.
+/// The longest mark, in bytes; a longer text in brackets is part of the answer.
 const LONGEST_MARK: usize = 24;
 
 impl Marks {

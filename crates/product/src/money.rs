@@ -15,10 +15,10 @@ pub enum NoAmount {
     /// Not a number, or not as JSON writes one.
     #[error("must be a number")]
     NoNumber,
-    /// `5e1`.
+    /// Written with an exponent, such as `5e1`.
     #[error("must be written without an exponent")]
     Exponent,
-    /// `5.001`.
+    /// With a fraction of a cent, such as `5.001`.
     #[error("must have at most two decimals")]
     Decimals,
     /// More than a ledger holds.

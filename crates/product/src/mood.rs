@@ -20,7 +20,7 @@ words! {
     Sentiment {
         /// More good words than bad ones.
         Positive = "positive",
-        /// Neither.
+        /// Good and bad words weigh the same, or there are none of either.
         Neutral = "neutral",
         /// More bad words than good ones.
         Negative = "negative",
@@ -197,7 +197,7 @@ impl Mood {
         (valence / (valence * valence + 8.0).sqrt() * 1_000.0).round() / 1_000.0
     }
 
-    /// In a word.
+    /// The mood in one word, by whether good or bad words outweigh the others.
     pub fn sentiment(self) -> Sentiment {
         match self.valence {
             ..0 if self.frustration > 0 => Sentiment::Frustrated,

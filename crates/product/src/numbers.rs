@@ -54,7 +54,7 @@ pub struct Number {
     pub organization: OrganizationId,
     /// The environment: live or test.
     pub environment: Environment,
-    /// The telephone number itself.
+    /// The telephone number itself, by which carriers and people know it.
     pub e164: E164,
     /// The carrier's name, such as `twilio` or `sandbox`.
     pub provider: String,
@@ -62,13 +62,13 @@ pub struct Number {
     carrier_id: Option<String>,
     /// Whether the organization brought it.
     pub imported: bool,
-    /// How far it is.
+    /// How far the number is between its purchase or import and its return to the carrier.
     pub status: Status,
     /// The agent that answers it; none while it is not assigned.
     pub agent: Option<AgentId>,
     /// What it cost and costs.
     pub price: Price,
-    /// Months that are paid.
+    /// How many months have been paid, the first at the purchase.
     months: i64,
     /// The time at which it was made.
     pub created_at: Timestamp,
@@ -77,7 +77,7 @@ pub struct Number {
 /// A hold on a number.
 #[derive(Clone, Debug)]
 pub struct Hold {
-    /// `hold_…`, made with it.
+    /// The id of the hold (`hold_…`).
     pub id: NumberHoldId,
     /// The number with its price, as it was offered.
     pub offer: Offer,
@@ -145,7 +145,7 @@ async fn is_taken(tx: &mut ReadTx, environment: Environment, e164: &E164) -> Res
     Ok(tx.opt(sql, vec![environment.as_str().into(), e164.as_str().into()]).await?.is_some())
 }
 
-/// Who holds the number.
+/// The organization that holds the number at `now`, if one does.
 async fn holder(
     tx: &mut ReadTx,
     environment: Environment,
@@ -225,7 +225,7 @@ async fn begun(
 pub struct Numbers<'s> {
     /// Where numbers and holds are.
     pub store: &'s dyn Store,
-    /// The carriers, by environment.
+    /// The carriers that numbers are bought from, one for each environment.
     pub carriers: &'s Carriers,
 }
 
@@ -792,7 +792,7 @@ impl Number {
         format!("{}, set-up and first month", self.e164)
     }
 
-    /// What buying it costs.
+    /// The charge for buying it: the set-up and the first month.
     fn cost<'a>(&self, reference: &'a str, description: &'a str) -> Charge<'a> {
         Charge {
             reference,

@@ -14,7 +14,7 @@ use url::{Host, Url};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Redirects that are followed.
+/// How many redirects are followed for one request.
 const REDIRECTS: usize = 5;
 /// Longest URL that is taken.
 const LONGEST_URL: usize = 2_048;
@@ -35,13 +35,13 @@ pub enum Refusal {
     /// No connection, or a broken one.
     #[error("The host can't be reached.")]
     Unreachable,
-    /// Not complete in time.
+    /// The answer was not complete in the time that the request may take.
     #[error("The host did not answer in time.")]
     TimedOut,
     /// It is longer than so many bytes.
     #[error("The answer is longer than {0} bytes.")]
     TooLarge(usize),
-    /// Redirected again and again.
+    /// The host redirected more often than is followed.
     #[error("The host redirects too often.")]
     Redirects,
     /// An answer that says no.
@@ -209,7 +209,7 @@ pub struct Outgoing {
     pub url: String,
     /// Its own header fields. They do not go to another origin.
     pub headers: HeaderMap,
-    /// Its body in full.
+    /// The body that is sent; empty where there is none.
     pub body: Bytes,
 }
 
@@ -222,7 +222,7 @@ pub struct Incoming {
     pub status: u16,
     /// Its media type, as it says.
     pub content_type: String,
-    /// Its body in full.
+    /// The body in full, as it was sent: compressed answers are refused.
     pub body: Bytes,
 }
 

@@ -39,11 +39,11 @@ pub struct Payment {
 pub enum Progress {
     /// Waits for the payer or the bank.
     Pending,
-    /// The money is there.
+    /// The money was paid, and can be booked.
     Succeeded,
     /// A try failed; its payer may try again, where there is one.
     Declined,
-    /// It never will be.
+    /// The payment has ended without money, and can't succeed any more.
     Failed,
 }
 
@@ -54,7 +54,7 @@ pub struct Intent {
     pub id: String,
     /// What the payer's browser completes it with.
     pub client_secret: Option<String>,
-    /// How far it is.
+    /// How far the payment is.
     pub progress: Progress,
 }
 
@@ -67,13 +67,13 @@ pub struct Notice {
     pub organization: OrganizationId,
     /// What the payment service calls it.
     pub intent: String,
-    /// What became of it.
+    /// What became of the payment.
     pub progress: Progress,
     /// How much came, in US cents.
     pub credits: i64,
     /// Who pays, as the service calls them: automatic payments go by it.
     pub customer: Option<String>,
-    /// What they paid with.
+    /// What they paid with, as the service calls it: automatic payments use it again.
     pub method: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub enum PaymentError {
 /// Why a notice is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoticeRefused {
-    /// This provider sends none.
+    /// The provider sends no notices, so whatever comes in its name is refused.
     #[error("this provider sends no notifications")]
     NotSent,
     /// The signature is missing, malformed or another's.

@@ -21,7 +21,7 @@ pub const SUBCOMMAND: &str = "read-file";
 const DEADLINE: Duration = Duration::from_secs(60);
 /// CPU time, which a process that hangs in a loop can't exceed.
 const CPU_SECONDS: u64 = 30;
-/// Memory of that process.
+/// The address space that the process may have, in bytes.
 const MEMORY: u64 = 1 << 30;
 /// Longer than any text that is taken, as JSON.
 const LONGEST_ANSWER: u64 = 32 << 20;

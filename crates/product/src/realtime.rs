@@ -45,7 +45,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 
 /// Where conversations are opened. No operation: an OpenAPI document can't describe what follows the first answer.
 pub const PATH: &str = "/realtime";
-/// What both sides speak.
+/// The name of the subprotocol that the server speaks (RFC 6455 §1.9).
 const PROTOCOL: &str = "flowyte.talk.v1";
 /// The longest message, and so the longest frame, in bytes.
 const MOST_BYTES: usize = 32 * 1024;
@@ -142,7 +142,7 @@ fn not_from_there() -> Problem {
     Problem::new(Code::OriginNotAllowed, "No publishable key of the agent lists the origin of this request.")
 }
 
-/// Conversations over a WebSocket.
+/// The path on which conversations over a WebSocket are opened.
 pub struct Realtime(pub Arc<Product>);
 
 #[async_trait]

@@ -61,15 +61,15 @@ pub struct Settings {
 pub struct Product {
     /// Hosts that outbound requests may reach although they are not public.
     pub outbound_allow: Vec<Allowed>,
-    /// Who takes payments.
+    /// The service that takes payments into wallets.
     pub payment: Payment,
-    /// Who sells telephone numbers.
+    /// The carrier that telephone numbers are bought from.
     pub carrier: Carrier,
     /// The model that answers live conversations.
     pub model: Option<Model>,
 }
 
-/// Who takes payments.
+/// The service that takes payments into wallets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Payment {
     /// Nobody; they are made up.
@@ -79,14 +79,14 @@ pub enum Payment {
     Stripe {
         /// Where it is, without a slash at its end.
         url: String,
-        /// Holds its secret key.
+        /// The path of the file with the secret key of the payment service.
         key_file: PathBuf,
         /// Holds what its notices are signed with.
         webhook_secret_file: PathBuf,
     },
 }
 
-/// Who sells telephone numbers.
+/// The carrier that telephone numbers are bought from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Carrier {
     /// Nobody; there are fictional ones.
@@ -96,14 +96,14 @@ pub enum Carrier {
     Twilio {
         /// Where it is, without a slash at its end.
         url: String,
-        /// The account's SID.
+        /// The id (SID) of the operator's account at the carrier, `AC…`.
         account: String,
-        /// Holds the account's token.
+        /// The path of the file with the token of the carrier account.
         token_file: PathBuf,
     },
 }
 
-/// A model that answers.
+/// The endpoint and the name of a model that answers live conversations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     /// Where it is, without a slash at its end.
@@ -176,7 +176,7 @@ impl Settings {
         groups.iter().flat_map(|group| group.discords(&given)).collect()
     }
 
-    /// What they come to.
+    /// The settings that the product is made with: services with what belongs to them, and sandboxes where none was chosen.
     pub fn product(&self) -> Product {
         let file = |it: &Option<PathBuf>| it.clone().unwrap_or_default();
         let payment = Payment::Stripe {

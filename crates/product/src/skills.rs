@@ -112,7 +112,7 @@ words! {
 words! {
     /// What every agent can do.
     Action {
-        /// Ends the conversation.
+        /// Ends the conversation, which then counts as completed.
         EndCall = "end_call",
         /// Keeps a message for the people behind the agent.
         TakeMessage = "take_message",
@@ -128,21 +128,21 @@ pub enum Config {
     Webhook {
         /// Where the webhook is, checked to be public before it is asked.
         url: String,
-        /// The HTTP method.
+        /// The HTTP method of the request. With GET and DELETE the arguments are query parameters, else a JSON body.
         method: Method,
         /// How long it may take.
         timeout_ms: u32,
         /// Which header fields are sent along.
         header_names: Vec<String>,
     },
-    /// Of [`SkillType::KnowledgeQuery`].
+    /// Of [`SkillType::KnowledgeQuery`]: it needs no settings.
     Knowledge,
-    /// Of [`SkillType::Transfer`].
+    /// Of [`SkillType::Transfer`]: the conversation ends, and people take over.
     Transfer {
         /// Where to, in the customer's words: a team, a number, an address.
         destination: String,
     },
-    /// Of [`SkillType::Builtin`].
+    /// Of [`SkillType::Builtin`]: one of the actions that every agent has.
     Builtin(Action),
 }
 
@@ -462,7 +462,7 @@ pub struct Sealed {
 /// Something that an agent can do besides answering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Skill {
-    /// `skill_…`, made with it.
+    /// The id of the skill (`skill_…`).
     pub id: SkillId,
     /// The organization that it belongs to.
     pub organization: OrganizationId,
@@ -482,7 +482,7 @@ pub struct Skill {
     pub requires_confirmation: bool,
     /// Whether it is used at all.
     pub is_enabled: bool,
-    /// When it was made.
+    /// When the skill was made.
     pub created_at: Timestamp,
     /// When anything of it changed.
     pub updated_at: Timestamp,
@@ -737,7 +737,7 @@ impl Skills<'_> {
         Ok(row)
     }
 
-    /// Takes a skill away.
+    /// Deletes a skill with its sealed header fields.
     pub async fn delete(
         &self,
         organization: OrganizationId,

@@ -12,12 +12,12 @@ use flowyte_store::{Row, Store, StoreError};
 /// How long a token may wait for its connection.
 pub const LIFE: i64 = MINUTE;
 
-/// What a token opens.
+/// A talk token, and the conversation that it opens.
 #[derive(Clone, Debug)]
 pub struct Talk {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Who answers in it.
+    /// The agent that answers in it.
     pub agent: AgentId,
     /// The conversation that it becomes. One with a draft is not kept.
     pub conversation: ConversationId,

@@ -35,13 +35,13 @@ pub enum Keep {
 pub struct Turn {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Who is asked.
+    /// The agent that is asked.
     pub agent: AgentId,
     /// In which world: tests are never charged.
     pub environment: Environment,
     /// The draft or the version that answers.
     pub config: Map<String, Value>,
-    /// What becomes of it.
+    /// Whether the turn is kept in a conversation, only charged, or neither.
     pub keep: Keep,
     /// What was said before, oldest first. A kept conversation adds what it remembers.
     pub history: Vec<Utterance>,
@@ -49,7 +49,7 @@ pub struct Turn {
     pub text: String,
     /// How its caller wishes the answer to be made; see [`Question::wishes`].
     pub wishes: Map<String, Value>,
-    /// `msg_…` of the question.
+    /// The id of the question (`msg_…`), under which it is charged for once.
     pub message: MessageId,
     /// What makes the answer's id unique.
     pub random: [u8; 10],
@@ -65,7 +65,7 @@ pub struct Means<'m> {
     pub house: &'m dyn Store,
     /// Finds what the agent knows.
     pub retriever: &'m dyn Retriever,
-    /// Who answers, by environment.
+    /// The answerers, one for each environment.
     pub answerers: &'m Answerers,
     /// What an agent's skills need to run.
     pub reach: &'m (dyn Fn(OrganizationId, AgentId) -> Reach + Send + Sync),
@@ -76,19 +76,19 @@ pub struct Means<'m> {
 /// What happens in a turn, as it happens. All but [`Event::Delta`] is what its receipt says.
 #[derive(Debug)]
 pub enum Event {
-    /// The question was heard.
+    /// The question, as it was typed.
     UserUtterance(String),
-    /// Passages were looked for.
+    /// The question, and the passages of the agent's knowledge that were found for it, best first.
     Retrieval(String, Vec<Passage>),
-    /// A skill was called.
+    /// A skill was called, whether or not it ran.
     Called(Box<Called>),
-    /// More of the answer.
+    /// More text of the answer; all of them together are the whole answer.
     Delta(String),
     /// The whole answer, with what it leans on.
     AgentMessage(String, Vec<Source>),
     /// It was kept, where it is kept at all.
     Done(Done),
-    /// Something broke; nothing follows.
+    /// Something broke, so there is no answer and nothing follows; what was charged is given back, if that can be done.
     Failed(Broken),
 }
 
@@ -119,17 +119,17 @@ impl From<Broken> for Problem {
 /// The end of a turn that went well.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// `msg_…` of the answer.
+    /// The id of the answer (`msg_…`).
     pub id: MessageId,
-    /// The whole answer.
+    /// The whole text of the answer.
     pub text: String,
-    /// What it leans on.
+    /// The knowledge sources that the answer is based on.
     pub sources: Vec<Source>,
-    /// When it was complete.
+    /// When the answer was complete, at least a millisecond after its question.
     pub at: Timestamp,
-    /// How long it took.
+    /// The time from the question to the whole answer, in milliseconds.
     pub duration_ms: i64,
-    /// What a model counted.
+    /// The tokens that a model took; `None` where no model answered, or not all of its requests were counted.
     pub usage: Option<Usage>,
     /// Whether the caller's limit on its length ended it.
     pub cut: bool,
@@ -230,7 +230,7 @@ impl Begun {
     }
 }
 
-/// What an answerer gave.
+/// The pieces of an answer, put together.
 #[derive(Default)]
 struct Given {
     text: String,

@@ -8,7 +8,7 @@ use flowyte_store::db::id;
 use flowyte_store::{AuditContext, Store, StoreError};
 use serde_json::{Value, json};
 
-/// Three objects of settings.
+/// The settings of an agent's widget, as three JSON objects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Widget {
     /// Colours and sizes, as the contract has them.

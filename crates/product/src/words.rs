@@ -12,7 +12,7 @@ macro_rules! words {
 
         #[allow(dead_code)] // Not every set is read back or listed.
         impl $name {
-            /// Every one, in order.
+            /// All words of the set, in the order in which they are declared.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The name in JSON and rows.

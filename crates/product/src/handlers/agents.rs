@@ -49,7 +49,7 @@ fn draft(call: &Call) -> (Option<String>, Map<String, Value>) {
     (name, fields)
 }
 
-/// `listAgents`: those that fit.
+/// `listAgents`: a page of the agents that fit the filters.
 pub async fn list(call: Call) -> Outcome<Answer> {
     let published = call.query.get("status").map(|it| it == "published");
     let (organization, window) = (call.organization()?, call.window()?);
@@ -93,7 +93,7 @@ pub async fn update(call: Call) -> Outcome<Answer> {
     }
 }
 
-/// Takes an agent away.
+/// `deleteAgent`: deletes an agent with its knowledge and skills; its numbers stay, and are answered by nobody.
 pub async fn delete(call: Call) -> Outcome<Answer> {
     Agents(call.store()).delete(call.organization()?, call.id("id")?, &call.by().await?).await?;
     Ok(Answer::nothing())
@@ -130,7 +130,7 @@ pub async fn rollback(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render_version(&version)))
 }
 
-/// `listAgentVersions`: newest first.
+/// `listAgentVersions`: a page of an agent's published versions, the newest first.
 pub async fn versions(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let rows = Agents(call.store()).versions(call.organization()?, call.id("id")?, page).await?;

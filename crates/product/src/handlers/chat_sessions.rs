@@ -59,7 +59,7 @@ pub async fn get(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render(&session(&call).await?)))
 }
 
-/// Its messages, oldest first.
+/// `listChatMessages`: a page of the messages of a chat session, the oldest first.
 pub async fn messages(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let id: ConversationId = session(&call).await?.id;

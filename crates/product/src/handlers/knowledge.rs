@@ -130,7 +130,7 @@ pub async fn update(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render_whole(&source)))
 }
 
-/// Takes a source away.
+/// `deleteKnowledgeSource`: removes a source with its passages, which answers no longer use.
 pub async fn delete(call: Call) -> Outcome<Answer> {
     let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
     Knowledge(call.store()).delete(organization, agent, id, &call.by().await?).await?;

@@ -236,7 +236,7 @@ async fn set_agent(call: &Call, id: NumberId, agent: Option<AgentId>) -> Outcome
     Ok(Answer::serialized(&render(&number)))
 }
 
-/// Gives a number up.
+/// `releaseNumber`: gives a number up at once; where the carrier does not answer, it is told later.
 pub async fn release(call: Call) -> Outcome<Answer> {
     let (id, by): (NumberId, _) = (call.id("id")?, call.by().await?);
     numbers(&call).release(call.organization()?, call.environment()?, id, &by).await?;

@@ -124,7 +124,7 @@ fn position(sequence: i64) -> [u8; 16] {
     i128::from(sequence).to_be_bytes()
 }
 
-/// What happened, in order.
+/// `getConversationReceipt`: a page of what happened in a conversation, in order.
 pub async fn receipt(call: Call) -> Outcome<Answer> {
     let page = call.page()?;
     let id: ConversationId = call.id("id")?;
@@ -250,7 +250,7 @@ struct AgentCard {
     knowledge_gaps_summary: Value,
 }
 
-/// How an agent does.
+/// `getAgentAnalytics`: how an agent did in a window of time.
 pub async fn agent(call: Call) -> Outcome<Answer> {
     let (organization, agent): (_, AgentId) = (call.organization()?, call.id("agentId")?);
     let window = window(&call, Some(agent))?;
@@ -273,7 +273,7 @@ pub async fn agent(call: Call) -> Outcome<Answer> {
     }))
 }
 
-/// How the organization does.
+/// `getAnalyticsOverview`: how all agents of the organization did in a window of time.
 pub async fn overview(call: Call) -> Outcome<Answer> {
     let window = window(&call, None)?;
     let figures = Analytics(call.store()).figures(call.organization()?, &window).await?;
@@ -340,12 +340,12 @@ async fn days(call: &Call, agent: Option<AgentId>) -> Outcome<Answer> {
     Ok(Answer::serialized(&Timeseries { days: figures.by_day.into_iter().map(row).collect() }))
 }
 
-/// An agent by day.
+/// `getAgentAnalyticsTimeseries`: the figures of an agent for each day of a window.
 pub async fn agent_timeseries(call: Call) -> Outcome<Answer> {
     days(&call, Some(call.id("agentId")?)).await
 }
 
-/// The organization by day.
+/// `getAnalyticsTimeseries`: the figures of the organization for each day of a window.
 pub async fn timeseries(call: Call) -> Outcome<Answer> {
     days(&call, None).await
 }

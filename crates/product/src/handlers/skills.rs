@@ -38,7 +38,7 @@ const OURS: [&str; 13] = [
 ];
 /// Most header fields of a webhook.
 const MOST_HEADERS: usize = 20;
-/// Longest value of one.
+/// The longest value of a header field of a webhook, in bytes.
 const LONGEST_HEADER: usize = 4_096;
 
 fn render(skill: &Skill) -> Value {
@@ -317,7 +317,7 @@ pub async fn update(call: Call) -> Outcome<Answer> {
     Ok(Answer::data(render(&skill)))
 }
 
-/// Takes a skill away.
+/// `deleteSkill`: deletes a skill of an agent, with its sealed header fields.
 pub async fn delete(call: Call) -> Outcome<Answer> {
     let (organization, agent, id) = (call.organization()?, call.id("agentId")?, call.id("id")?);
     Skills(call.store()).delete(organization, agent, id, &call.by().await?).await?;

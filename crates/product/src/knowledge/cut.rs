@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Extracted {
     /// Headings (`#` lines), paragraphs between empty lines.
     Text(String),
-    /// Questions with their answers.
+    /// Questions, each with its answer.
     Pairs(Vec<(String, String)>),
     /// Rows of a table, each of which stands by itself.
     Rows(Vec<String>),
@@ -17,7 +17,7 @@ pub enum Extracted {
 /// A passage before it has an id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
-    /// The headings above it.
+    /// The headings above it, from the outermost to the innermost, divided by ` › `; empty where there are none.
     pub heading: String,
     /// The question that it answers.
     pub question: Option<String>,
@@ -213,7 +213,7 @@ const QUESTION: &[&str] = &["q", "question", "frage", "f", "pregunta", "p", "dom
 const ANSWER: &[&str] =
     &["a", "answer", "antwort", "respuesta", "r", "réponse", "risposta", "antwoord", "resposta"];
 
-/// What stands behind `Word:`.
+/// What follows `Word:` at the beginning of a line, where the word is one of `words`; numbers and emphasis around it do not matter.
 fn marked<'l>(line: &'l str, words: &[&str]) -> Option<&'l str> {
     let (word, rest) = line.split_once([':', '：'])?;
     let word = word

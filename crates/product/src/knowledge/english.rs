@@ -243,7 +243,7 @@ pub enum Wants {
     Time,
     /// How much or how many.
     Number,
-    /// Somebody's name.
+    /// The name of somebody or something, which begins with a capital letter.
     Name,
     /// Where those are who answer.
     Place,

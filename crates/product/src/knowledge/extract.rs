@@ -21,17 +21,17 @@ const MARK: usize = 1_024;
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Portable Document Format.
+    /// Portable Document Format: `application/pdf`.
     Pdf,
-    /// Office Open XML text.
+    /// A text document of Office Open XML: `.docx`.
     Docx,
-    /// Plain text.
+    /// Plain text: `text/plain`.
     Text,
-    /// Markdown.
+    /// Markdown: `text/markdown`.
     Markdown,
     /// A table, divided by commas, semicolons or tabs.
     Csv,
-    /// A web page.
+    /// A web page in HTML or XHTML.
     Html,
 }
 
@@ -246,7 +246,7 @@ struct Docx {
     paragraph: String,
     heading: usize,
     in_text: bool,
-    /// Tables around it.
+    /// How many tables it is inside of.
     tables: u32,
     /// Cells of its row that are complete.
     cells: u32,

@@ -24,21 +24,21 @@ use tantivy::query::Bm25Weight;
 /// A passage as it is kept beside the index.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its id.
+    /// The id of the passage (`chunk_…`).
     pub id: PassageId,
     /// The knowledge source that it comes from.
     pub source: KnowledgeSourceId,
-    /// The source's name.
+    /// What the organization calls the source.
     pub label: String,
     /// Where the source was fetched.
     pub url: Option<String>,
-    /// The headings above it.
+    /// The headings above the passage, divided by ` › `; empty where there are none.
     pub heading: String,
     /// The question that it answers.
     pub question: Option<String>,
-    /// What it says.
+    /// The text of the passage, without the headings above it.
     pub text: String,
-    /// ISO 639-1.
+    /// The language of the passage, ISO 639-1; empty where nobody could tell.
     pub language: String,
 }
 
@@ -51,7 +51,7 @@ impl Entry {
 
 /// A passage with the terms by which it is judged.
 pub struct Kept {
-    /// The passage.
+    /// The passage as a hit shows it.
     pub entry: Entry,
     said: Said,
 }
@@ -248,11 +248,11 @@ struct Asked {
 
 /// A hit: which entry, and how it was judged.
 pub struct Hit<'i> {
-    /// The passage.
+    /// The passage that was found.
     pub entry: &'i Entry,
-    /// 0 to 1.
+    /// How sure it is that the passage answers the question, from 0 to 1.
     pub similarity: f64,
-    /// What that rests on.
+    /// The measures that the similarity is made of.
     pub signals: Signals,
 }
 
@@ -302,7 +302,7 @@ impl Index {
         }
     }
 
-    /// The smallest first.
+    /// The layers by how many passages their segments have, served or not, the smallest first.
     fn by_size(&self) -> Vec<&Layer> {
         let mut layers: Vec<&Layer> = self.layers.iter().collect();
         layers.sort_by_key(|it| it.segment.len());
@@ -361,7 +361,7 @@ impl Index {
         self.statistics.passages() as usize
     }
 
-    /// Whether it has none.
+    /// Whether the agent has no passage that is served.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -19,7 +19,6 @@ use std::time::Duration;
 /// Passages that are kept in memory, over all agents. The index that was used longest ago goes first.
 const KEPT_PASSAGES: usize = 200_000;
 
-/// An agent, anywhere.
 type AgentKey = (OrganizationId, AgentId);
 
 /// One agent's place: its index, once it was asked.
@@ -76,7 +75,7 @@ pub struct Library {
     changes: Turns<OrganizationId>,
     /// And neither waits for what makes an index tidy.
     merges: Arc<Turns<OrganizationId>>,
-    /// And asked so.
+    /// Searches are shared in turns, too: each takes a core for a while.
     searches: Turns<OrganizationId>,
 }
 
@@ -88,7 +87,7 @@ const CROWD: Bounds =
     Bounds { at_once: 1, each: 1, waiting: 2_048, waiting_each: 512, patience: Duration::from_secs(30) };
 
 impl Library {
-    /// Over a store.
+    /// A library over `store` that has no index yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let turns = |work, each| Turns::new(work, Bounds { at_once: cores(), each, ..CROWD });
         let half = cores().div_ceil(2);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 pub struct Words {
     /// Of what stands above the text.
     pub head: Vec<String>,
-    /// Of the text.
+    /// The terms of the text itself.
     pub body: Vec<String>,
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 /// How many passages have a term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frequency {
-    /// Anywhere.
+    /// How many passages have it in the head or in the text; those that have it in both count once.
     pub any: u32,
     /// In what stands above the text.
     pub head: u32,
-    /// In the text.
+    /// How many have it in the text itself.
     pub body: u32,
 }
 
@@ -30,7 +30,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Counts a passage.
+    /// Counts a passage. [`Statistics::remove`] takes it back, given the same words.
     pub fn add(&mut self, language: &str, words: &Words) {
         self.passages += 1;
         self.lengths[0] += words.head.len() as u64;
@@ -69,7 +69,7 @@ impl Statistics {
         self.passages
     }
 
-    /// Their languages.
+    /// The languages of the passages that are counted, ISO 639-1.
     pub fn languages(&self) -> impl Iterator<Item = &str> {
         self.languages.keys().map(String::as_str)
     }

@@ -84,17 +84,17 @@ const NO: [&str; 13] = [
 /// Opens the header fields of a webhook.
 pub type Open = dyn Fn(&Skill) -> Option<HeaderMap> + Send + Sync;
 
-/// What running skills needs.
+/// What the skills of one agent need to run.
 pub struct Reach {
     /// The organization that the agent belongs to.
     pub organization: OrganizationId,
-    /// Whose skills they are.
+    /// The agent whose skills and knowledge they are.
     pub agent: AgentId,
     /// Asks webhooks at public addresses only.
     pub outbound: Arc<Outbound>,
     /// Looks things up in the agent's knowledge.
     pub retriever: Arc<dyn Retriever>,
-    /// Opens sealed header fields.
+    /// Opens the sealed header fields of a webhook; `None` where that can't be done.
     pub open: Box<Open>,
 }
 
@@ -119,7 +119,7 @@ pub enum Effect {
     End,
     /// It is over, and people take over.
     Transfer {
-        /// Where the conversation goes.
+        /// Where the conversation goes, in the customer's words: a team, a number, an address.
         destination: String,
     },
     /// Something is to be passed on; it stands in the call's arguments.
@@ -142,7 +142,7 @@ pub struct Called {
     pub tool: String,
     /// What it is called with, as it was given.
     pub arguments: Value,
-    /// What came of it.
+    /// Whether the skill ran, and how that went.
     pub status: Status,
     /// The same in full: what the model reads and receipts show.
     pub result: String,
@@ -154,7 +154,7 @@ pub struct Called {
     pub sources: Vec<Source>,
     /// It looked something up and found nothing that answers.
     pub unknown: bool,
-    /// How long it took.
+    /// How long the call took, in milliseconds.
     pub took_ms: u64,
 }
 
@@ -190,7 +190,7 @@ pub struct Request {
 /// What a visitor's message says about skills.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
-    /// To run one.
+    /// To run a skill: the message is its trigger, or a yes to the question for a confirmation.
     Run(Request),
     /// Not to run what was asked about.
     Decline,
