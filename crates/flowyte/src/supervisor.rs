@@ -26,6 +26,11 @@ impl Supervisor {
 
     /// Starts a task, which ends after the stop and not before.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(debug_assertions)]
+        let task = async move {
+            fail_on_demand(name).await;
+            task.await;
+        };
         let handle = self.tasks.spawn(task);
         self.names.insert(handle.id(), name);
     }
@@ -47,6 +52,15 @@ impl Supervisor {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Panics in the task that a test names, a little later. Only in builds that tests run.
+#[cfg(debug_assertions)]
+async fn fail_on_demand(name: &str) {
+    if std::env::var("PANICKING_TASK").is_ok_and(|it| it == name) {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        panic!("a test asked for it");
     }
 }
 

@@ -13,9 +13,9 @@ const TAG: usize = 12;
 pub struct Scope<'a> {
     /// The organization that the list belongs to.
     pub organization: OrganizationId,
-    /// The `operationId` of the list; its path is part of `filter`.
+    /// The `operationId` of the list.
     pub list: &'a str,
-    /// The query without `cursor` and `limit`.
+    /// The path and its query, without `cursor`, `limit` and `page`.
     pub filter: &'a str,
 }
 

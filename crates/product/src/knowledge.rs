@@ -90,7 +90,7 @@ words! {
 words! {
     /// How far a source is.
     Status {
-        /// Nobody has looked at it yet.
+        /// It waits to be read: nobody has yet, or the first attempt failed and is made again.
         Pending = "pending",
         /// It is being read, and nothing of it is served yet.
         Indexing = "indexing",

@@ -67,7 +67,7 @@ pub enum State {
         organization: OrganizationId,
         /// The user who is the member.
         user: UserId,
-        /// What they may do; none once they are removed.
+        /// What they may do; none once they are removed or their account is disabled.
         role: Option<Role>,
     },
     /// A secret key with all secrets that it ever had.

@@ -57,7 +57,8 @@ impl BatchTx {
             self.queue(
                 "INSERT INTO usage (organization_id, key_id, day, operation_id, outcome, calls, last_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (organization_id, key_id, day, operation_id, outcome) \
-                 DO UPDATE SET calls = usage.calls + excluded.calls, last_at = excluded.last_at",
+                 DO UPDATE SET calls = usage.calls + excluded.calls, \
+                 last_at = CASE WHEN excluded.last_at > usage.last_at THEN excluded.last_at ELSE usage.last_at END",
                 vec![
                     id(row.organization),
                     row.credential.into(),
@@ -77,7 +78,8 @@ impl BatchTx {
             self.queue(
                 "INSERT INTO superseded_usage (organization_id, digest, address, calls, last_at) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (organization_id, digest, address) \
-                 DO UPDATE SET calls = superseded_usage.calls + excluded.calls, last_at = excluded.last_at",
+                 DO UPDATE SET calls = superseded_usage.calls + excluded.calls, \
+                 last_at = CASE WHEN excluded.last_at > superseded_usage.last_at THEN excluded.last_at ELSE superseded_usage.last_at END",
                 args![*row.organization.as_bytes(), digest, row.address.clone(), row.calls, row.last_at],
             )
             .await?;

@@ -380,3 +380,43 @@ fn a_database_that_goes_back_ends_the_server_at_once() {
     server.kill_and_restart();
     assert_eq!(whoami(&server, &key).status, 200);
 }
+
+/// Whichever background task panics: the process ends with a line that names it. Builds for release can't be asked to panic.
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_in_any_background_task_ends_the_server() {
+    let url = runtime().block_on(crate::postgres::empty_database());
+    let tasks = [
+        "operations",
+        "usage",
+        "disk",
+        "time",
+        "feed",
+        "audit heads",
+        "housekeeping",
+        #[cfg(feature = "product")]
+        "billing",
+        #[cfg(feature = "product")]
+        "numbers",
+        #[cfg(feature = "product")]
+        "conversations",
+        #[cfg(feature = "product")]
+        "uploads",
+        #[cfg(feature = "product")]
+        "knowledge",
+    ];
+    for task in tasks {
+        let mut settings = vec![("env:PANICKING_TASK".to_owned(), task.to_owned())];
+        // Only PostgreSQL is followed.
+        if task == "feed" {
+            settings.push(("DATABASE".to_owned(), url.clone()));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (port, ops_port) = (crate::support::free_port(), crate::support::free_port());
+        let ended = Server::command(&folder.path().join("data"), port, ops_port, &settings).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{task}: {said}");
+        assert!(said.contains("a task panicked"), "{task}: {said}");
+        assert!(said.contains(&format!("the background task {task} panicked")), "{task}: {said}");
+    }
+}
