@@ -367,9 +367,9 @@ async fn check(
     let values = |name: &str| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let headers = checks.check_headers(values).map_err(Problem::invalid)?;
     let sent = read(api, &permit, &parts.headers, body, facts.address).await?;
-    let turn = match permit.caller() {
-        Some(caller) if route.is_dear(&query) => Some(dear_turn(api, caller).await?),
-        _ => None,
+    let (turn, warrant) = match permit.caller() {
+        Some(caller) if route.is_dear(&query) => (Some(dear_turn(api, caller).await?), warrant.for_report()),
+        _ => (None, warrant),
     };
     // The body or the turn may have taken its time, and the credential been revoked meanwhile.
     warrant.check_if_old().map_err(|denial| Problem::denied(&denial, &api.api.contract, Some(operation)))?;

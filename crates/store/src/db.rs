@@ -580,7 +580,7 @@ impl<P: Connections> Readers<P> {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
             (Mode::Glance, Class::Narrowing | Class::Credentials) => &self.lookups,
             (_, Class::Narrowing | Class::Credentials) => &self.credentials,
-            (_, Class::Product) => &self.product,
+            (_, Class::Product | Class::Reports) => &self.product,
         };
         Ok((pool, Some(turns.enter(lane).await?)))
     }

@@ -1,6 +1,9 @@
 //! Whose turn at the database is next. What narrows rights goes first; then everybody gets a fair share: one turn for each
 //! lane in a round, and no more than half of all turns at a time, so that a flood never has everything in use when somebody else comes.
+//! What the credentials open has no more turns than half of the processor's cores either: on a machine that is busy with one
+//! organization's chats, another's keys still find a core.
 
+use crate::labour::cores;
 use flowyte_core::id::OrganizationId;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +31,8 @@ pub enum Class {
     Credentials,
     /// All other work: what the credentials give access to, and what the server does for itself.
     Product,
+    /// Whatever looks through much and takes long, beside the other work of the same organization and not before it.
+    Reports,
 }
 
 /// Those who wait behind one another: one class of work of one organization.
@@ -51,6 +56,29 @@ impl Lane {
     }
 }
 
+/// How many turns a lane may have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shares {
+    /// Of work on credentials, and of the server's own.
+    most: usize,
+    /// Of an organization's product work, and of its reports.
+    product: usize,
+}
+
+impl Shares {
+    fn of(turns: usize, cores: usize) -> Self {
+        let most = turns.div_ceil(2);
+        Self { most, product: most.min((cores / 2).max(1)) }
+    }
+
+    fn of_lane(self, lane: &Lane) -> usize {
+        match (lane.class, lane.organization) {
+            (Class::Product | Class::Reports, Some(_)) => self.product,
+            _ => self.most,
+        }
+    }
+}
+
 /// Why there is no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTurn {
@@ -64,8 +92,8 @@ pub enum NoTurn {
 pub struct Queue {
     /// Those of one lane that may wait.
     most: usize,
-    /// Turns that one lane may have at a time.
-    share: usize,
+    /// How many turns a lane may have at a time.
+    shares: Shares,
     state: Mutex<State>,
 }
 
@@ -102,10 +130,19 @@ impl Ring {
     }
 }
 
+/// Whether a lane has less than its share.
+fn may(taken: &HashMap<Lane, usize>, lane: &Lane, shares: Shares) -> bool {
+    taken.get(lane).is_none_or(|taken| *taken < shares.of_lane(lane))
+}
+
 impl State {
-    fn next(&mut self, share: usize) -> Option<(Lane, oneshot::Sender<Turn>)> {
+    fn may(&self, lane: &Lane, shares: Shares) -> bool {
+        may(&self.taken, lane, shares)
+    }
+
+    fn next(&mut self, shares: Shares) -> Option<(Lane, oneshot::Sender<Turn>)> {
         let Self { ahead, others, taken, run, .. } = self;
-        let may = |lane: &Lane| taken.get(lane).is_none_or(|taken| *taken < share);
+        let may = |lane: &Lane| may(taken, lane, shares);
         if !others.order.iter().any(may) {
             *run = 0;
             return ahead.next(may);
@@ -121,7 +158,7 @@ impl State {
     /// Gives free turns to those who may have them.
     fn give(&mut self, queue: &Arc<Queue>) {
         while self.free > 0 {
-            let Some((lane, next)) = self.next(queue.share) else { return };
+            let Some((lane, next)) = self.next(queue.shares) else { return };
             match next.send(Turn(Some((queue.clone(), lane)))) {
                 Ok(()) => self.take(lane),
                 // Gone; what it would have got is not a turn to give back.
@@ -154,7 +191,7 @@ impl Queue {
     pub fn new(turns: usize, most: usize) -> Arc<Self> {
         let (taken, ahead, others) = Default::default();
         let state = Mutex::new(State { free: turns, taken, ahead, others, run: 0 });
-        Arc::new(Self { most, share: turns.div_ceil(2), state })
+        Arc::new(Self { most, shares: Shares::of(turns, cores()), state })
     }
 
     /// Waits for a turn. Whoever stops waiting leaves the queue.
@@ -184,7 +221,7 @@ impl Queue {
     #[allow(clippy::type_complexity)]
     fn stand(self: &Arc<Self>, lane: Lane) -> Result<Result<Turn, oneshot::Receiver<Turn>>, NoTurn> {
         let mut state = self.lock();
-        if state.free > 0 && state.taken.get(&lane).is_none_or(|taken| *taken < self.share) {
+        if state.free > 0 && state.may(&lane, self.shares) {
             state.take(lane);
             return Ok(Ok(Turn(Some((self.clone(), lane)))));
         }
@@ -268,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_lane_has_half_of_the_turns_at_most() {
         let queue = Queue::new(4, WRITES);
-        let (flood, other) = (lane(Class::Product, 1), lane(Class::Product, 2));
+        let (flood, other) = (lane(Class::Credentials, 1), lane(Class::Credentials, 2));
         let first = queue.stand(flood).unwrap().ok().unwrap();
         let second = queue.stand(flood).unwrap().ok().unwrap();
         let mut third = queue.stand(flood).unwrap().err().unwrap();
@@ -280,6 +317,27 @@ mod tests {
         let third = third.try_recv().expect("the flood has given one back");
         drop((second, third));
         assert!(queue.lock().free == 4 && queue.lock().taken.is_empty());
+    }
+
+    #[test]
+    fn product_work_has_half_of_the_cores_at_most() {
+        let (product, keys) = (lane(Class::Product, 1), lane(Class::Credentials, 1));
+        for (turns, cores, of_product, of_keys) in
+            [(4, 1, 1, 2), (4, 2, 1, 2), (4, 4, 2, 2), (4, 64, 2, 2), (1, 8, 1, 1)]
+        {
+            let shares = Shares::of(turns, cores);
+            assert_eq!([shares.of_lane(&product), shares.of_lane(&keys)], [of_product, of_keys]);
+            assert_eq!(shares.of_lane(&Lane::HOUSE), of_keys);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_report_waits_beside_the_other_work_of_its_organization() {
+        let queue = Queue { shares: Shares::of(4, 2), ..Arc::into_inner(Queue::new(4, READS)).unwrap() };
+        let queue = Arc::new(queue);
+        let _report = queue.stand(lane(Class::Reports, 1)).unwrap().ok().unwrap();
+        let _chat = queue.stand(lane(Class::Product, 1)).unwrap().ok().expect("a report holds up no chat");
+        assert!(queue.stand(lane(Class::Reports, 1)).unwrap().is_err());
     }
 
     #[tokio::test]

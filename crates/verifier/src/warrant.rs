@@ -146,6 +146,11 @@ impl Warrant {
         Ok(Self { verifier, class, asked, digest: Some(digest), permit, decided })
     }
 
+    /// The same, for a request that looks through much: it waits behind others of its kind, and holds up nothing else of its organization.
+    pub fn for_report(self) -> Self {
+        Self { class: Class::Reports, ..self }
+    }
+
     /// What it was made of.
     pub const fn asked(&self) -> &Asked {
         &self.asked
