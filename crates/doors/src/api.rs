@@ -19,7 +19,7 @@ use flowyte_http::route::{Extension, Route, Unauthorized, Work, bind};
 use flowyte_http::settings::Settings;
 use flowyte_http::wire::{HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use flowyte_store::audit::AuditAction;
-use flowyte_store::labour::{Bounds, Turn, Turns, labour};
+use flowyte_store::labour::{Bounds, Slot, Slots, labour};
 use flowyte_store::{Actor, AuditContext, InLane, Lane, Store};
 use flowyte_verifier::Verifier;
 use flowyte_verifier::meter::Meter;
@@ -78,7 +78,7 @@ pub struct ApiDoor {
     /// Memory for the bodies of requests.
     pub bodies: Bodies,
     /// Operations that take a core for a while, by organization.
-    dear: Turns<OrganizationId>,
+    dear: Slots<OrganizationId>,
     /// Secret keys met in browsers: one audit event a day each.
     browser_keys: Meter,
     answers: Answers,
@@ -97,7 +97,7 @@ impl ApiDoor {
         Ok(Arc::new(Self {
             routes: bind(&api.contract, routes)?,
             bodies: Bodies::new(settings.body_memory),
-            dear: Turns::new("reports", DEAR),
+            dear: Slots::new("reports", DEAR),
             browser_keys: Meter::new(1, flowyte_core::time::DAY),
             answers: Answers::new(api.contract.operations().iter().map(|it| it.id.clone())),
             settings,
@@ -557,7 +557,7 @@ async fn check_body(
 }
 
 /// Waits for an organization's turn at an operation that takes a core for a while.
-async fn dear_turn(api: &ApiDoor, caller: &Principal) -> Outcome<Turn<OrganizationId>> {
+async fn dear_turn(api: &ApiDoor, caller: &Principal) -> Outcome<Slot<OrganizationId>> {
     api.dear.take(caller.organization()).await.map_err(|_| {
         let detail =
             "Too many slow requests of your organization are running; wait until one of them has finished.";

@@ -6,7 +6,7 @@ use crate::wire::{BodyRefusal, Within, read_body};
 use bytes::Bytes;
 use flowyte_core::id::OrganizationId;
 use flowyte_core::{CredentialKind, Principal};
-use flowyte_store::labour::{Bounds, Crowded, Turn, Turns};
+use flowyte_store::labour::{Bounds, Crowded, Slot, Slots};
 use flowyte_verifier::meter::rate_limit_prefix;
 use http::HeaderMap;
 use hyper::body::Incoming;
@@ -42,8 +42,8 @@ pub struct Bodies {
     strangers: Arc<Shares>,
     /// The rest, for those whose organization answers for them.
     known: Arc<Shares>,
-    by_organization: Turns<OrganizationId>,
-    by_address: Turns<IpAddr>,
+    by_organization: Slots<OrganizationId>,
+    by_address: Slots<IpAddr>,
 }
 
 /// Bytes with the share that they are a part of.
@@ -61,7 +61,7 @@ impl AsRef<[u8]> for Held {
 /// What a body holds until its request is done.
 pub struct Room {
     share: Share,
-    _turns: Option<(Turn<OrganizationId>, Turn<IpAddr>)>,
+    _turns: Option<(Slot<OrganizationId>, Slot<IpAddr>)>,
 }
 
 impl Bodies {
@@ -71,8 +71,8 @@ impl Bodies {
         Self {
             strangers: Shares::new(strangers, usize::MAX),
             known: Shares::new(bytes - strangers, usize::MAX),
-            by_organization: Turns::new("uploads", LONG_ONES),
-            by_address: Turns::new("uploads", LONG_ONES_OF_AN_ADDRESS),
+            by_organization: Slots::new("uploads", LONG_ONES),
+            by_address: Slots::new("uploads", LONG_ONES_OF_AN_ADDRESS),
         }
     }
 

@@ -10,7 +10,7 @@ use flowyte_core::id::{Id, OrganizationId, SecretKeyId, SessionId, UserId};
 use flowyte_core::limit::Quota;
 use flowyte_core::time::{InvalidTimestamp, MINUTE};
 use flowyte_core::{CredentialKind, Environment, Operation, Pepper, Permit, Principal, Role, Timestamp};
-use flowyte_store::labour::Turn;
+use flowyte_store::labour::Slot;
 use flowyte_store::walk::{Found, Order, Position, Search, Window};
 use flowyte_store::{Actor, AuditContext, Claim, Once, Page, Store};
 use flowyte_verifier::seal::{NONCE_BYTES, Seal, keyed};
@@ -80,7 +80,7 @@ pub struct Permitted {
     /// The memory that the body takes, given back with the call.
     pub room: Option<Room>,
     /// The organization's turn at an operation that takes a core for a while.
-    pub turn: Option<Turn<OrganizationId>>,
+    pub turn: Option<Slot<OrganizationId>>,
     /// The caller's IP address, after the trusted-proxy rule.
     pub address: IpAddr,
     /// When the request was decided.

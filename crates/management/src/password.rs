@@ -5,7 +5,7 @@ use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, Version};
 use flowyte_http::problem::{Code, Outcome, Problem};
-use flowyte_store::labour::{self, Bounds, Turns, labour};
+use flowyte_store::labour::{self, Bounds, Slots, labour};
 use flowyte_verifier::clock::Entropy;
 use flowyte_verifier::meter::rate_limit_prefix;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const JUDGED: usize = 64;
 
 /// The one place that judges and hashes passwords.
 pub struct Passwords {
-    turns: Turns<IpAddr>,
+    turns: Slots<IpAddr>,
 }
 
 /// A PHC string. `like`: a stored one, whose parameters and salt are taken; else the present parameters and `salt`.
@@ -43,27 +43,27 @@ fn hash(
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Turns::new("passwords", BOUNDS) }
+        Self { turns: Slots::new("passwords", BOUNDS) }
     }
 }
 
 impl Passwords {
     /// Waits for a turn of this address. What a turn decides and counts, nobody else from there decides and counts meanwhile.
-    pub async fn turn(&self, address: IpAddr) -> Outcome<Turn> {
+    pub async fn turn(&self, address: IpAddr) -> Outcome<HashingSlot> {
         let turn = self.turns.take(rate_limit_prefix(address)).await.map_err(|_| {
             let detail = "Too many sign-ins are being checked right now; try again shortly.";
             Problem::new(Code::RateLimited, detail).retry_after(2)
         })?;
-        Ok(Turn { _turn: turn })
+        Ok(HashingSlot { _turn: turn })
     }
 }
 
 /// Leave to judge and to hash one password.
-pub struct Turn {
-    _turn: labour::Turn<IpAddr>,
+pub struct HashingSlot {
+    _turn: labour::Slot<IpAddr>,
 }
 
-impl Turn {
+impl HashingSlot {
     /// Refuses a password that is easily guessed, given what else is known of the person. `pointer`: where it stood in the body.
     pub async fn judge(&self, pointer: &str, password: &Zeroizing<String>, known: &[&str]) -> Outcome<()> {
         let password = password.clone();

@@ -4,7 +4,7 @@ use crate::Call;
 use crate::devices::{self, Nonce};
 use crate::effective;
 use crate::organization::inviters;
-use crate::password::Turn;
+use crate::password::HashingSlot;
 use flowyte_core::credential::Secret;
 use flowyte_core::id::{Id, OrganizationId, SessionId, UserId};
 use flowyte_core::limit::Limited;
@@ -160,7 +160,12 @@ struct Tried {
 ///
 /// A device that an account signed in from before has failures of its own, and goes on with that account when strangers have
 /// used up those of the address.
-async fn try_password(call: &Call, turn: &Turn, email: &str, password: Zeroizing<String>) -> Outcome<Tried> {
+async fn try_password(
+    call: &Call,
+    turn: &HashingSlot,
+    email: &str,
+    password: Zeroizing<String>,
+) -> Outcome<Tried> {
     let state = &call.state;
     // The limits are asked and charged within the turn: a hundred guesses sent at once would all be within them before.
     attempt(call)?;
@@ -498,7 +503,7 @@ pub async fn accept_invite(call: Call) -> Outcome<Answer> {
 /// Refuses a new password that is easily guessed. Judging is dear, so the address is charged before.
 async fn judge(
     call: &Call,
-    turn: &Turn,
+    turn: &HashingSlot,
     pointer: &str,
     password: &Zeroizing<String>,
     known: &[&str],

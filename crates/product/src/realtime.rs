@@ -283,7 +283,7 @@ impl Pulse {
 type End = Option<(CloseCode, &'static str)>;
 
 /// How a connection is doing.
-struct Line {
+struct Socket {
     sink: Sink,
     /// Frames since the last look at the clock.
     frames: u32,
@@ -294,7 +294,7 @@ struct Line {
     events: Option<Receiver<Event>>,
 }
 
-impl Line {
+impl Socket {
     fn new(sink: Sink) -> Self {
         let now = Instant::now();
         Self { sink, frames: 0, said: now, pulse: Pulse { heard: now, asked: None }, events: None }
@@ -315,13 +315,13 @@ impl Room {
         let socket =
             WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
         let (sink, mut stream) = socket.split();
-        let mut line = Line::new(sink);
+        let mut line = Socket::new(sink);
         let end = self.converse(&mut line, &mut stream, draining).await;
         part(line.sink, stream, end).await;
     }
 
     /// Goes on until something ends it.
-    async fn converse(&mut self, line: &mut Line, stream: &mut Stream, draining: Option<Draining>) -> End {
+    async fn converse(&mut self, line: &mut Socket, stream: &mut Stream, draining: Option<Draining>) -> End {
         let mut ticks = interval(WATCH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drained = std::pin::pin!(async {
@@ -345,7 +345,7 @@ impl Room {
     }
 
     /// Looks whether it may go on and whether the peer is still there.
-    async fn look(&self, line: &mut Line) -> Result<(), End> {
+    async fn look(&self, line: &mut Socket) -> Result<(), End> {
         line.frames = 0;
         self.stands().map_err(|problem| Some((CloseCode::Policy, problem.code().as_str())))?;
         if line.said.elapsed() > IDLE || self.since.elapsed() > LONGEST {
@@ -359,7 +359,7 @@ impl Room {
     }
 
     /// Tells the peer what happened on the way to its answer; `None`: the answer is over.
-    async fn pass_on(&mut self, line: &mut Line, event: Option<Event>) -> Result<(), End> {
+    async fn pass_on(&mut self, line: &mut Socket, event: Option<Event>) -> Result<(), End> {
         let Some(event) = event else {
             line.events = None;
             return Ok(());
@@ -371,7 +371,7 @@ impl Room {
     }
 
     /// Takes what the peer sent.
-    async fn take(&mut self, line: &mut Line, message: Option<Result<Message, Error>>) -> Result<(), End> {
+    async fn take(&mut self, line: &mut Socket, message: Option<Result<Message, Error>>) -> Result<(), End> {
         line.frames += 1;
         line.pulse.heard = Instant::now();
         let said = match message {

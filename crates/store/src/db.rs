@@ -2,7 +2,7 @@
 
 use crate::growth::{Grown, Growth};
 use crate::guest::Guest;
-use crate::lanes::{Class, Lane, NoTurn, Queue, READS, Turn};
+use crate::lanes::{Class, Lane, NoSlot, Queue, READS, Slot};
 use crate::measure::{Connections, Pool};
 #[cfg(feature = "postgres")]
 use crate::postgres;
@@ -309,7 +309,7 @@ pub struct ReadTx {
     grown: Arc<Grown>,
     growth: Vec<(OrganizationId, Growth)>,
     /// Given back after the connection, since it is declared after it.
-    turn: Option<Turn>,
+    turn: Option<Slot>,
 }
 
 /// A transaction that writes what no audit trail tells of and no replica reads.
@@ -369,7 +369,7 @@ impl SecurityTx {
         guests: &'static [Guest],
         follower: Option<Arc<dyn Follower>>,
         grown: Arc<Grown>,
-        turn: Option<Turn>,
+        turn: Option<Slot>,
     ) -> Self {
         let (revision, growth) = (None, Vec::new());
         Self(ProductTx(BatchTx(ReadTx { inner, guests, follower, revision, grown, growth, turn })))
@@ -545,8 +545,8 @@ impl From<NotDurable> for StoreError {
     }
 }
 
-impl From<NoTurn> for StoreError {
-    fn from(_: NoTurn) -> Self {
+impl From<NoSlot> for StoreError {
+    fn from(_: NoSlot) -> Self {
         Self::Busy
     }
 }
@@ -575,7 +575,7 @@ impl<P: Connections> Readers<P> {
     }
 
     /// The connections for a read of this lane, and leave to take one.
-    pub(crate) async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&P, Option<Turn>), NoTurn> {
+    pub(crate) async fn enter(&self, lane: Lane, mode: Mode) -> Result<(&P, Option<Slot>), NoSlot> {
         let (pool, turns) = match (mode, lane.class) {
             (Mode::Feed, _) => return Ok((&self.feed, None)),
             (Mode::Glance, Class::Narrowing | Class::Credentials) => &self.lookups,

@@ -60,9 +60,9 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded;
 
-/// Turns at something dear. Callers who wait are served in turns, so that one who asks a thousand times delays the others
+/// Slots for something dear. Callers who wait are served in turns, so that one who asks a thousand times delays the others
 /// by one piece of work, not by a thousand.
-pub struct Turns<K: Caller>(Arc<Inner<K>>);
+pub struct Slots<K: Caller>(Arc<Inner<K>>);
 
 /// What callers are told apart by.
 pub trait Caller: Clone + Eq + Hash + Send + 'static {}
@@ -80,13 +80,13 @@ struct State<K: Caller> {
     takers: HashMap<K, usize>,
     waiting: usize,
     /// By caller, in the order in which they came.
-    queues: HashMap<K, VecDeque<oneshot::Sender<Turn<K>>>>,
+    queues: HashMap<K, VecDeque<oneshot::Sender<Slot<K>>>>,
     /// The callers who wait; whoever was served goes to the end.
     order: VecDeque<K>,
 }
 
-impl<K: Caller> Turns<K> {
-    /// Turns that nobody has taken. `work`: what they are for, as `/metrics` names it.
+impl<K: Caller> Slots<K> {
+    /// Slots that nobody has taken. `work`: what they are for, as `/metrics` names it.
     pub fn new(work: &str, bounds: Bounds) -> Self {
         let state = State {
             taken: 0,
@@ -100,7 +100,7 @@ impl<K: Caller> Turns<K> {
     }
 
     /// A turn of `caller`, given back when it is dropped.
-    pub async fn take(&self, caller: K) -> Result<Turn<K>, Crowded> {
+    pub async fn take(&self, caller: K) -> Result<Slot<K>, Crowded> {
         let mut place = {
             let mut state = self.0.lock();
             if self.0.may(&state, &caller) {
@@ -132,15 +132,15 @@ impl<K: Caller> Inner<K> {
         state.taken < self.bounds.at_once && state.takers.get(caller).copied().unwrap_or(0) < self.bounds.each
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State<K>, caller: K) -> Turn<K> {
+    fn grant(self: &Arc<Self>, state: &mut State<K>, caller: K) -> Slot<K> {
         state.taken += 1;
         *state.takers.entry(caller.clone()).or_default() += 1;
-        Turn { turns: self.clone(), caller }
+        Slot { turns: self.clone(), caller }
     }
 
     /// Gives free turns to those who wait. What is answered went to somebody who left meanwhile; it is to be dropped without
     /// the lock.
-    fn serve(self: &Arc<Self>, state: &mut State<K>) -> Vec<Turn<K>> {
+    fn serve(self: &Arc<Self>, state: &mut State<K>) -> Vec<Slot<K>> {
         let mut left = Vec::new();
         while let Some(next) = state.order.iter().position(|caller| self.may(state, caller)) {
             let Some(caller) = state.order.remove(next) else { break };
@@ -164,7 +164,7 @@ impl<K: Caller> Inner<K> {
 struct Place<K: Caller> {
     turns: Arc<Inner<K>>,
     caller: K,
-    turn: oneshot::Receiver<Turn<K>>,
+    turn: oneshot::Receiver<Slot<K>>,
 }
 
 impl<K: Caller> Drop for Place<K> {
@@ -186,12 +186,12 @@ impl<K: Caller> Drop for Place<K> {
 }
 
 /// Leave to do one dear thing.
-pub struct Turn<K: Caller> {
+pub struct Slot<K: Caller> {
     turns: Arc<Inner<K>>,
     caller: K,
 }
 
-impl<K: Caller> Drop for Turn<K> {
+impl<K: Caller> Drop for Slot<K> {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
         state.taken -= 1;
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_delays_another_by_one_turn() {
-        let turns = Arc::new(Turns::new("test", BOUNDS));
+        let turns = Arc::new(Slots::new("test", BOUNDS));
         let first = turns.take("crowd").await.unwrap();
         let other = turns.take("other").await.unwrap();
         let served = Arc::new(Mutex::new(Vec::new()));
@@ -247,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_leaves_a_queue_makes_room_and_takes_nothing_along() {
-        let turns = Arc::new(Turns::new("test", Bounds { at_once: 1, ..BOUNDS }));
+        let turns = Arc::new(Slots::new("test", Bounds { at_once: 1, ..BOUNDS }));
         let first = turns.take(1).await.unwrap();
         let waiting: Vec<_> = (0..3)
             .map(|_| {
@@ -269,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends() {
-        let turns = Turns::new("test", Bounds { patience: Duration::from_millis(1), ..BOUNDS });
+        let turns = Slots::new("test", Bounds { patience: Duration::from_millis(1), ..BOUNDS });
         let _first = turns.take(1).await.unwrap();
         assert!(turns.take(1).await.is_err());
         assert!(turns.0.lock().queues.is_empty());

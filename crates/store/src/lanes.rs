@@ -81,7 +81,7 @@ impl Shares {
 
 /// Why there is no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoTurn {
+pub enum NoSlot {
     /// So many of the same lane wait already that no more may.
     Full,
     /// No turn came in the time that one waits at most.
@@ -112,12 +112,12 @@ struct State {
 #[derive(Default)]
 struct Ring {
     order: VecDeque<Lane>,
-    waiting: HashMap<Lane, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: HashMap<Lane, VecDeque<oneshot::Sender<Slot>>>,
 }
 
 impl Ring {
     /// The next one of the first lane that may have a turn now.
-    fn next(&mut self, may: impl Fn(&Lane) -> bool) -> Option<(Lane, oneshot::Sender<Turn>)> {
+    fn next(&mut self, may: impl Fn(&Lane) -> bool) -> Option<(Lane, oneshot::Sender<Slot>)> {
         let at = self.order.iter().position(may)?;
         let lane = self.order.remove(at)?;
         let line = self.waiting.get_mut(&lane)?;
@@ -140,7 +140,7 @@ impl State {
         may(&self.taken, lane, shares)
     }
 
-    fn next(&mut self, shares: Shares) -> Option<(Lane, oneshot::Sender<Turn>)> {
+    fn next(&mut self, shares: Shares) -> Option<(Lane, oneshot::Sender<Slot>)> {
         let Self { ahead, others, taken, run, .. } = self;
         let may = |lane: &Lane| may(taken, lane, shares);
         if !others.order.iter().any(may) {
@@ -159,7 +159,7 @@ impl State {
     fn give(&mut self, queue: &Arc<Queue>) {
         while self.free > 0 {
             let Some((lane, next)) = self.next(queue.shares) else { return };
-            match next.send(Turn(Some((queue.clone(), lane)))) {
+            match next.send(Slot(Some((queue.clone(), lane)))) {
                 Ok(()) => self.take(lane),
                 // Gone; what it would have got is not a turn to give back.
                 Err(mut turn) => drop(turn.0.take()),
@@ -184,7 +184,7 @@ impl State {
 }
 
 /// Leave to write or to read. Given to the next one when it is dropped.
-pub struct Turn(Option<(Arc<Queue>, Lane)>);
+pub struct Slot(Option<(Arc<Queue>, Lane)>);
 
 impl Queue {
     /// A queue that gives `turns` at once, and lets `most` of one lane wait.
@@ -195,7 +195,7 @@ impl Queue {
     }
 
     /// Waits for a turn. Whoever stops waiting leaves the queue.
-    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Turn, NoTurn> {
+    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Slot, NoSlot> {
         let turn = match self.stand(lane)? {
             Ok(turn) => return Ok(turn),
             Err(turn) => turn,
@@ -203,7 +203,7 @@ impl Queue {
         match timeout(PATIENCE, turn).await {
             Ok(Ok(turn)) => Ok(turn),
             // The sender lives as long as it stands in line.
-            Ok(Err(_)) | Err(_) => Err(NoTurn::TooLong),
+            Ok(Err(_)) | Err(_) => Err(NoSlot::TooLong),
         }
     }
 
@@ -219,11 +219,11 @@ impl Queue {
 
     /// A turn now, or where it will come from.
     #[allow(clippy::type_complexity)]
-    fn stand(self: &Arc<Self>, lane: Lane) -> Result<Result<Turn, oneshot::Receiver<Turn>>, NoTurn> {
+    fn stand(self: &Arc<Self>, lane: Lane) -> Result<Result<Slot, oneshot::Receiver<Slot>>, NoSlot> {
         let mut state = self.lock();
         if state.free > 0 && state.may(&lane, self.shares) {
             state.take(lane);
-            return Ok(Ok(Turn(Some((self.clone(), lane)))));
+            return Ok(Ok(Slot(Some((self.clone(), lane)))));
         }
         let ring = if lane.class == Class::Narrowing { &mut state.ahead } else { &mut state.others };
         let line = ring.waiting.entry(lane).or_default();
@@ -233,7 +233,7 @@ impl Queue {
             line.retain(|it| !it.is_closed());
             // The line of the server's own work has no bound of its own: it is as long as what the server does at once.
             if line.len() >= self.most && lane != Lane::HOUSE {
-                return Err(NoTurn::Full);
+                return Err(NoSlot::Full);
             }
         }
         let (give, take) = oneshot::channel();
@@ -247,7 +247,7 @@ impl Queue {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Slot {
     fn drop(&mut self) {
         let Some((queue, lane)) = self.0.take() else { return };
         let mut state = queue.lock();
@@ -363,7 +363,7 @@ mod tests {
         let held = queue.enter(Lane::HOUSE).await.unwrap();
         let (flood, other) = (lane(Class::Product, 1), lane(Class::Product, 2));
         let mut waiting: Vec<_> = (0..WRITES).map(|_| queue.stand(flood).unwrap().err().unwrap()).collect();
-        assert_eq!(queue.stand(flood).err(), Some(NoTurn::Full));
+        assert_eq!(queue.stand(flood).err(), Some(NoSlot::Full));
         assert!(queue.stand(other).is_ok() && queue.stand(Lane::HOUSE).is_ok());
         waiting.truncate(10);
         assert!(queue.stand(flood).is_ok());

@@ -42,10 +42,10 @@ static TURNS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!("flowyte_work_waiting", help, &["work"]).expect(ONCE)
 });
 
-static READ: LazyLock<Queue> = LazyLock::new(|| Queue::new("read"));
-static FEED: LazyLock<Queue> = LazyLock::new(|| Queue::new("feed"));
-static WRITE: LazyLock<Queue> = LazyLock::new(|| Queue::new("write"));
-static BATCH: LazyLock<Queue> = LazyLock::new(|| Queue::new("batch"));
+static READ: LazyLock<QueueMetrics> = LazyLock::new(|| QueueMetrics::new("read"));
+static FEED: LazyLock<QueueMetrics> = LazyLock::new(|| QueueMetrics::new("feed"));
+static WRITE: LazyLock<QueueMetrics> = LazyLock::new(|| QueueMetrics::new("write"));
+static BATCH: LazyLock<QueueMetrics> = LazyLock::new(|| QueueMetrics::new("batch"));
 
 /// How many wait for a turn at this work.
 pub(crate) fn turns_waiting(work: &str) -> IntGauge {
@@ -70,19 +70,19 @@ pub fn show() {
     }
 }
 
-struct Queue {
+struct QueueMetrics {
     waits: Histogram,
     waiting: IntGauge,
 }
 
-impl Queue {
+impl QueueMetrics {
     fn new(mode: &str) -> Self {
         Self { waits: WAITS.with_label_values(&[mode]), waiting: WAITING.with_label_values(&[mode]) }
     }
 }
 
 /// Leaves the queue however the wait ends.
-struct Place(&'static Queue, Instant);
+struct Place(&'static QueueMetrics, Instant);
 
 impl Drop for Place {
     fn drop(&mut self) {

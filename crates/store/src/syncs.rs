@@ -4,16 +4,16 @@ use tokio::sync::oneshot;
 
 /// A line of commits, and whether somebody syncs for it.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct Waiters {
     waiting: Vec<oneshot::Sender<()>>,
     syncing: bool,
 }
 
 /// Commits that one sync is for. Dropped, it tells them that there was none.
-pub(crate) struct Batch(Vec<oneshot::Sender<()>>);
+pub(crate) struct Group(Vec<oneshot::Sender<()>>);
 
-impl Line {
-    /// Stands in line; whether whoever does so must see to it that somebody syncs, until [`Line::next`] has nobody.
+impl Waiters {
+    /// Stands in line; whether whoever does so must see to it that somebody syncs, until [`Waiters::next`] has nobody.
     pub(crate) fn stand(&mut self) -> (oneshot::Receiver<()>, bool) {
         let (done, wait) = oneshot::channel();
         self.waiting.push(done);
@@ -21,9 +21,9 @@ impl Line {
     }
 
     /// Those whom a sync is for that begins now; nobody where syncing ends.
-    pub(crate) fn next(&mut self) -> Option<Batch> {
+    pub(crate) fn next(&mut self) -> Option<Group> {
         self.syncing = !self.waiting.is_empty();
-        self.syncing.then(|| Batch(std::mem::take(&mut self.waiting)))
+        self.syncing.then(|| Group(std::mem::take(&mut self.waiting)))
     }
 
     /// Sends away everybody who waits.
@@ -32,7 +32,7 @@ impl Line {
     }
 }
 
-impl Batch {
+impl Group {
     /// Tells the commits that they are durable.
     pub(crate) fn done(self) {
         for commit in self.0 {

@@ -22,14 +22,14 @@ pub static DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
 
 /// Lines on their way to where they are written.
 pub struct Lines {
-    queue: Mutex<Queue>,
+    queue: Mutex<Buffer>,
     /// A first line waits, or somebody waits for the last.
     come: Condvar,
     /// Lines have been written or given up, so that whoever waits for the last one looks again.
     gone: Condvar,
 }
 
-struct Queue {
+struct Buffer {
     waiting: Vec<u8>,
     /// Lines that found no room, and that the log has not told of.
     dropped: u64,
@@ -44,11 +44,11 @@ struct Queue {
 impl Lines {
     /// An empty queue, whose lines are written only once [`Lines::write_out`] runs.
     pub const fn new() -> Self {
-        let queue = Queue { waiting: Vec::new(), dropped: 0, taken: 0, written: 0, hurried: false };
+        let queue = Buffer { waiting: Vec::new(), dropped: 0, taken: 0, written: 0, hurried: false };
         Self { queue: Mutex::new(queue), come: Condvar::new(), gone: Condvar::new() }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Buffer> {
         // A panic while it was held can't have left it half-changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,7 +173,7 @@ mod tests {
         let lines = Lines::new();
         let line = [b'x'; ROOM / 4];
         (0..7).for_each(|_| lines.add(&line));
-        let kept = |it: &Queue| (it.waiting.len(), it.dropped);
+        let kept = |it: &Buffer| (it.waiting.len(), it.dropped);
         assert_eq!(kept(&lines.queue()), (ROOM, 3));
         // Nobody writes them, and nobody waits for ever.
         lines.flush(Duration::from_millis(1));

@@ -40,7 +40,7 @@ pub type All = HashMap<OrganizationId, Kept>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Line {
+enum Entry {
     AuditHeads(u32),
     Head(HeadLine),
     Seal(Seal),
@@ -190,12 +190,12 @@ pub fn read(text: &[u8], signer: &Signer) -> Result<Contents, String> {
     for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
         let parsed = serde_json::from_slice(line).ok().filter(|_| line.ends_with(b"\n"));
         match parsed {
-            Some(Line::AuditHeads(FORMAT)) if number == 1 => {}
-            Some(Line::Head(head)) if number > 1 => match head.read() {
+            Some(Entry::AuditHeads(FORMAT)) if number == 1 => {}
+            Some(Entry::Head(head)) if number > 1 => match head.read() {
                 Some(head) => open.push(head),
                 None => wrong = wrong.or(Some(number)),
             },
-            Some(Line::Seal(seal)) if number > 1 => {
+            Some(Entry::Seal(seal)) if number > 1 => {
                 if let Some(number) = wrong {
                     return Err(format!("line {number} is no head of an audit chain"));
                 }
@@ -271,7 +271,7 @@ impl File {
         signer: &Signer,
         now: Timestamp,
     ) -> io::Result<String> {
-        let (mut tail, mut text) = (Tail::default(), line(&Line::AuditHeads(FORMAT))?);
+        let (mut tail, mut text) = (Tail::default(), line(&Entry::AuditHeads(FORMAT))?);
         tail.pass(text.as_bytes());
         let digest = tail.add(&mut text, heads, signer, now)?;
         self.tail = None;
@@ -291,7 +291,7 @@ impl Tail {
         now: Timestamp,
     ) -> io::Result<String> {
         for (organization, kept) in heads {
-            let head = line(&Line::Head(HeadLine::of(*organization, kept)))?;
+            let head = line(&Entry::Head(HeadLine::of(*organization, kept)))?;
             self.pass(head.as_bytes());
             text.push_str(&head);
         }
@@ -299,14 +299,14 @@ impl Tail {
         let digest = hex::encode(self.hash.clone().finalize());
         let mut seal = Seal { at: now.to_string(), digest: digest.clone(), signature: String::new() };
         seal.signature = signer.sign(&seal.message());
-        let seal = line(&Line::Seal(seal))?;
+        let seal = line(&Entry::Seal(seal))?;
         self.pass(seal.as_bytes());
         text.push_str(&seal);
         Ok(digest)
     }
 }
 
-fn line(line: &Line) -> io::Result<String> {
+fn line(line: &Entry) -> io::Result<String> {
     Ok(serde_json::to_string(line)? + "\n")
 }
 

@@ -10,7 +10,7 @@ use crate::knowledge::index::{Hit, Index, Merged};
 use crate::knowledge::{Knowledge, Passage, Retriever};
 use async_trait::async_trait;
 use flowyte_core::id::OrganizationId;
-use flowyte_store::labour::{Bounds, Crowded, Turns, cores, labour};
+use flowyte_store::labour::{Bounds, Crowded, Slots, cores, labour};
 use flowyte_store::{InLane, Lane, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,13 +70,13 @@ pub struct Library {
     store: Arc<dyn Store>,
     indexes: Arc<CachedIndexes>,
     /// Indexes are built as many at once as there are cores: each takes one, and memory.
-    builds: Turns<OrganizationId>,
+    builds: Slots<OrganizationId>,
     /// Small changes do not wait for whole indexes.
-    changes: Turns<OrganizationId>,
+    changes: Slots<OrganizationId>,
     /// And neither waits for what makes an index tidy.
-    merges: Arc<Turns<OrganizationId>>,
+    merges: Arc<Slots<OrganizationId>>,
     /// Searches are shared in turns, too: each takes a core for a while.
-    searches: Turns<OrganizationId>,
+    searches: Slots<OrganizationId>,
 }
 
 /// Passages that go or come up to which a change is a small one.
@@ -89,7 +89,7 @@ const CROWD: Bounds =
 impl Library {
     /// A library over `store` that has no index yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let turns = |work, each| Turns::new(work, Bounds { at_once: cores(), each, ..CROWD });
+        let turns = |work, each| Slots::new(work, Bounds { at_once: cores(), each, ..CROWD });
         let half = cores().div_ceil(2);
         Self {
             store,

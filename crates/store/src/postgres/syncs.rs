@@ -7,7 +7,7 @@
 use super::address::Address;
 use super::connection::ANSWER;
 use crate::DatabaseError;
-use crate::syncs::Line;
+use crate::syncs::Waiters;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -25,7 +25,7 @@ pub(crate) struct Syncs {
 
 #[derive(Default)]
 struct State {
-    line: Line,
+    waiters: Waiters,
     /// The present connection; `None` while there is none.
     era: Option<Era>,
     /// How many connections there have been, which is the number of the newest era.
@@ -66,7 +66,7 @@ impl Syncs {
             if state.era != Some(era) {
                 return Err(DatabaseError::NotDurable);
             }
-            state.line.stand()
+            state.waiters.stand()
         };
         if first {
             tokio::spawn(Arc::clone(self).run());
@@ -78,7 +78,7 @@ impl Syncs {
     async fn run(self: Arc<Self>) {
         let mut connection = self.connection.lock().await;
         loop {
-            let Some(batch) = self.lock().line.next() else { return };
+            let Some(batch) = self.lock().waiters.next() else { return };
             let synced = match connection.as_ref() {
                 Some(client) => match timeout(ANSWER, client.batch_execute(SYNC)).await {
                     Ok(done) => done.map_err(DatabaseError::Postgres),
@@ -91,7 +91,7 @@ impl Syncs {
                 *connection = None;
                 let mut state = self.lock();
                 state.era = None;
-                state.line.give_up();
+                state.waiters.give_up();
                 continue;
             }
             batch.done();

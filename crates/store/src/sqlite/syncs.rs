@@ -5,7 +5,7 @@
 //! by itself, the log before it is copied into the database and the database after that, keeps the file whole
 //! (<https://sqlite.org/pragma.html#pragma_synchronous>).
 
-use crate::syncs::Line;
+use crate::syncs::Waiters;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +26,7 @@ pub(crate) struct Syncs {
 
 #[derive(Default)]
 struct State {
-    line: Line,
+    waiters: Waiters,
     /// Why a sync failed. From then on nobody knows what the disk has, so nothing is durable any more.
     failure: Option<String>,
 }
@@ -47,7 +47,7 @@ impl Syncs {
             if state.failure.is_some() {
                 return Err(NotDurable);
             }
-            state.line.stand()
+            state.waiters.stand()
         };
         if first {
             let syncs = Arc::clone(self);
@@ -70,12 +70,12 @@ impl Syncs {
     /// Syncs the log once after the other until no commit waits for it, or until it fails once, after which nothing is made durable any more.
     fn run(&self) {
         loop {
-            let Some(batch) = self.lock().line.next() else { return };
+            let Some(batch) = self.lock().waiters.next() else { return };
             if let Err(error) = self.sync() {
                 // A second attempt could succeed without the first one's data (fsync(2) reports an error once), so there is none.
                 let mut state = self.lock();
                 state.failure = Some(error.to_string());
-                state.line.give_up();
+                state.waiters.give_up();
                 self.failed.notify_one();
                 return;
             }
