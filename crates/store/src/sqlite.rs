@@ -1,5 +1,6 @@
 //! The embedded database: one file, one process.
 
+mod checkpoints;
 mod connection;
 mod syncs;
 
@@ -10,6 +11,7 @@ use crate::guest::{self, Guest, Step};
 use crate::lanes::{Lane, Queue, WRITES};
 use crate::measure::{self, Connections, waited};
 use async_trait::async_trait;
+use checkpoints::Checkpoints;
 use connection::Options;
 pub use connection::{FromCell, SqliteError};
 pub(crate) use connection::{Pool, Row, Transaction};
@@ -20,9 +22,11 @@ pub(crate) use syncs::{NotDurable, Syncs};
 
 /// Of a file that others may use at the same time.
 const BESIDE: &str = "";
-/// Of the one connection that writes. Commits are synced together, see [`Syncs`]; what is left to sync keeps the file whole. That happens each
-/// time that the log has so many pages (16 MiB), while everybody who writes waits: with SQLite's own 1,000 it is four times as often.
-const WRITING: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON";
+/// Of the one connection that writes. Commits are synced together, see [`Syncs`]; what is left to sync keeps the file whole. The log is copied
+/// into the database beside it, see [`Checkpoints`]; where it has so many pages all the same (32 MiB), the commit copies what is left, so that
+/// the log is begun anew.
+const WRITING: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 8000; PRAGMA foreign_keys = ON";
+const COPYING: &str = "PRAGMA synchronous = NORMAL";
 const READING: &str = "PRAGMA foreign_keys = ON";
 
 /// The embedded database: one file, one process.
@@ -49,7 +53,8 @@ impl Sqlite {
             ));
         }
         let pool = Pool::new(options, 2);
-        Ok(Self::of(path, pool.clone(), Readers::new(pool.clone(), pool.clone(), pool.clone(), pool), guests))
+        let readers = Readers::new(pool.clone(), pool.clone(), pool.clone(), pool.clone());
+        Ok(Self::of(path, pool, readers, None, guests))
     }
 
     /// Opens or makes the file and brings its tables up to date.
@@ -57,10 +62,15 @@ impl Sqlite {
         let options = |flags, pragmas| Options { file: path.to_owned(), flags, pragmas };
         let writing = options(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, WRITING);
         let opening = writing.clone();
-        aside(move || bring_up_to_date(&mut opening.open()?, guests)).await?;
+        let copying = options(OpenFlags::SQLITE_OPEN_READ_WRITE, COPYING);
+        let checkpoints = aside(move || {
+            bring_up_to_date(&mut opening.open()?, guests)?;
+            Checkpoints::start(&copying)
+        });
+        let checkpoints = checkpoints.await?;
         let readers = |most| Pool::new(options(OpenFlags::SQLITE_OPEN_READ_ONLY, READING), most);
         let readers = Readers::new(readers(1), readers(2), readers(2), readers(4));
-        Ok(Self::of(path, Pool::new(writing, 1), readers, guests))
+        Ok(Self::of(path, Pool::new(writing, 1), readers, Some(checkpoints), guests))
     }
 
     /// Writes a copy of the file at `from` to `into`, which may not be there yet. A server that runs is not disturbed.
@@ -78,9 +88,10 @@ impl Sqlite {
         path: &Path,
         writer: Arc<Pool>,
         readers: Readers<Arc<Pool>>,
+        checkpoints: Option<Checkpoints>,
         guests: &'static [Guest],
     ) -> Arc<dyn Store> {
-        let (queue, syncs) = (Queue::new(1, WRITES), Syncs::new(log_of(path)));
+        let (queue, syncs) = (Queue::new(1, WRITES), Syncs::new(log_of(path), checkpoints));
         let (follower, grown) = Default::default();
         Arc::new(Self { writer, readers, queue, syncs, guests, follower, grown })
     }
@@ -192,5 +203,6 @@ impl Store for Sqlite {
             pool.close().await;
         }
         self.writer.close().await;
+        self.syncs.close().await;
     }
 }

@@ -50,6 +50,7 @@ fn release_0_1_0(url: Option<&str>, folder: &Path) {
     );
 }
 
+/// Rows: KF-17.
 #[test]
 fn credentials_of_release_0_1_0_open_what_they_opened() {
     let postgres = tokio::runtime::Runtime::new().unwrap().block_on(crate::postgres::empty_database());

@@ -5,6 +5,7 @@
 //! by itself, the log before it is copied into the database and the database after that, keeps the file whole
 //! (<https://sqlite.org/pragma.html#pragma_synchronous>).
 
+use super::checkpoints::Checkpoints;
 use crate::syncs::Waiters;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -22,6 +23,8 @@ pub(crate) struct Syncs {
     named: AtomicU64,
     /// Rung when a sync fails.
     failed: Notify,
+    /// Copies what was synced into the database, until it is closed; nothing where another process does.
+    checkpoints: Mutex<Option<Checkpoints>>,
 }
 
 #[derive(Default)]
@@ -36,8 +39,17 @@ struct State {
 pub(crate) struct NotDurable;
 
 impl Syncs {
-    pub(crate) fn new(log: PathBuf) -> Arc<Self> {
-        Arc::new(Self { log, state: Mutex::default(), named: AtomicU64::new(0), failed: Notify::new() })
+    pub(crate) fn new(log: PathBuf, checkpoints: Option<Checkpoints>) -> Arc<Self> {
+        let (state, named, failed) = Default::default();
+        Arc::new(Self { log, state, named, failed, checkpoints: Mutex::new(checkpoints) })
+    }
+
+    /// Returns when the log is no longer copied into the database from here.
+    pub(crate) async fn close(&self) {
+        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(checkpoints) = checkpoints {
+            let _ = tokio::task::spawn_blocking(|| checkpoints.close()).await;
+        }
     }
 
     /// Returns when everything that was written to the log before the call is on the disk.
@@ -80,6 +92,9 @@ impl Syncs {
                 return;
             }
             batch.done();
+            if let Some(checkpoints) = &*self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner) {
+                checkpoints.written();
+            }
         }
     }
 
