@@ -316,6 +316,20 @@ async fn analysed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .map_err(|error| StoreError::Inconsistent(format!("a text could not be analysed: {error}")))
 }
 
+/// Of an answer: the language that it tells, the words that it is found by, and the question, if it is one that nothing was known about.
+async fn analysed_answer(
+    question: &str,
+    reply: &Reply,
+) -> Result<(Option<&'static str>, Vec<String>, Option<gaps::Miss>), StoreError> {
+    let (text, question) = (reply.text.clone(), question.to_owned());
+    let (top_score, unknown, at) = (reply.top_score, reply.unknown, reply.at);
+    analysed(move || {
+        let miss = unknown.then(|| gaps::Miss::of(&question, top_score, at)).flatten();
+        (told_language(&text), searched(&text, MOST_WORDS), miss)
+    })
+    .await
+}
+
 /// The words that a text is found by, in every language alike.
 fn searched(text: &str, most: usize) -> Vec<String> {
     let all: BTreeSet<String> = terms(text, "").into_iter().collect();
@@ -627,13 +641,7 @@ impl Conversations<'_> {
         reply: &Reply,
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
-        let (text, question) = (reply.text.clone(), question.to_owned());
-        let (top_score, unknown, at) = (reply.top_score, reply.unknown, reply.at);
-        let (told, words, miss) = analysed(move || {
-            let miss = unknown.then(|| gaps::Miss::of(&question, top_score, at)).flatten();
-            (told_language(&text), searched(&text, MOST_WORDS), miss)
-        })
-        .await?;
+        let (told, words, miss) = analysed_answer(question, reply).await?;
         let unknown = miss.is_some();
         let mut tx = self.0.batch().await?;
         let standing = match (reply.outcome, unknown) {
