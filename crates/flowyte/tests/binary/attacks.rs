@@ -18,6 +18,7 @@ const TESTS: &[&str] = &[
     include_str!("canary.rs"),
     include_str!("model.rs"),
     include_str!("operations.rs"),
+    include_str!("upgrade.rs"),
     include_str!("../../../verifier/tests/replica.rs"),
     include_str!("../../../http/tests/wire.rs"),
     include_str!("../../../verifier/src/clock.rs"),
