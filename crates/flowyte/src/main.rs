@@ -54,6 +54,17 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Move an installation from SQLite to PostgreSQL: copy everything into an empty database there, and read it back to compare. The
+    /// server must be stopped. What it was served from stays as it is; running this again changes nothing.
+    #[cfg(feature = "postgres")]
+    Migrate {
+        /// The data folder of the installation.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The PostgreSQL database, as --database names it to the server. The variable keeps its password out of the list of processes.
+        #[arg(long, value_name = "URL", env = "FLOWYTE_DATABASE", hide_env_values = true)]
+        to: String,
+    },
     /// Look after the peppers, under which credentials are stored. The server must be stopped to change them.
     #[command(subcommand)]
     Pepper(PepperCommand),
@@ -246,6 +257,8 @@ fn main() -> ExitCode {
                 }
             })
         }),
+        #[cfg(feature = "postgres")]
+        Command::Migrate { from, to } => block_on(async move { upkeep::migrate(&from, &to).await }),
         Command::Pepper(PepperCommand::Rotate(settings)) => {
             settings.read().and_then(|it| block_on(async move { upkeep::pepper_rotate(&it) }))
         }

@@ -66,6 +66,38 @@ pub async fn backup(config: &Config, into: &Path) -> anyhow::Result<String> {
     ))
 }
 
+/// Copies an installation from SQLite to PostgreSQL, and says what is to be done next.
+#[cfg(feature = "postgres")]
+pub async fn migrate(from: &Path, to: &str) -> anyhow::Result<String> {
+    let file = from.join(DATABASE);
+    if !file.is_file() {
+        bail!("{} is not the data folder of an installation on SQLite: it has no {DATABASE}", from.display());
+    }
+    let _lock = open_folder(from)?;
+    let progress = |table: &str, rows: u64| {
+        // Whoever closed standard error does not want to know.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{table}: {rows}\n"));
+    };
+    let moved = flowyte_store::moving::move_to_postgres(&file, to, GUESTS, &progress)
+        .await
+        .context("nothing was moved")?;
+    let (tables, rows) = (moved.tables.len(), moved.tables.iter().map(|(_, rows)| rows).sum::<u64>());
+    let folder = from.display();
+    Ok(if moved.before {
+        format!(
+            "the PostgreSQL database has the same {rows} rows in {tables} tables already; nothing was written"
+        )
+    } else {
+        format!(
+            "copied {rows} rows in {tables} tables; number and digest of each table are the same there.\n\
+             Start the server with the same data folder, which has the peppers, and the new database:\n  \
+             FLOWYTE_DATABASE=postgres://… flowyte serve --data {folder}\n\
+             {} is not used any more. Keep it until you are sure, and don't serve from both: what one revokes, the other accepts.",
+            file.display()
+        )
+    })
+}
+
 /// Copies the heads of audit chains, where some are kept.
 fn copy_heads(from: &Path, to: &Path) -> anyhow::Result<()> {
     match fs::read(from) {

@@ -17,6 +17,8 @@ pub mod labour;
 pub mod lanes;
 pub mod measure;
 #[cfg(feature = "postgres")]
+pub mod moving;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod publishable;
 pub mod restore;

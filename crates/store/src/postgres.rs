@@ -95,6 +95,34 @@ async fn bring_up_to_date(client: &mut Client, guests: &'static [Guest]) -> Resu
     Ok(tx.commit().await?)
 }
 
+/// A database that an installation is moved to, which nobody else uses meanwhile.
+pub(crate) struct Target(Client);
+
+impl Target {
+    /// Connects, and brings the tables up to date. No statement of it has to be done soon.
+    pub(crate) async fn connect(url: &str, guests: &'static [Guest]) -> Result<Self, StoreError> {
+        let address = Address::parse(url, &[]).map_err(StoreError::Unusable)?;
+        let mut client = address.connect().await?;
+        let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&SOLE_NODE]).await?;
+        if !alone.get::<_, bool>(0) {
+            return Err(StoreError::Unusable(
+                "a flowyte serves from the PostgreSQL database; stop it first".into(),
+            ));
+        }
+        bring_up_to_date(&mut client, guests).await?;
+        Ok(Self(client))
+    }
+
+    pub(crate) async fn transaction(&mut self) -> Result<tokio_postgres::Transaction<'_>, StoreError> {
+        Ok(self.0.transaction().await?)
+    }
+
+    /// Lets PostgreSQL look at what there is now, before it plans by that.
+    pub(crate) async fn analyze(&self) -> Result<(), StoreError> {
+        Ok(self.0.batch_execute("ANALYZE").await?)
+    }
+}
+
 /// A connection over which others say that they have changed something.
 struct Listener {
     /// It listens for as long as this is there.

@@ -97,6 +97,24 @@ impl Sqlite {
     }
 }
 
+/// Opens a file that nobody else uses, brings it up to date, and looks at it before it is moved elsewhere.
+#[cfg(feature = "postgres")]
+pub(crate) async fn open_to_move<T: Send + 'static>(
+    path: &Path,
+    guests: &'static [Guest],
+    look: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Result<(crate::moving::Source, T), StoreError> {
+    let options =
+        Options { file: path.to_owned(), flags: OpenFlags::SQLITE_OPEN_READ_WRITE, pragmas: WRITING };
+    aside(move || {
+        let mut connection = options.open()?;
+        bring_up_to_date(&mut connection, guests)?;
+        let found = look(&connection)?;
+        Ok((Arc::new(std::sync::Mutex::new(connection)), found))
+    })
+    .await
+}
+
 /// Does something with a file on another thread.
 async fn aside<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

@@ -378,3 +378,65 @@ fn the_server_on_postgresql() {
     server.as_member(&owner, "DELETE", &format!("/api/v1/api-keys/{id}"), None).data();
     assert_eq!(ask(&server, &asked).code(), "credential_revoked");
 }
+
+/// Everything goes to PostgreSQL: what was revoked there is revoked here, sessions and visitors go on, and the audit trail holds.
+#[cfg(all(feature = "product", feature = "postgres"))]
+#[test]
+fn an_installation_moves_to_postgresql() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let url = runtime.block_on(crate::postgres::empty_database());
+    let mut world = World::new(&[("LOG_LEVEL", "error")]);
+    let (gone_id, gone) = world.server.mint(&world.owner, json!({"name": "gone", "scopes": ["agents:read"]}));
+    world.server.as_member(&world.owner, "DELETE", &format!("/api/v1/api-keys/{gone_id}"), None).data();
+    let said = json!({"content": "What do you charge? 12 € ☕"});
+    assert_eq!(
+        world.server.as_widget(&world.visitor, "POST", "/api/v1/chat/widget/messages", Some(&said)).status,
+        200
+    );
+    let list = |server: &Server, path: &str| {
+        server.as_member(&world.owner, "GET", &format!("/api/v1/{path}"), None).data()
+    };
+    // Not keys and members, which were seen by a server that writes this down now and then.
+    let lists = ["organization", "audit-events", "agents", "conversations", "billing/wallet"];
+    let before: Vec<Value> = lists.iter().map(|path| list(&world.server, path)).collect();
+    let migrate = |folder: &Path, url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowyte"));
+        let output = command.args(["migrate", "--from"]).arg(folder).args(["--to", url]).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let folder = world.server.folder.clone();
+    let (done, said) = migrate(&folder, &url);
+    assert!(!done && said.contains("stop it first"), "it serves still: {said}");
+    world.server.terminate();
+    let (done, said) = migrate(&folder, "postgres://nobody@127.0.0.1:1/nothing");
+    assert!(!done && said.contains("nothing was moved"), "{said}");
+    let (done, said) = migrate(&folder.join("audit"), &url);
+    assert!(!done && said.contains("it has no flowyte.db"), "{said}");
+    let (done, said) = migrate(&folder, &url);
+    assert!(done && said.contains("number and digest of each table are the same there"), "{said}");
+    let (done, said) = migrate(&folder, &url);
+    assert!(done && said.contains("nothing was written"), "{said}");
+
+    let server = Server::start_in(&folder, None, &[("DATABASE", &url), ("LOG_LEVEL", "error")]);
+    let whoami = |secret: &str| server.as_key(secret, "GET", "/api/v1/whoami", None);
+    assert_eq!((whoami(&world.key).status, whoami(&world.other_all).status), (200, 200));
+    assert_eq!(whoami(&gone).code(), "credential_revoked");
+    for (path, before) in lists.iter().zip(&before) {
+        assert_eq!(list(&server, path).to_string(), before.to_string(), "{path}");
+    }
+    let more = json!({"content": "And on Sundays?"});
+    assert_eq!(
+        server.as_widget(&world.visitor, "POST", "/api/v1/chat/widget/messages", Some(&more)).status,
+        200
+    );
+    let verified = list(&server, "audit-events/verify");
+    assert_eq!(verified["intact"], true, "{verified}");
+    let (_, key) = server.mint(&world.owner, json!({"name": "new", "scopes": ["agents:read"]}));
+    assert_eq!(whoami(&key).status, 200);
+    // What is in use is not written over.
+    let (done, said) = migrate(&folder, &url);
+    assert!(!done && said.contains("stop it first"), "{said}");
+    drop(server);
+    let (done, said) = migrate(&folder, &url);
+    assert!(!done && said.contains("differs in the table"), "{said}");
+}
