@@ -10,7 +10,7 @@ const reference: Plugin = {
   name: 'reference',
   generateBundle() {
     const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-    for (const name of ['swagger-ui-bundle.js', 'swagger-ui.css', 'LICENSE', 'NOTICE']) {
+    for (const name of ['swagger-ui-bundle.js', 'swagger-ui-bundle.js.LICENSE.txt', 'swagger-ui.css', 'LICENSE', 'NOTICE']) {
       this.emitFile({ type: 'asset', fileName: `docs/${name}`, source: readFileSync(join(folder, name)) });
     }
   },

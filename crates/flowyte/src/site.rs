@@ -177,6 +177,7 @@ fn file<E: rust_embed::Embed>(name: &str, headers: &HeaderMap, caching: &'static
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("txt" | "docs/LICENSE" | "docs/NOTICE") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
     let mut answer = guarded(Answer::document(content_type, body))

@@ -143,6 +143,9 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
     }
     for path in [
         "/docs/swagger-ui-bundle.js",
+        "/docs/swagger-ui-bundle.js.LICENSE.txt",
+        "/docs/LICENSE",
+        "/docs/NOTICE",
         "/docs/swagger-ui.css",
         "/docs/page.css",
         "/docs/init.js",
@@ -151,6 +154,11 @@ fn public_documents_need_no_credential_and_run_nothing_foreign() {
     ] {
         assert_eq!(server.send("GET", path, &[], None).status, 200, "{path}");
     }
+    // It is carried compressed, and whoever does not take that gets it as it was.
+    let bundle = server.send("GET", "/docs/swagger-ui-bundle.js", &[], None);
+    assert!(bundle.header("content-encoding").is_none() && bundle.body.contains("SwaggerUIBundle"));
+    let packed = server.send("GET", "/docs/swagger-ui-bundle.js", &["Accept-Encoding: gzip"], None);
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
     let refused = server.send("POST", "/docs", &[], None);
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
     // A browser gets a page with 404 where the dashboard is built in, and everything else the problem.
