@@ -128,6 +128,14 @@ impl Ring {
         }
         next.map(|next| (lane, next))
     }
+
+    /// Lets all others that wait be before a lane, where it waits at all.
+    fn put_last(&mut self, lane: Lane) {
+        if let Some(at) = self.order.iter().position(|it| *it == lane) {
+            self.order.remove(at);
+            self.order.push_back(lane);
+        }
+    }
 }
 
 /// Whether a lane has less than its share.
@@ -174,6 +182,9 @@ impl State {
 
     fn give_back(&mut self, lane: Lane) {
         self.free += 1;
+        // Whoever came while it had its turn is before it.
+        self.ahead.put_last(lane);
+        self.others.put_last(lane);
         if let Entry::Occupied(mut taken) = self.taken.entry(lane) {
             *taken.get_mut() -= 1;
             if *taken.get() == 0 {
@@ -300,6 +311,19 @@ mod tests {
         assert!(order.iter().filter(|it| **it < 100).is_sorted());
         assert_eq!(queue.waiting(), 0);
         drop(queue.enter(other).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_a_turn_of_a_flood_has_the_next() {
+        let queue = Queue::new(1, WRITES);
+        let (flood, other) = (lane(Class::Product, 1), lane(Class::Credentials, 2));
+        let running = queue.stand(flood).unwrap().ok().unwrap();
+        let mut more = queue.stand(flood).unwrap().err().unwrap();
+        let mut theirs = queue.stand(other).unwrap().err().unwrap();
+        drop(running);
+        assert!(more.try_recv().is_err());
+        drop(theirs.try_recv().expect("the other came while the flood had its turn"));
+        assert!(more.try_recv().is_ok());
     }
 
     #[tokio::test]
