@@ -32,6 +32,7 @@ fn render(row: &PublishableKeyRow) -> Value {
         "requireIdentityVerification": row.require_identity,
         "status": if row.revoked_at.is_some() { "revoked" } else { "active" },
         "createdAt": instant(row.created_at),
+        "createdBy": row.created_by.as_ref().map(|(id, name)| json!({"id": id, "name": name})),
         "lastUsedAt": instant(row.last_used_at),
         "etag": row.tag(),
     })
@@ -71,6 +72,7 @@ pub async fn list(call: Call) -> Outcome<Answer> {
         search: call.search(),
         revoked: call.query.get("status").map(|it| it == "revoked"),
         environment: call.query.get("env").and_then(Environment::parse),
+        created_by: call.query.get("createdBy").map(str::to_owned),
     };
     let (organization, window) = (call.organization()?, call.window()?);
     let found = call.store().publishable_keys(organization, call.id("agentId")?, &filter, window).await?;

@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = &[
     (20, include_str!("../migrations/0020_pinned.sql")),
     (21, include_str!("../migrations/0021_audit_targets.sql")),
     (22, include_str!("../migrations/0022_forgotten.sql")),
+    (23, include_str!("../migrations/0023_minted_by.sql")),
 ];
 
 /// The last number of the one list that the plane and the product had.

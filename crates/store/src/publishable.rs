@@ -34,6 +34,8 @@ pub struct PublishableKeyFilter {
     pub revoked: Option<bool>,
     /// Only those of this environment.
     pub environment: Option<Environment>,
+    /// Only those that this user or secret key minted, by id.
+    pub created_by: Option<String>,
 }
 
 /// A publishable key that is about to be minted.
@@ -80,6 +82,8 @@ pub struct PublishableKeyRow {
     pub identity_secret: Option<Vec<u8>>,
     /// When the key was minted; rotation does not change it.
     pub created_at: Timestamp,
+    /// Who minted it, a user or a secret key: the id, and the name at that time. `None`: it is from before this was kept.
+    pub created_by: Option<(String, String)>,
     /// When it was revoked, which can't be undone; `None`: it was not.
     pub revoked_at: Option<Timestamp>,
     /// When it was last used; none where it never was.
@@ -148,6 +152,7 @@ fn read(row: &Row) -> Result<PublishableKeyRow, StoreError> {
         require_identity: row.flag("require_identity")?,
         identity_secret: row.get("identity_secret")?,
         created_at: row.time("created_at")?,
+        created_by: row.get::<Option<String>>("created_by_id")?.zip(row.get("created_by_name")?),
         revoked_at: row.maybe_time("revoked_at")?,
         last_used_at: row.maybe_time("last_used_at")?,
     })
@@ -222,8 +227,8 @@ impl dyn Store + '_ {
         let identity = new.identity.as_ref();
         tx.queue(
             "INSERT INTO publishable_keys (id, organization_id, resource_id, name, environment, key_public, allowed_origins, \
-             rate_limit_rpm, require_identity, identity_secret, identity_pepper_id, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             rate_limit_rpm, require_identity, identity_secret, identity_pepper_id, created_at, created_by_id, created_by_name) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             vec![
                 id(new.id),
                 id(organization),
@@ -237,6 +242,8 @@ impl dyn Store + '_ {
                 identity.map(|it| it.sealed.clone()).into(),
                 identity.map(|it| it.pepper).into(),
                 by.now.into(),
+                by.actor.id.clone().into(),
+                by.actor.name.clone().into(),
             ],
         )
         .await?;
@@ -267,11 +274,14 @@ impl dyn Store + '_ {
             id "id",
             filter "AND (CAST($6 AS BIGINT) IS NULL OR CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END = $6) \
                  AND (CAST($7 AS TEXT) IS NULL OR environment = $7) \
-                 AND (CAST($8 AS TEXT) IS NULL OR id = $9 OR LOWER(name) LIKE $8 ESCAPE '\\' OR name LIKE $10 ESCAPE '\\')"
+                 AND (CAST($8 AS TEXT) IS NULL OR created_by_id = $8) \
+                 AND (CAST($9 AS TEXT) IS NULL OR id = $10 OR LOWER(name) LIKE $9 ESCAPE '\\' OR name LIKE $11 ESCAPE '\\')"
         );
-        let searched = filter.search.is_some() || filter.revoked.is_some() || filter.environment.is_some();
-        let mut args = args![filter.revoked.map(i64::from), filter.environment.map(Environment::as_str)];
-        args.append(&mut filter.search.args::<PublishableKeyId>());
+        let PublishableKeyFilter { search, revoked, environment, created_by } = filter;
+        let searched = search.is_some() || revoked.is_some() || environment.is_some() || created_by.is_some();
+        let mut args =
+            args![revoked.map(i64::from), environment.map(Environment::as_str), created_by.clone()];
+        args.append(&mut search.args::<PublishableKeyId>());
         tx.walk(
             organization,
             &window,

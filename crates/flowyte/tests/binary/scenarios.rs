@@ -1430,6 +1430,12 @@ fn agents_publishable_keys_members_and_events_are_searched() {
         let maker = text(&me["id"]);
         assert_eq!(names(&format!("/api/v1/agents?search=needle&createdBy={maker}")).len(), 4);
         assert_eq!(names("/api/v1/agents?search=needle&createdBy=somebody"), [""; 0]);
+        let body = json!({"name": "By a key", "env": "live", "allowedOrigins": ["https://shop.example"]});
+        let minted = server.as_key(&world.all, "POST", &keys, Some(&body)).data();
+        assert_eq!(minted["createdBy"], json!({"id": world.all_id, "name": "all"}));
+        assert_eq!(names(&format!("{keys}?createdBy={}", world.all_id)), ["By a key"]);
+        assert_eq!(names(&format!("{keys}?status=active&createdBy={maker}")), ["Needle 1", "Needle 0"]);
+        assert_eq!(names(&format!("{keys}?createdBy=somebody")), [""; 0]);
         let sources = format!("/api/v1/agents/{desk}/knowledge/sources");
         for label in ["Needle A", "Hay", "Needle B"] {
             post(&sources, json!({"kind": "text", "label": label, "text": "We open at nine."}));
