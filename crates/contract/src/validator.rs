@@ -242,6 +242,23 @@ mod tests {
         assert!(named.is_valid(&json!({"7": null})) && !named.is_valid(&json!({"x": null})));
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_text_is_too_strange_for_a_format(text in "[0-9TZtz:+./@%~#\\[\\]{}PYMDHWS é\u{1f600}\u{2028}-]{0,24}", any in ".{0,24}") {
+            static ALL: LazyLock<Vec<Validator>> = LazyLock::new(|| {
+                let each = FORMATS.iter().chain([&name::FORMAT]);
+                each.map(|it| Validator::new(&json!({"type": "string", "format": it})).unwrap()).collect()
+            });
+            for validator in ALL.iter() {
+                for text in [&text, &any] {
+                    let _ = validator.check(&json!(text)); // It answers, and does not panic.
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_schema_leads_nowhere_else() {
         for other in ["file:///etc/hostname", "https://example.com/schema.json", "urn:other#/a"] {

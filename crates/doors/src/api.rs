@@ -17,9 +17,10 @@ use flowyte_http::call::{Permitted, Repeat};
 use flowyte_http::problem::{Code, Outcome, Problem};
 use flowyte_http::route::{Extension, Route, Unauthorized, Work, bind};
 use flowyte_http::settings::Settings;
+use flowyte_http::shares::Holder;
 use flowyte_http::wire::{HeadRefusal, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use flowyte_store::audit::AuditAction;
-use flowyte_store::labour::{Bounds, Slot, Slots, labour};
+use flowyte_store::labour::{Bounds, Slot, Slots, Undone};
 use flowyte_store::{Actor, AuditContext, InLane, Lane, Store};
 use flowyte_verifier::Verifier;
 use flowyte_verifier::meter::Meter;
@@ -43,7 +44,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// A body up to so many bytes is checked at once.
-const QUICK_BYTES: usize = 64 << 10;
+const QUICK_BYTES: usize = 16 << 10;
 
 /// Which organization the caller believes to act in.
 const MEANT_ORGANIZATION: HeaderName = HeaderName::from_static("flowyte-organization");
@@ -54,6 +55,10 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 /// An organization does one dear thing at once; its others wait, and a few of its own only.
 const DEAR: Bounds =
     Bounds { at_once: 4, each: 1, waiting: 256, waiting_each: 32, patience: Duration::from_secs(10) };
+
+/// Long bodies that are held against the contract at once. What is wrong with one may take many times its size to say.
+const LONG_BODIES: Bounds =
+    Bounds { at_once: 2, each: 1, waiting: 1_024, waiting_each: 64, patience: Duration::from_secs(10) };
 
 /// Documents beside the API: pages for people, files that they need, the OpenAPI document.
 pub trait Pages: Send + Sync {
@@ -79,6 +84,8 @@ pub struct ApiDoor {
     pub bodies: Bodies,
     /// Operations that take a core for a while, by organization.
     dear: Slots<OrganizationId>,
+    /// Checks of long bodies, by who sent them.
+    checks: Slots<Holder>,
     /// Secret keys met in browsers: one audit event a day each.
     browser_keys: Meter,
     answers: Answers,
@@ -98,6 +105,7 @@ impl ApiDoor {
             routes: bind(&api.contract, routes)?,
             bodies: Bodies::new(settings.body_memory),
             dear: Slots::new("reports", DEAR),
+            checks: Slots::new("bodies", LONG_BODIES),
             browser_keys: Meter::new(1, flowyte_core::time::DAY),
             answers: Answers::new(api.contract.operations().iter().map(|it| it.id.clone())),
             settings,
@@ -531,7 +539,9 @@ async fn read(
         return Ok(Sent { value: Value::Null, bytes, room: Some(room) });
     }
     room.grow(bytes.len())?;
-    let value = check_body(api, permit.operation(), &bytes).await?.map_err(|error| match error {
+    let sender =
+        caller.map_or_else(|| Holder::address(address), |it| Holder::Organization(it.organization()));
+    let value = check_body(api, permit.operation(), sender, &bytes).await?.map_err(|error| match error {
         BodyError::Syntax(why) => {
             Problem::new(Code::MalformedRequest, format!("The body is not valid JSON: {why}."))
         }
@@ -544,15 +554,23 @@ async fn read(
 async fn check_body(
     api: &Arc<ApiDoor>,
     operation: OperationIndex,
+    sender: Holder,
     bytes: &Bytes,
 ) -> Outcome<Result<Value, BodyError>> {
     if bytes.len() <= QUICK_BYTES {
         return Ok(api.api.checks[operation].check_body(bytes));
     }
-    let (api, bytes) = (api.clone(), bytes.clone());
-    labour(move || api.api.checks[operation].check_body(&bytes)).await.map_err(|error| {
-        tracing::error!(%error, "checking a body failed");
-        Problem::new(Code::InternalError, "The body could not be checked.")
+    let (door, bytes) = (api.clone(), bytes.clone());
+    let check = move || door.api.checks[operation].check_body(&bytes);
+    api.checks.labour(sender, check).await.map_err(|undone| match undone {
+        Undone::Crowded => {
+            let detail = "Too many long bodies of yours are waiting to be checked; send fewer at once.";
+            Problem::new(Code::RateLimited, detail).retry_after(2)
+        }
+        Undone::Panicked => {
+            tracing::error!("checking a body panicked");
+            Problem::new(Code::InternalError, "The body could not be checked.")
+        }
     })
 }
 

@@ -8,12 +8,12 @@ use crate::gist::{Gist, Question};
 use crate::id::{AgentId, ConversationId, KnowledgeSourceId, MessageId};
 use crate::knowledge::analysis::{language, terms, told_language};
 use crate::mood::{Mood, Sentiment};
+use crate::texts::work_out;
 use crate::words::words;
 use flowyte_core::id::{Id, OrganizationId};
 use flowyte_core::time::MINUTE;
 use flowyte_core::{Environment, Timestamp};
 use flowyte_store::db::id;
-use flowyte_store::labour::labour;
 use flowyte_store::{BatchTx, Claim, Once, Page, ReadTx, Row, Store, StoreError, Value};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -309,21 +309,15 @@ async fn happened(
     Ok(())
 }
 
-/// Works something out of a text, which may take milliseconds: beside the requests, and before a transaction that others wait for.
-async fn analysed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    labour(work)
-        .await
-        .map_err(|error| StoreError::Inconsistent(format!("a text could not be analysed: {error}")))
-}
-
 /// Of an answer: the language that it tells, the words that it is found by, and the question, if it is one that nothing was known about.
 async fn analysed_answer(
+    organization: OrganizationId,
     question: &str,
     reply: &Reply,
 ) -> Result<(Option<&'static str>, Vec<String>, Option<gaps::Miss>), StoreError> {
     let (text, question) = (reply.text.clone(), question.to_owned());
     let (top_score, unknown, at) = (reply.top_score, reply.unknown, reply.at);
-    analysed(move || {
+    work_out(organization, move || {
         let miss = unknown.then(|| gaps::Miss::of(&question, top_score, at)).flatten();
         (told_language(&text), searched(&text, MOST_WORDS), miss)
     })
@@ -537,7 +531,7 @@ impl Conversations<'_> {
         heard: &Heard<'_>,
     ) -> Result<Vec<Utterance>, StoreError> {
         let (text, spoken) = (heard.text.to_owned(), heard.language.to_owned());
-        let (mood, language, words, question) = analysed(move || {
+        let (mood, language, words, question) = work_out(organization, move || {
             let language = language(&text, &spoken);
             let question = Question::of(&text, &language);
             (Mood::of(&text), language, searched(&text, MOST_WORDS), question)
@@ -641,7 +635,7 @@ impl Conversations<'_> {
         reply: &Reply,
         events: &[(&'static str, serde_json::Value)],
     ) -> Result<(), StoreError> {
-        let (told, words, miss) = analysed_answer(question, reply).await?;
+        let (told, words, miss) = analysed_answer(organization, question, reply).await?;
         let unknown = miss.is_some();
         let mut tx = self.0.batch().await?;
         let standing = match (reply.outcome, unknown) {

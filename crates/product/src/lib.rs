@@ -28,6 +28,7 @@ pub mod settings;
 pub mod skills;
 pub mod talks;
 pub mod tasks;
+mod texts;
 pub mod turn;
 pub mod uploads;
 pub mod widgets;

@@ -60,6 +60,15 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded;
 
+/// Why something dear was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// Its caller got no slot.
+    Crowded,
+    /// The work panicked.
+    Panicked,
+}
+
 /// Slots for something dear. Callers who wait are served in turns, so that one who asks a thousand times delays the others
 /// by one piece of work, not by a thousand.
 pub struct Slots<K: Caller>(Arc<Inner<K>>);
@@ -120,6 +129,20 @@ impl<K: Caller> Slots<K> {
             Place { turns: self.0.clone(), caller, turn }
         };
         timeout(self.0.bounds.patience, &mut place.turn).await.ok().and_then(Result::ok).ok_or(Crowded)
+    }
+
+    /// Does something dear beside the requests. The work has a slot of `caller` until it is done, also where nobody waits for it any more.
+    pub async fn labour<T: Send + 'static>(
+        &self,
+        caller: K,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Undone> {
+        let slot = self.take(caller).await.map_err(|Crowded| Undone::Crowded)?;
+        let work = move || {
+            let _until_it_is_done = slot;
+            work()
+        };
+        labour(work).await.map_err(|Panicked| Undone::Panicked)
     }
 }
 
@@ -214,6 +237,31 @@ mod tests {
 
     const BOUNDS: Bounds =
         Bounds { at_once: 2, each: 1, waiting: 8, waiting_each: 4, patience: Duration::from_secs(60) };
+
+    #[tokio::test]
+    async fn work_keeps_its_slot_until_it_is_done_though_nobody_waits() {
+        let slots = Arc::new(Slots::new("test", Bounds { at_once: 1, each: 1, ..BOUNDS }));
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, started) = oneshot::channel();
+        let first = tokio::spawn({
+            let slots = slots.clone();
+            async move {
+                let work = move || {
+                    let _ = begun.send(());
+                    let _ = wait.recv();
+                };
+                slots.labour('a', work).await
+            }
+        });
+        started.await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let second = tokio::spawn(async move { slots.labour('b', || 1).await });
+        yield_now().await;
+        assert!(!second.is_finished());
+        drop(go);
+        assert_eq!(second.await.unwrap(), Ok(1));
+    }
 
     #[tokio::test]
     async fn a_crowd_delays_another_by_one_turn() {

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use syncs::{Era, Syncs};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, GenericClient};
 
 /// PostgreSQL, or what speaks its protocol.
 pub struct Postgres {
@@ -82,17 +82,22 @@ async fn bring_up_to_date(client: &mut Client, guests: &'static [Guest]) -> Resu
     let tx = client.transaction().await?;
     tx.execute("SELECT pg_advisory_xact_lock($1)", &[&(SOLE_NODE + 1)]).await?;
     tx.batch_execute(guest::TABLES).await?;
-    let old = tx.query("SELECT version FROM migrations", &[]).await?;
-    let old = old.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let new = tx.query("SELECT guest, version FROM guest_migrations", &[]).await?;
-    let new = new.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-    let new = new.collect::<Result<_, tokio_postgres::Error>>()?;
-    for Step { guest, version, sql } in guest::pending(&guest::Applied::new(old, new), guests)? {
+    for Step { guest, version, sql } in pending(&tx, guests).await? {
         tx.batch_execute(&sql.replace("BYTES", "BYTEA")).await?;
         let note = "INSERT INTO guest_migrations (guest, version) VALUES ($1, $2)";
         tx.execute(note, &[&guest, &version]).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// The changes of the tables that are not made yet.
+async fn pending(client: &impl GenericClient, guests: &'static [Guest]) -> Result<Vec<Step>, StoreError> {
+    let old = client.query("SELECT version FROM migrations", &[]).await?;
+    let old = old.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let new = client.query("SELECT guest, version FROM guest_migrations", &[]).await?;
+    let new = new.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let new = new.collect::<Result<_, tokio_postgres::Error>>()?;
+    guest::pending(&guest::Applied::new(old, new), guests)
 }
 
 /// A database that an installation is moved to, which nobody else uses meanwhile.
@@ -106,7 +111,14 @@ impl Target {
         let alone = client.query_one("SELECT pg_try_advisory_lock($1)", &[&SOLE_NODE]).await?;
         if !alone.get::<_, bool>(0) {
             return Err(StoreError::Unusable(
-                "a flowyte serves from the PostgreSQL database; stop it first".into(),
+                "another flowyte uses the PostgreSQL database; stop it first".into(),
+            ));
+        }
+        // Somebody's own database is not to be changed for having been named by mistake.
+        let there = client.query_one("SELECT to_regclass('guest_migrations') IS NOT NULL", &[]).await?;
+        if there.get(0) && !pending(&client, guests).await?.is_empty() {
+            return Err(StoreError::Unusable(
+                "the PostgreSQL database was used by another release; name an empty one".into(),
             ));
         }
         bring_up_to_date(&mut client, guests).await?;

@@ -188,6 +188,32 @@ async fn unread_answers(port: u16, path: &str, key: &str) -> (Vec<u16>, impl Siz
     (statuses, (client, unread, connection))
 }
 
+/// Saying what is wrong with a long body takes many times its size, so it is done for one body of an organization at a time.
+#[test]
+fn bodies_that_are_wrong_everywhere_take_the_memory_of_one() {
+    let world = World::new(&[("LOG_LEVEL", "warn")]);
+    let server = &world.server;
+    let path = format!("/api/v1/agents/{}/publishable-keys", world.agent);
+    let wrong = json!({"name": "x", "env": "test", "allowedOrigins": vec![0; 500_000]});
+    let before = resident(server.id());
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    let got = server.as_key(&world.all, "POST", &path, Some(&wrong));
+                    // Bodies that wait take their part of the memory for bodies, and may find none.
+                    assert!(matches!(got.status, 400 | 429 | 503), "{got:?}");
+                }
+            });
+        }
+        assert_eq!(server.as_key(&world.other_all, "GET", "/api/v1/agents", None).status, 200);
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let most = most.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+    assert!(most < before + (384 << 20), "from {before} to {most}");
+}
+
 /// What a peer does not read stays in memory: its share of it, and no more.
 #[test]
 fn answers_that_nobody_reads_take_the_memory_of_their_caller_alone() {

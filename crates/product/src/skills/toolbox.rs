@@ -10,9 +10,9 @@ use crate::id::{AgentId, SkillId};
 use crate::knowledge::{Passage, Retriever};
 use crate::outbound::{Limits, Outbound, Outgoing};
 use crate::skills::{Action, Config, Method, Skill, is_in_query, tool};
+use crate::texts::work_out;
 use crate::words::words;
 use flowyte_core::id::OrganizationId;
-use flowyte_store::labour::labour;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -300,9 +300,10 @@ impl Toolbox {
     pub async fn call(&self, request: Request, history: &[Utterance]) -> Called {
         let begun = Instant::now();
         let skill = self.find(&request.tool);
-        let outcome = match skill {
-            None => Outcome::bad(Status::Refused, "There is no such skill.", "I can't do that."),
-            Some(skill) => match fits(skill, &request.arguments).await {
+        let outcome = match (skill, &self.reach) {
+            (None, _) => Outcome::bad(Status::Refused, "There is no such skill.", "I can't do that."),
+            (Some(_), None) => Outcome::bad(Status::Failed, "Skills can't run here.", "I can't do that."),
+            (Some(skill), Some(reach)) => match fits(reach.organization, skill, &request.arguments).await {
                 Err(why) => {
                     let why = format!("The arguments do not fit: {why}.");
                     Outcome::bad(Status::Refused, why.clone(), why)
@@ -312,7 +313,7 @@ impl Toolbox {
                     "It has not run: the visitor is asked for a confirmation first.",
                     question(&request.tool, &request.arguments),
                 ),
-                Ok(()) => self.act(skill, &request.arguments, history).await,
+                Ok(()) => reach.act(skill, &request.arguments, history).await,
             },
         };
         Called {
@@ -328,14 +329,13 @@ impl Toolbox {
             took_ms: begun.elapsed().as_millis() as u64,
         }
     }
+}
 
+impl Reach {
     async fn act(&self, skill: &Skill, arguments: &Value, history: &[Utterance]) -> Outcome {
-        let Some(reach) = &self.reach else {
-            return Outcome::bad(Status::Failed, "Skills can't run here.", "I can't do that.");
-        };
         match &skill.config {
-            Config::Webhook { .. } => reach.webhook(skill, arguments).await,
-            Config::Knowledge => reach.look_up(arguments["query"].as_str().unwrap_or_default()).await,
+            Config::Webhook { .. } => self.webhook(skill, arguments).await,
+            Config::Knowledge => self.look_up(arguments["query"].as_str().unwrap_or_default()).await,
             Config::Transfer { destination } => {
                 let said = format!("I'm handing you over to {destination}.");
                 let effect = Effect::Transfer { destination: destination.clone() };
@@ -356,9 +356,7 @@ impl Toolbox {
             }
         }
     }
-}
 
-impl Reach {
     async fn webhook(&self, skill: &Skill, arguments: &Value) -> Outcome {
         const SORRY: &str = "That did not work. Please try again later.";
         let failed = |why: String| Outcome::bad(Status::Failed, why, SORRY);
@@ -463,13 +461,13 @@ fn with_query(url: &str, arguments: &Value) -> Option<String> {
     Some(url.into())
 }
 
-/// Beside the requests: what the customer's schema costs is the customer's choice.
-async fn fits(skill: &Skill, arguments: &Value) -> Result<(), String> {
+/// Holds arguments against the skill's schema, whose cost is the customer's choice.
+async fn fits(organization: OrganizationId, skill: &Skill, arguments: &Value) -> Result<(), String> {
     if arguments.to_string().len() > LONGEST_ARGUMENTS {
         return Err(format!("they are longer than {LONGEST_ARGUMENTS} bytes"));
     }
     let (parameters, arguments) = (skill.parameters.clone(), arguments.clone());
-    labour(move || parameters.check(&arguments)).await.unwrap_or_else(|error| {
+    work_out(organization, move || parameters.check(&arguments)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "arguments could not be checked");
         Err("they could not be checked".into())
     })

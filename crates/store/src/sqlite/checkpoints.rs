@@ -46,12 +46,15 @@ impl Checkpoints {
 }
 
 fn run(connection: &Connection, written: &Receiver<()>) {
+    let mut failing = false;
     for () in written {
         sleep(PAUSE);
-        // What can't be copied now stays in the log, where everybody finds it, and is tried again.
-        if let Err(error) = copy(connection) {
-            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+        let copied = copy(connection);
+        // What can't be copied now stays in the log, where everybody finds it, and is tried again. It is said once, until it works again.
+        if let (Err(error), false) = (&copied, failing) {
+            tracing::warn!(%error, "the write-ahead log can't be copied into the database, and grows; is the disk full?");
         }
+        failing = copied.is_err();
     }
 }
 
